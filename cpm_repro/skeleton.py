@@ -1,0 +1,188 @@
+"""Joint names, their orders in data sets and networks, left/right pairs, limbs and display colours.
+
+Everything here is data about bodies; coordinates live elsewhere. Orders and limbs: spec page `data.md`
+(the networks' 14 parts, MPII's 16 joints, LSP's 14, FLIC's 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from cpm_repro.errors import UserError
+
+
+class Visibility(IntEnum):
+    """What the data layer knows of a joint. Not COCO's coding: readers convert.
+
+    OCCLUDED and VISIBLE joints get a peak in the belief maps, CROPPED ones (outside the image, missing,
+    unlabelled, or padding for absent people) get none.
+    """
+
+    OCCLUDED = 0
+    VISIBLE = 1
+    CROPPED = 2
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Names and structure of the K parts of one kind of body.
+
+    ``flip_pairs`` and ``limbs`` index into ``parts`` (0-based). ``torso`` is the pair of parts whose
+    distance normalises PCK (left shoulder, right hip), or None if the body has no such pair. ``groups``
+    orders the rows of score tables: (row name, part indices averaged in that row).
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    limbs: tuple[tuple[int, int], ...]
+    torso: tuple[int, int] | None = None
+    groups: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.parts)) != len(self.parts) or not self.parts:
+            raise UserError(f"skeleton {self.name}: part names must be unique and not empty, got {self.parts}")
+        for pair in (*self.flip_pairs, *self.limbs, *([self.torso] if self.torso else [])):
+            if len(pair) != 2 or not all(0 <= index < len(self.parts) for index in pair):
+                raise UserError(f"skeleton {self.name}: pair {pair} does not index the {len(self.parts)} parts")
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @property
+    def flip_permutation(self) -> tuple[int, ...]:
+        """Index list p with mirrored[k] = joints[p[k]]: left and right parts trade places."""
+        order = list(range(len(self.parts)))
+        for left, right in self.flip_pairs:
+            order[left], order[right] = right, left
+        return tuple(order)
+
+    def index(self, part: str) -> int:
+        """Position of the part called ``part``."""
+        return self.parts.index(part)
+
+
+def permutation(source: Sequence[str], target: Sequence[str]) -> tuple[int, ...]:
+    """Index list p with target[k] = source[p[k]]; every target name must occur in ``source``."""
+    return tuple(list(source).index(name) for name in target)
+
+
+_SIDES = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+
+
+def _body_groups(parts: Sequence[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Rows of the paper's tables: head and neck as they are, every other part averaged over both sides."""
+    rows: list[tuple[str, tuple[int, ...]]] = []
+    if "head" in parts:
+        rows.append(("Head", tuple(parts.index(name) for name in ("head", "neck") if name in parts)))
+    for side in _SIDES:
+        both = tuple(parts.index(f"{lr}_{side}") for lr in ("right", "left") if f"{lr}_{side}" in parts)
+        if both:
+            rows.append((side.capitalize(), both))
+    return tuple(rows)
+
+
+_NET_PARTS = (
+    "head", "neck",
+    "right_shoulder", "right_elbow", "right_wrist",
+    "left_shoulder", "left_elbow", "left_wrist",
+    "right_hip", "right_knee", "right_ankle",
+    "left_hip", "left_knee", "left_ankle",
+)  # fmt: skip
+
+_LSP_PARTS = (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle",
+    "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+    "neck", "head",
+)  # fmt: skip
+
+_MPII_PARTS = (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle",
+    "pelvis", "thorax", "neck", "head",
+    "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+)  # fmt: skip
+
+_FLIC_PARTS = (
+    "left_shoulder", "left_elbow", "left_wrist",
+    "right_shoulder", "right_elbow", "right_wrist",
+    "left_hip", "right_hip", "head",
+)  # fmt: skip
+
+
+def _pairs(parts: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """(right, left) index pairs of all two-sided parts, in the order of the right ones."""
+    return tuple(
+        (index, parts.index(name.replace("right_", "left_", 1)))
+        for index, name in enumerate(parts)
+        if name.startswith("right_")
+    )
+
+
+def _limbs(parts: Sequence[str], chains: Sequence[Sequence[str]]) -> tuple[tuple[int, int], ...]:
+    """Index pairs of neighbours along each chain of part names."""
+    return tuple(
+        (parts.index(a), parts.index(b)) for chain in chains for a, b in zip(chain, chain[1:], strict=False)
+    )
+
+
+_CHAINS = (
+    ("head", "neck"),
+    ("right_shoulder", "right_elbow", "right_wrist"),
+    ("left_shoulder", "left_elbow", "left_wrist"),
+    ("right_hip", "right_knee", "right_ankle"),
+    ("left_hip", "left_knee", "left_ankle"),
+)
+
+
+def _body(name: str, parts: tuple[str, ...], chains: Sequence[Sequence[str]]) -> Skeleton:
+    return Skeleton(
+        name=name,
+        parts=parts,
+        flip_pairs=_pairs(parts),
+        limbs=_limbs(parts, chains),
+        torso=(parts.index("left_shoulder"), parts.index("right_hip")),
+        groups=_body_groups(parts),
+    )
+
+
+CPM14 = _body("cpm14", _NET_PARTS, _CHAINS)
+"""The networks' 14 parts: head, neck, then arm and leg chains, right before left."""
+
+LSP14 = _body("lsp14", _LSP_PARTS, _CHAINS)
+"""LSP and LSP-extended file order."""
+
+MPII16 = _body("mpii16", _MPII_PARTS, (*_CHAINS, ("pelvis", "thorax", "neck")))
+"""MPII file order; "neck" is MPII's upper neck, "head" its head top."""
+
+FLIC9 = _body("flic9", _FLIC_PARTS, _CHAINS[1:3])
+"""FLIC as the release uses it: nine parts; its "head" is the nose."""
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (CPM14, LSP14, MPII16, FLIC9)}
+
+MPII_TO_CPM14 = permutation(_MPII_PARTS, _NET_PARTS)
+"""Our part i takes MPII joint MPII_TO_CPM14[i] (spec `transform.md`, step 2)."""
+
+LSP_TO_CPM14 = permutation(_LSP_PARTS, _NET_PARTS)
+CPM14_TO_LSP = permutation(_NET_PARTS, _LSP_PARTS)
+
+
+def limb_colours(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
+    """One BGR colour per limb, evenly spaced around the colour circle so that neighbours differ."""
+    return tuple(_hue_to_bgr(index / max(1, len(skeleton.limbs))) for index in range(len(skeleton.limbs)))
+
+
+def part_colours(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:
+    """One BGR colour per part, evenly spaced around the colour circle."""
+    return tuple(_hue_to_bgr(index / len(skeleton)) for index in range(len(skeleton)))
+
+
+def _hue_to_bgr(hue: float) -> tuple[int, int, int]:
+    """Fully saturated colour of ``hue`` in [0, 1) as 8-bit blue, green, red."""
+
+    def channel(offset: float) -> int:
+        distance = abs((hue + offset) % 1.0 - 0.5)  # 0.5 at the channel's own hue, 0 opposite to it
+        return round(255 * min(1.0, max(0.0, 6 * distance - 1)))
+
+    return channel(1 / 3), channel(2 / 3), channel(0.0)
