@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+BUILT  := $(VENV)/.built
+SOURCE := setup.py $(wildcard csrc/*/*)
+
+.PHONY: demo test test-slow lint bench build clean
+
+demo: $(BUILT)
+	$(PY) -m cpm_repro demo
+
+test: $(BUILT)
+	$(PY) -m pytest
+
+# Tests that take minutes, or that train and score on the data in CPM_DATA.
+test-slow: $(BUILT)
+	$(PY) -m pytest -m "slow or data"
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(BUILT)
+	$(PY) -m benchmarks
+
+build: $(BUILT)
+
+# Installed once, and again when the pinned versions change.
+$(STAMP): requirements.lock
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	touch $@
+
+$(BUILT): $(STAMP) $(SOURCE)
+	$(PY) setup.py --quiet build_ext --inplace
+	touch $@
+
+clean:
+	rm -rf build $(VENV) cpm_repro/*.so

@@ -1,0 +1,188 @@
+"""The ``cpm`` command: argument parsing only; each verb calls one function of one room."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cpm_repro.config import unknown
+from cpm_repro.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line and name the nearest known thing."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+    def refuse_unknown(self, arguments: Sequence[str]) -> None:
+        """Report the first argument nobody asked for."""
+        flag = next((item for item in arguments if item.startswith("-")), None)
+        if flag is None:
+            self.error(f"unexpected argument {arguments[0]!r}")
+        options = [name for name in self._option_string_actions if name.startswith("--")]
+        self.error(unknown("option", flag.split("=")[0], options))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code is 0, 2 for the user's mistake, 1 for a failure of the machine."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser, verbs = _parser()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
+        parser.error(unknown("verb", arguments[0], list(verbs)))
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        verbs[options.verb].refuse_unknown(rest)
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"cpm {options.verb}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    parser = _Parser(prog="cpm", description="Convolutional Pose Machines, reproduced.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+    known: dict[str, _Parser] = {}
+    for add in (_add_demo, _add_train, _add_eval, _add_predict, _add_doctor):
+        name, sub = add(verbs)
+        known[name] = sub
+    return parser, known
+
+
+def _verb(verbs: Any, name: str, about: str, example: str) -> _Parser:
+    sub: _Parser = verbs.add_parser(
+        name,
+        help=about,
+        description=about,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return sub
+
+
+def _add_demo(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "demo",
+        "train a small pose machine on rendered people, score it, and draw what it sees",
+        "cpm demo --out demo_output",
+    )
+    sub.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for everything it makes")
+    sub.add_argument("--minutes", type=float, default=None, help="training time (default: the demo's own)")
+    sub.add_argument("--seed", type=int, default=0)
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.demo import demo
+
+        demo(options.out, minutes=options.minutes, seed=options.seed)
+
+    sub.set_defaults(run=run)
+    return "demo", sub
+
+
+def _add_train(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "train",
+        "train a pose machine and leave a run folder",
+        "cpm train --preset tiny --data path/to/lspet --minutes 15 --out runs/lspet",
+    )
+    sub.add_argument("--preset", help="named configuration to start from (default: tiny)")
+    sub.add_argument("--arch", help="architecture; takes the preset of the same name when there is one")
+    sub.add_argument(
+        "--data", help="'synthetic' or a folder in the LSP-extended layout (joints.mat, images/)"
+    )
+    sub.add_argument("--out", type=Path, help="run folder (default: runs/<preset>)")
+    sub.add_argument("--iterations", type=int, help="budget in updates: reproducible bit for bit on a CPU")
+    sub.add_argument("--minutes", type=float, help="budget in minutes")
+    sub.add_argument("--batch", type=int)
+    sub.add_argument("--stages", type=int)
+    sub.add_argument("--width", type=float, help="width of hidden layers relative to the released network")
+    sub.add_argument("--lr", type=float)
+    sub.add_argument("--seed", type=int)
+    sub.add_argument("--workers", type=int, help="threads that prepare batches")
+    sub.add_argument("--checkpoint-iterations", type=int, help="save every so many updates")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting, for instance solver.schedule=linear",
+    )
+    sub.add_argument("--resume", action="store_true", help="go on after the run folder's last checkpoint")
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.training import run_from_options
+
+        run_from_options(vars(options))
+
+    sub.set_defaults(run=run)
+    return "train", sub
+
+
+def _add_eval(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "eval",
+        "score trained weights on a data set's held-out people: PCK@0.2 per joint and per stage",
+        "cpm eval --weights runs/lspet --data path/to/lspet",
+    )
+    sub.add_argument("--weights", required=True, type=Path, help="run folder or checkpoint")
+    sub.add_argument("--data", help="data set (default: the one the weights were trained on)")
+    sub.add_argument("--out", type=Path, help="folder for scores.json, scores.md and predictions.npz")
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.training import evaluate_weights
+
+        evaluate_weights(options.weights, options.data, options.out)
+
+    sub.set_defaults(run=run)
+    return "eval", sub
+
+
+def _add_predict(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "predict",
+        "estimate poses in images: JSON, an overlay picture and the belief maps of every stage",
+        "cpm predict --weights runs/lspet --out predictions photo.jpg other.png",
+    )
+    sub.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    sub.add_argument("--weights", required=True, type=Path, help="run folder or checkpoint")
+    sub.add_argument("--out", type=Path, default=Path("predictions"))
+    sub.add_argument(
+        "--box",
+        type=float,
+        nargs=4,
+        metavar=("X0", "Y0", "X1", "Y1"),
+        help="the person's box in pixels (default: the person fills the image)",
+    )
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.inference.predict import predict_images
+
+        predict_images(options.images, options.weights, options.out, box=options.box)
+
+    sub.set_defaults(run=run)
+    return "predict", sub
+
+
+def _add_doctor(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(verbs, "doctor", "say what this machine has and what to do about what is missing", "cpm doctor")
+
+    def run(options: argparse.Namespace) -> None:  # noqa: ARG001
+        from cpm_repro.doctor import doctor
+
+        doctor()
+
+    sub.set_defaults(run=run)
+    return "doctor", sub

@@ -1,0 +1,237 @@
+"""Frozen, typed configurations and the presets: the only place where defaults live.
+
+A preset is a function that returns a whole :class:`TrainConfig`; nothing is looked up by name at run time
+except the preset itself. ``resolve`` applies a user's overrides and refuses names it does not know.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from cpm_repro.errors import UserError
+
+FULL_CROP = 368
+"""Side of the released networks' square input, pixels (paper section 4.1)."""
+
+CENTER_SIGMA_AT_FULL_CROP = 21.0
+"""Standard deviation of the centre map at a 368 px crop (spec `transform.md`); other crops scale it."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which pose machine: ``None`` keeps the architecture's own number."""
+
+    arch: str = "tiny"
+    stages: int | None = None
+    parts: int | None = None
+    width: float | None = None
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How a person becomes a square crop.
+
+    The longer side of the person's box is brought to ``fill * crop`` pixels, times a multiplier drawn from
+    [scale_min, scale_max]; the crop is rotated by up to ``rotate`` degrees either way, mirrored with
+    probability ``flip``, and its centre moved by up to ``shift`` crop pixels in x and y.
+    """
+
+    crop: int = 128
+    fill: float = 0.72
+    scale_min: float = 0.7
+    scale_max: float = 1.3
+    rotate: float = 40.0
+    flip: float = 0.5
+    shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """Belief-map targets: Gaussian ``sigma`` in crop pixels on a grid of ``stride`` (spec `transform.md`)."""
+
+    sigma: float = 7.0
+    stride: int = 8
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """How the weights are found.
+
+    ``schedule`` is ``"cosine"`` (to zero over the budget), ``"linear"`` (flat, then linearly to zero over
+    the last ``decay_share`` of the budget) or ``"step"`` (Caffe: times ``gamma`` every ``stepsize``
+    iterations). ``precision`` is ``"float32"``, ``"bf16"`` or ``"auto"`` (bf16 where the processor
+    multiplies it natively, float32 elsewhere). ``muon_lr`` is the step of the matrices under
+    ``optimizer="muon"``, ``lr`` then that of all other parameters. For the first ``small_crop_share`` of
+    the budget, crops are ``small_crop`` pixels wide: cheaper samples while the network knows nothing yet.
+    """
+
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    muon_lr: float = 0.02
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    decay_share: float = 0.5
+    gamma: float = 0.333
+    stepsize: int = 136106
+    warmup: int = 50
+    clip: float = 0.0
+    batch: int = 16
+    initialisation: str = "kaiming"
+    precision: str = "auto"
+    small_crop: int = 96
+    small_crop_share: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run, complete: what a run folder's ``config.json`` holds.
+
+    The budget is ``iterations`` or ``minutes`` (whichever ends first; at least one is set). Under
+    ``minutes`` the schedule follows the clock, so only ``iterations`` runs are reproducible bit for bit.
+    """
+
+    name: str = "run"
+    data: str = "synthetic"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    seed: int = 0
+    iterations: int | None = None
+    minutes: float | None = None
+    workers: int = 1
+    validate_every: float = 0.25
+    checkpoint_minutes: float = 1.0
+    checkpoint_iterations: int | None = None
+
+
+def tiny() -> TrainConfig:
+    """The CPU preset: 3 stages, a quarter of the VGG variant's width, crop 128."""
+    return TrainConfig(name="tiny", network=NetworkConfig(arch="tiny"), minutes=15.0)
+
+
+def lsp_6stage() -> TrainConfig:
+    """The LSP network at full size with the release's solver numbers (spec `training.md`)."""
+    return TrainConfig(
+        name="lsp_6stage",
+        network=NetworkConfig(arch="lsp_6stage"),
+        augment=AugmentConfig(crop=FULL_CROP),
+        solver=SolverConfig(
+            optimizer="caffe_sgd",
+            lr=8e-5,
+            weight_decay=5e-4,
+            schedule="step",
+            stepsize=84 * 11000 // 16,  # 84 epochs of LSP's 11000 training people at batch 16
+            warmup=0,
+            initialisation="caffe",
+            precision="float32",
+        ),
+        iterations=600_000,
+    )
+
+
+PRESETS: Mapping[str, Callable[[], TrainConfig]] = {"tiny": tiny, "lsp_6stage": lsp_6stage}
+
+
+def preset(name: str) -> TrainConfig:
+    """The preset called ``name``; an unknown name names the nearest one."""
+    if name not in PRESETS:
+        raise UserError(unknown("preset", name, PRESETS))
+    return PRESETS[name]()
+
+
+def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """One line for a name nobody knows: the nearest known one, and all of them."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})"
+
+
+ConfigT = TypeVar("ConfigT")
+
+
+def override(config: ConfigT, changes: Mapping[str, Any]) -> ConfigT:
+    """A copy of ``config`` with dotted names changed: ``{"solver.lr": 1e-3, "seed": 4}``."""
+    for dotted, value in changes.items():
+        config = _override_one(config, dotted.split("."), value, dotted)
+    return config
+
+
+def _override_one(config: ConfigT, path: list[str], value: Any, dotted: str) -> ConfigT:
+    names = [item.name for item in dataclasses.fields(config)]  # type: ignore[arg-type]
+    if path[0] not in names:
+        raise UserError(unknown("setting", dotted, names))
+    if len(path) > 1:
+        value = _override_one(getattr(config, path[0]), path[1:], value, dotted)
+    return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Plain nested dictionaries, for JSON and checkpoints."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """The inverse of :func:`to_dict`; an unknown or missing name is the file's fault and says so."""
+    parts = {
+        "network": NetworkConfig,
+        "augment": AugmentConfig,
+        "target": TargetConfig,
+        "solver": SolverConfig,
+    }
+    try:
+        nested = {name: kind(**values[name]) for name, kind in parts.items()}
+        return TrainConfig(**{**values, **nested})
+    except (TypeError, KeyError) as error:
+        raise UserError(f"this configuration does not fit this version of cpm_repro: {error}") from error
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse numbers that no run can work with, before any work is done."""
+    solver, augment = config.solver, config.augment
+    rules = [
+        (solver.batch >= 1, f"batch must be at least 1, got {solver.batch}"),
+        (solver.lr > 0, f"learning rate must be positive, got {solver.lr}"),
+        (augment.crop >= 32, f"crop must be at least 32 px, got {augment.crop}"),
+        (0 < augment.fill <= 2, f"fill must lie in (0, 2], got {augment.fill}"),
+        (
+            0 < augment.scale_min <= augment.scale_max,
+            f"scale range must be 0 < min <= max, got {augment.scale_min} to {augment.scale_max}",
+        ),
+        (
+            config.target.sigma > 0 and config.target.stride > 0,
+            f"sigma and stride must be positive, got {config.target.sigma} and {config.target.stride}",
+        ),
+        (config.workers >= 0, f"workers must not be negative, got {config.workers}"),
+        (
+            bool(config.iterations) or bool(config.minutes),
+            "a training run needs a budget: iterations or minutes",
+        ),
+        (
+            config.iterations is None or config.iterations > 0,
+            f"iterations must be positive, got {config.iterations}",
+        ),
+        (config.minutes is None or config.minutes > 0, f"minutes must be positive, got {config.minutes}"),
+        (0 < config.validate_every <= 1, f"validate_every must lie in (0, 1], got {config.validate_every}"),
+    ]
+    for holds, sentence in rules:
+        if not holds:
+            raise UserError(sentence)
+    for kind, value, known in (
+        ("optimizer", solver.optimizer, ["adamw", "muon", "caffe_sgd"]),
+        ("schedule", solver.schedule, ["cosine", "linear", "step"]),
+        ("precision", solver.precision, ["auto", "float32", "bf16"]),
+        ("initialisation", solver.initialisation, ["caffe", "kaiming"]),
+    ):
+        if value not in known:
+            raise UserError(unknown(kind, value, known))
+
+
+def center_sigma(crop: int) -> float:
+    """Centre-map sigma for a square crop: 21 px at 368, in proportion elsewhere."""
+    return CENTER_SIGMA_AT_FULL_CROP * crop / FULL_CROP

@@ -1,0 +1,80 @@
+"""What an estimator gives: people, their joints, and ways to write them down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpm_repro.files import write_json
+from cpm_repro.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Person:
+    """One estimated person; image pixels, 0-based, x right, y down."""
+
+    keypoints: np.ndarray  # (K, 2) float64
+    scores: np.ndarray  # (K,) float32: height of each part's highest belief
+    names: tuple[str, ...]
+    center: tuple[float, float]
+    extent: float  # the longer side of the person's box, px
+    assumed: str = ""  # what was assumed of centre and extent; empty when they were given
+    crop: np.ndarray | None = field(default=None, repr=False)  # (S, S, 3) uint8: what the network saw
+    belief_maps: tuple[np.ndarray, ...] = field(default=(), repr=False)  # per stage (K+1, h, w), on request
+
+    @property
+    def scale(self) -> float:
+        """The person's size as MPII states it: extent over 200 px."""
+        return self.extent / 200.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: names, coordinates rounded to 1/100 px, scores."""
+        return {
+            "keypoints": [
+                {"name": name, "x": round(float(x), 2), "y": round(float(y), 2), "score": round(float(s), 4)}
+                for name, (x, y), s in zip(self.names, self.keypoints, self.scores, strict=True)
+            ],
+            "center": [round(float(value), 2) for value in self.center],
+            "extent": round(float(self.extent), 2),
+            "scale": round(float(self.scale), 4),
+            "assumed": self.assumed,
+        }
+
+
+class People(list[Person]):
+    """The people found in one image: a list that can be saved and drawn."""
+
+    def __init__(self, people: list[Person], image: np.ndarray, skeleton: Skeleton, source: str = "") -> None:
+        super().__init__(people)
+        self.image = image  # (H, W, 3) uint8 BGR
+        self.skeleton = skeleton
+        self.source = source
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready description of the image's people."""
+        height, width = self.image.shape[:2]
+        return {
+            "image": self.source,
+            "width": width,
+            "height": height,
+            "coordinates": "pixels, 0-based, x right, y down",
+            "skeleton": self.skeleton.name,
+            "limbs": [list(limb) for limb in self.skeleton.limbs],
+            "people": [person.to_dict() for person in self],
+        }
+
+    def save_json(self, path: str | Path) -> None:
+        """Write :meth:`to_dict` as JSON, atomically."""
+        write_json(path, self.to_dict())
+
+    def draw(self) -> np.ndarray:
+        """The image with every person's limbs and parts drawn: (H', W', 3) uint8 BGR."""
+        from cpm_repro.viz import draw_pose  # drawing is needed by few callers
+
+        picture = self.image
+        for person in self:
+            picture = draw_pose(picture, person.keypoints, person.scores, self.skeleton)
+        return picture

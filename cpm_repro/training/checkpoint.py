@@ -1,0 +1,56 @@
+"""Checkpoints: everything a run needs to go on exactly, written atomically."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cpm_repro.config import TrainConfig, to_dict
+from cpm_repro.files import atomic_write
+from cpm_repro.inference.weights import CHECKPOINT_FORMAT, read_checkpoint_file
+
+
+@dataclass
+class Checkpoint:
+    """State after ``iteration`` updates. ``config`` is the resolved one the run was started with."""
+
+    config: TrainConfig
+    iteration: int
+    seconds: float
+    best: float
+    model: dict[str, torch.Tensor]
+    optimizers: list[dict[str, Any]]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint`` to ``path``; an older file there survives until the new one is complete.
+
+    Raises:
+        EnvironmentFailure: the disk is full or the folder cannot be written.
+    """
+    values = {
+        "format": CHECKPOINT_FORMAT,
+        "config": json.dumps(to_dict(checkpoint.config)),
+        "iteration": checkpoint.iteration,
+        "seconds": checkpoint.seconds,
+        "best": checkpoint.best,
+        "model": checkpoint.model,
+        "optimizers": checkpoint.optimizers,
+    }
+    with atomic_write(path) as file:
+        torch.save(values, file)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of ours.
+
+    Raises:
+        UserError: no such file, not a checkpoint of this program, or damaged.
+    """
+    values = read_checkpoint_file(path)
+    values.pop("format")
+    return Checkpoint(**values)

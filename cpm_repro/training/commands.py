@@ -1,0 +1,141 @@
+"""What the command line asks of this room: train from options, score weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpm_repro.config import PRESETS, NetworkConfig, TrainConfig, from_dict, override, preset, unknown
+from cpm_repro.data import open_dataset
+from cpm_repro.errors import UserError
+from cpm_repro.evaluation import ScoreTable, stage_table
+from cpm_repro.files import atomic_write, write_json
+from cpm_repro.inference.weights import load_model
+from cpm_repro.model import ARCHITECTURES
+from cpm_repro.training.loop import RunResult, train
+from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.validate import predict_dataset, score_stages
+
+_DOTTED = {
+    "data": "data",
+    "stages": "network.stages",
+    "width": "network.width",
+    "batch": "solver.batch",
+    "lr": "solver.lr",
+    "seed": "seed",
+    "workers": "workers",
+    "checkpoint_iterations": "checkpoint_iterations",
+}
+
+
+def run_from_options(options: Mapping[str, Any]) -> RunResult:
+    """Train as ``cpm train`` was asked to: preset, then single options, then ``--set``; print the table."""
+    config = resolve(options)
+    out: Path = options["out"] or Path("runs") / config.name
+    if options["resume"] and (out / "config.json").exists():
+        config = _resumed(out, options)
+    result = train(config, out, resume=options["resume"])
+    report(result, config)
+    return result
+
+
+def resolve(options: Mapping[str, Any]) -> TrainConfig:
+    """The complete configuration that the given options mean."""
+    arch = options["arch"]
+    if arch is not None and arch not in ARCHITECTURES:
+        raise UserError(unknown("architecture", arch, list(ARCHITECTURES)))
+    name = options["preset"] or (arch if arch in PRESETS else "tiny")
+    config = preset(name)
+    if arch is not None and config.network.arch != arch:
+        config = replace(config, name=arch, network=NetworkConfig(arch=arch))
+    config = _budget(config, options)
+    config = override(
+        config, {dotted: options[name] for name, dotted in _DOTTED.items() if options[name] is not None}
+    )
+    return override(config, dict(_assignment(text) for text in options["set"]))
+
+
+def _budget(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
+    """A budget on the command line replaces the preset's, whatever its unit."""
+    if options["iterations"] is None and options["minutes"] is None:
+        return config
+    return replace(config, iterations=options["iterations"], minutes=options["minutes"])
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set wants NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _resumed(out: Path, options: Mapping[str, Any]) -> TrainConfig:
+    """The configuration the run was started with; only its budget may be changed on resuming."""
+    saved = from_dict(json.loads((out / "config.json").read_text(encoding="utf-8")))
+    return _budget(saved, options)
+
+
+def report(result: RunResult, config: TrainConfig) -> None:
+    """Print and save the final table and the curves of a run."""
+    from cpm_repro.viz import curves  # matplotlib is slow to import
+
+    folder = RunFolder(result.folder)
+    rate = result.iterations * config.solver.batch / max(result.seconds, 1e-9)
+    text = "\n".join(
+        [
+            f"# {config.name} on {config.data}",
+            "",
+            f"{result.iterations} iterations of {config.solver.batch}, {result.seconds / 60:.1f} min, "
+            f"{rate:.1f} samples/s",
+            "",
+            scores_markdown(result.tables),
+            "",
+        ]
+    )
+    with atomic_write(folder.path / "report.md", "w") as file:
+        file.write(text)
+    write_json(folder.path / "scores.json", [table.to_dict() for table in result.tables])
+    curves(folder.records(), folder.path / "curves.png")
+    print(text)
+    print(f"run folder: {folder.path}")
+
+
+def scores_markdown(tables: list[ScoreTable]) -> str:
+    """Per joint and per stage, with the rule the numbers were made by."""
+    return f"{stage_table(tables)}\n\n{tables[-1].protocol}"
+
+
+def evaluate_weights(weights: Path, data: str | None, out: Path | None) -> list[ScoreTable]:
+    """Score ``weights`` on the held-out people of ``data``; print the table, and save it when asked to."""
+    model = load_model(weights)
+    data = data or model.trained_on
+    dataset = open_dataset(data, "val")
+    if len(dataset.skeleton) != model.net.parts:
+        raise UserError(f"{data} labels {len(dataset.skeleton)} parts, the network has {model.net.parts}")
+    predictions = predict_dataset(model.net, dataset, model.augment)
+    tables = score_stages(predictions, dataset)
+    text = scores_markdown(tables)
+    print(text)
+    if out is not None:
+        with atomic_write(out / "scores.md", "w") as file:
+            file.write(text + "\n")
+        write_json(out / "scores.json", [table.to_dict() for table in tables])
+        with atomic_write(out / "predictions.npz") as file:
+            np.savez_compressed(
+                file,
+                pred=predictions.keypoints[-1],
+                scores=predictions.scores[-1],
+                gt=predictions.truth,
+                labelled=predictions.labelled,
+                parts=np.array(dataset.skeleton.parts),
+            )
+        print(f"written to {out}")
+    return tables

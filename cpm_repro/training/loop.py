@@ -1,0 +1,277 @@
+"""The training loop, top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from cpm_repro.config import AugmentConfig, TrainConfig, check
+from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
+from cpm_repro.errors import UserError
+from cpm_repro.evaluation import ScoreTable
+from cpm_repro.inference.network_input import network_input
+from cpm_repro.model import PoseMachine, build, initialise
+from cpm_repro.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cpm_repro.training.losses import stage_losses
+from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
+from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.validate import predict_dataset, score_stages
+from cpm_repro.training.watch import Display, Status, clock
+
+_SMOOTHING = 0.98
+_LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run leaves in memory; everything is in the run folder too."""
+
+    folder: Path
+    net: PoseMachine
+    tables: list[ScoreTable]  # validation, one per stage
+    iterations: int
+    seconds: float
+
+
+def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
+    """Train until the budget of ``config`` is spent, leaving a run folder at ``out``.
+
+    With ``resume`` the run in ``out`` goes on after its last checkpoint, and makes the same losses it
+    would have made without the interruption: bit for bit on a CPU with the same number of threads, when
+    the budget is a number of iterations. An ``out`` without a checkpoint is then simply started.
+
+    Raises:
+        UserError: a setting, data set or checkpoint that cannot work; before any work is done.
+        EnvironmentFailure: the run folder cannot be written.
+    """
+    check(config)
+    folder = RunFolder(out)
+    saved = load_checkpoint(folder.last) if resume and folder.last.exists() else None
+    if saved is not None:
+        _check_same_network(saved, config, folder)
+    run = _Run(config, folder, resume=resume, saved=saved)
+    try:
+        run.work()
+        return run.finish()
+    finally:
+        run.close()
+
+
+def _check_same_network(saved: Checkpoint, config: TrainConfig, folder: RunFolder) -> None:
+    if saved.config.network != config.network:
+        raise UserError(
+            f"{folder.last} holds another network: wanted {config.network}, got {saved.config.network}"
+        )
+
+
+class _Run:
+    """State of one run between its first and its last iteration."""
+
+    def __init__(
+        self, config: TrainConfig, folder: RunFolder, *, resume: bool, saved: Checkpoint | None
+    ) -> None:
+        self.config, self.folder = config, folder
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.train_set: PoseDataset = open_dataset(config.data, "train", seed=config.seed)
+        self.val_set: PoseDataset = open_dataset(config.data, "val", seed=config.seed)
+        self.net = self._build_net()
+        self.optimizers: Optimizers = build_optimizers(self.net, config.solver)
+        self.bf16 = use_bf16(config.solver.precision, self.device)
+        self.iteration, self.seconds, self.best = 0, 0.0, -1.0
+        self.losses: list[float] = []
+        self.tables: list[ScoreTable] = []
+        folder.start(config, resume=resume)
+        if saved is not None:
+            self._restore(saved)
+        self.display = Display()
+        self.loader: TrainLoader | None = None
+        self.loader_crop = 0
+
+    def _build_net(self) -> PoseMachine:
+        chosen = self.config.network
+        given = {
+            name: value
+            for name, value in (("stages", chosen.stages), ("parts", chosen.parts), ("width", chosen.width))
+            if value is not None
+        }
+        given.setdefault("parts", len(self.train_set.skeleton))
+        net = build(chosen.arch, **given)
+        if net.parts != len(self.train_set.skeleton):
+            raise UserError(
+                f"{self.config.data} labels {len(self.train_set.skeleton)} parts, the network has {net.parts}"
+            )
+        generator = torch.Generator().manual_seed(self.config.seed)
+        initialise(net, self.config.solver.initialisation, generator)
+        return net.to(self.device, memory_format=torch.channels_last).train()
+
+    def _restore(self, saved: Checkpoint) -> None:
+        self.net.load_state_dict(saved.model)
+        self.optimizers.load_state_dict(saved.optimizers)
+        self.iteration, self.seconds, self.best = saved.iteration, saved.seconds, saved.best
+        self.folder.rewind(saved.iteration)
+
+    def work(self) -> None:
+        """Iterate until the budget is spent, saving and validating on the way."""
+        started = time.monotonic() - self.seconds
+        saved_at = time.monotonic()
+        next_validation = self._next_validation()
+        batches: Iterator[Batch] = iter(())
+        step_time = data_time = 0.0
+        while (progress := self.progress()) < 1.0:
+            begin = time.monotonic()
+            if self.loader_crop != (augment := self._augment(progress)).crop:
+                batches = self._open_loader(augment)
+            batch = next(batches)
+            waited = time.monotonic() - begin
+            factor = lr_factor(self.config.solver, self.iteration, progress)
+            losses = self._step(batch, factor)
+            self.iteration += 1
+            self.seconds = time.monotonic() - started
+            took = time.monotonic() - begin
+            keep = _SMOOTHING if self.losses else 0.0
+            self.losses = [
+                keep * old + (1 - keep) * new for old, new in zip(self.losses or losses, losses, strict=True)
+            ]
+            step_time = keep * step_time + (1 - keep) * took
+            data_time = keep * data_time + (1 - keep) * waited
+            self._log(losses, factor, waited, took)
+            self._show(factor, data_time, step_time)
+            if self._checkpoint_due(saved_at):
+                self.save()
+                saved_at = time.monotonic()
+            if self.progress() >= next_validation and next_validation < 1.0:
+                self.validate()
+                next_validation = self._next_validation()
+                self.seconds = time.monotonic() - started
+
+    def progress(self) -> float:
+        """Share of the budget spent: of iterations or of minutes, whichever is further."""
+        shares = []
+        if self.config.iterations:
+            shares.append(self.iteration / self.config.iterations)
+        if self.config.minutes:
+            shares.append(self.seconds / (60 * self.config.minutes))
+        return max(shares)
+
+    def _next_validation(self) -> float:
+        """The next multiple of ``validate_every`` on the budget's axis."""
+        every = self.config.validate_every
+        return every * (int(self.progress() / every + 1e-9) + 1)
+
+    def _augment(self, progress: float) -> AugmentConfig:
+        """Early in a run the crop may be smaller: see ``small_crop`` in the configuration."""
+        solver, augment = self.config.solver, self.config.augment
+        small = progress < solver.small_crop_share
+        return replace(augment, crop=solver.small_crop) if small else augment
+
+    def _open_loader(self, augment: AugmentConfig) -> Iterator[Batch]:
+        if self.loader is not None:
+            self.loader.close()
+        self.loader = TrainLoader(
+            self.train_set,
+            augment,
+            self.config.solver.batch,
+            self.config.seed,
+            workers=self.config.workers,
+            start=self.iteration,
+        )
+        self.loader_crop = augment.crop
+        return iter(self.loader)
+
+    def _step(self, batch: Batch, factor: float) -> list[float]:
+        """One update; the loss of every stage before it."""
+        # Every iteration's random numbers (dropout) follow from its number alone, so a resumed run draws
+        # what the uninterrupted one would have drawn.
+        torch.manual_seed(self.config.seed * 1_000_003 + self.iteration)
+        data = network_input(batch.image.to(self.device), batch.center.to(self.device))
+        data = data.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            maps = self.net(data)
+        losses = stage_losses(
+            maps, batch.joints.to(self.device), batch.visible.to(self.device), self.config.target
+        )
+        values: list[float] = losses.detach().tolist()
+        if not all(value < float("inf") for value in values):
+            raise UserError(
+                f"the loss is no longer finite at iteration {self.iteration} (per stage {values}): "
+                f"lower the learning rate (now {self.config.solver.lr * factor:.2e})"
+            )
+        self.optimizers.zero_grad()
+        losses.sum().backward()
+        if self.config.solver.clip > 0:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.solver.clip)
+        self.optimizers.step(factor)
+        return values
+
+    def _log(self, losses: list[float], factor: float, waited: float, took: float) -> None:
+        self.folder.append(
+            {
+                "kind": "train",
+                "iteration": self.iteration,
+                "seconds": round(self.seconds, 3),
+                "lr": self.config.solver.lr * factor,
+                "loss": losses,
+                "data_time": round(waited, 5),
+                "step_time": round(took, 5),
+            }
+        )
+
+    def _show(self, factor: float, data_time: float, step_time: float) -> None:
+        progress = self.progress()
+        left = self.seconds * (1 - progress) / max(progress, 1e-9)
+        self.display.show(
+            Status(
+                self.iteration, progress, left, data_time, step_time, self.config.solver.lr * factor,
+                self.losses,
+            )
+        )  # fmt: skip
+
+    def _checkpoint_due(self, saved_at: float) -> bool:
+        every = self.config.checkpoint_iterations
+        if every:
+            return self.iteration % every == 0
+        return time.monotonic() - saved_at > 60 * self.config.checkpoint_minutes
+
+    def save(self, path: Path | None = None) -> None:
+        """Write the state as ``last.pt`` (or to ``path``)."""
+        save_checkpoint(
+            path or self.folder.last,
+            Checkpoint(
+                self.config,
+                self.iteration,
+                self.seconds,
+                self.best,
+                self.net.state_dict(),
+                self.optimizers.state_dict(),
+            ),
+        )
+
+    def validate(self) -> None:
+        """Score every stage on the held-out people; keep the best state."""
+        self.tables = score_stages(
+            predict_dataset(self.net, self.val_set, self.config.augment), self.val_set
+        )
+        totals = [table.total for table in self.tables]
+        self.folder.append({"kind": "validation", "iteration": self.iteration, "seconds": round(self.seconds, 3), "pck": totals})
+        stages = " / ".join(f"{total:.1f}" for total in totals)
+        self.display.say(f"{clock(self.seconds)}  iteration {self.iteration}: validation PCK@0.2 per stage {stages} %")
+        if totals[-1] > self.best:
+            self.best = totals[-1]
+            self.save(self.folder.best)
+
+    def finish(self) -> RunResult:
+        """Save and score the final state."""
+        self.save()
+        self.validate()
+        self.save()  # once more: the score of the final state belongs to it
+        return RunResult(self.folder.path, self.net.eval(), self.tables, self.iteration, self.seconds)
+
+    def close(self) -> None:
+        """Stop the loader's workers and leave the terminal clean."""
+        if self.loader is not None:
+            self.loader.close()
+        self.display.close()

@@ -1,0 +1,41 @@
+"""The loss of every stage in Caffe's units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cpm_repro import ops
+from cpm_repro.config import TargetConfig
+
+
+def stage_losses(maps: Sequence[Tensor], joints: Tensor, visible: Tensor, target: TargetConfig) -> Tensor:
+    """Sum of squared differences over 2N, per stage (Caffe's EuclideanLoss; spec `training.md`).
+
+    Stage 1 is held against the maps of everybody in the crop, later stages against the annotated person's
+    alone. Targets are made here, in the step, from joints; the difference is float32 whatever the network
+    computes in.
+
+    Args:
+        maps: per stage (N, K+1, h, w), any float type.
+        joints: (N, P, K, 2) float, crop pixels; person 0 is the annotated one.
+        visible: (N, P, K) Visibility codes.
+        target: sigma and stride of the targets.
+
+    Returns:
+        (stages,) float32; the objective is its plain sum.
+    """
+    channels, height, width = maps[0].shape[1:]
+    label = ops.belief_maps(
+        joints, visible, grid=(height, width), stride=target.stride, sigma=target.sigma
+    )
+    alone, everybody = label[:, :channels], label[:, channels:]
+    scale = 0.5 / len(joints)
+    return torch.stack(
+        [
+            (belief.float() - (everybody if stage == 0 else alone)).square().sum() * scale
+            for stage, belief in enumerate(maps)
+        ]
+    )

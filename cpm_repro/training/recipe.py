@@ -1,0 +1,128 @@
+"""The optimiser and its learning-rate schedule, built from a :class:`~cpm_repro.config.SolverConfig`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from cpm_repro.config import SolverConfig
+from cpm_repro.model import PoseMachine
+from cpm_repro.training.muon import Muon
+
+
+class Optimizers:
+    """Several optimisers that act as one: some recipes treat matrices and vectors differently."""
+
+    def __init__(self, members: list[torch.optim.Optimizer]) -> None:
+        self.members = members
+        for member in members:
+            for group in member.param_groups:
+                group["base_lr"] = group["lr"]
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+        for member in self.members:
+            member.zero_grad(set_to_none=True)
+
+    def step(self, factor: float) -> None:
+        """One update with every group's learning rate at ``factor`` times its base."""
+        for member in self.members:
+            for group in member.param_groups:
+                group["lr"] = group["base_lr"] * factor
+            member.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """The members' states, in order."""
+        return [member.state_dict() for member in self.members]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        for member, state in zip(self.members, states, strict=True):
+            member.load_state_dict(state)
+
+
+def build_optimizers(net: PoseMachine, solver: SolverConfig) -> Optimizers:
+    """The optimiser ``solver.optimizer`` names, over all of ``net``'s parameters."""
+    if solver.optimizer == "caffe_sgd":
+        from cpm_repro.caffe import CaffeSGD  # the Caffe room is heavier than a run that does not need it
+
+        groups = [
+            {"params": [weight], "lr_mult": net.lr_mult(name), "decay_mult": net.decay_mult(name)}
+            for name, weight in net.named_parameters()
+        ]
+        return Optimizers(
+            [CaffeSGD(groups, lr=solver.lr, momentum=solver.momentum, weight_decay=solver.weight_decay)]
+        )
+    if solver.optimizer == "muon":
+        matrices, others = _split_for_muon(net)
+        return Optimizers(
+            [
+                Muon(
+                    matrices, lr=solver.muon_lr, momentum=solver.momentum, weight_decay=solver.weight_decay
+                ),
+                torch.optim.AdamW(others, lr=solver.lr, betas=(0.9, 0.99), weight_decay=0.0),
+            ]
+        )
+    return Optimizers(
+        [
+            torch.optim.AdamW(
+                net.parameters(), lr=solver.lr, betas=(0.9, 0.99), weight_decay=solver.weight_decay
+            )
+        ]
+    )
+
+
+def _split_for_muon(net: PoseMachine) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """Hidden convolution weights, and everything else: biases, the first layer, each stage's last layer.
+
+    Inputs and outputs of a network are no hidden matrices; Muon's authors leave them to AdamW, and so do we.
+    """
+    first = next(iter(dict(net.named_parameters())))
+    edge = {first, *(f"{layer}.weight" for layer in net.output_layers)}
+    matrices, others = [], []
+    for name, weight in net.named_parameters():
+        (others if weight.ndim < 2 or name in edge else matrices).append(weight)
+    return matrices, others
+
+
+def lr_factor(solver: SolverConfig, iteration: int, progress: float) -> float:
+    """What the base learning rate is multiplied by.
+
+    Args:
+        solver: the schedule and its numbers.
+        iteration: 0-based number of the update about to be made.
+        progress: share of the budget already spent, 0 to 1.
+    """
+    warm = min(1.0, (iteration + 1) / solver.warmup) if solver.warmup else 1.0
+    if solver.schedule == "step":
+        return warm * solver.gamma ** (iteration // solver.stepsize)
+    left = 1.0 - min(1.0, progress)
+    if solver.schedule == "linear":
+        return warm * min(1.0, left / solver.decay_share)
+    return warm * 0.5 * (1 - math.cos(math.pi * left))
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether the forward pass runs under bfloat16 autocast.
+
+    ``"auto"`` says yes only where the processor multiplies bfloat16 natively: emulated, it is ten times
+    slower than float32.
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    return capabilities == "AVX512" and _cpu_flag("avx512_bf16", "amx_bf16")
+
+
+def _cpu_flag(*names: str) -> bool:
+    """Whether Linux lists one of these processor flags (elsewhere: no)."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "").split()
+    except OSError:
+        return False
+    return any(name in flags for name in names)

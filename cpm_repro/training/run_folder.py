@@ -1,0 +1,112 @@
+"""The folder of one run: config, metrics, environment, checkpoints, pictures."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cpm_repro.config import TrainConfig, to_dict
+from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.files import atomic_write, write_json
+
+
+class RunFolder:
+    """``runs/<name>/`` with ``config.json``, ``metrics.jsonl``, ``environment.json``, ``checkpoints/``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the newest state saved."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the best validation score."""
+        return self.path / "checkpoints" / "best.pt"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: ``train`` and ``validation`` records."""
+        return self.path / "metrics.jsonl"
+
+    def start(self, config: TrainConfig, *, resume: bool) -> None:
+        """Make the folder; a folder that already holds a run is only entered to resume it."""
+        if not resume and (self.last.exists() or self.metrics.exists()):
+            raise UserError(f"{self.path} already holds a run: choose another --out, or go on with --resume")
+        write_json(self.path / "config.json", to_dict(config))
+        write_json(self.path / "environment.json", environment())
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one record to the metrics. A half-written last line (after a kill) is dropped on resume."""
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise EnvironmentFailure(f"cannot write {self.metrics}: {error.strerror or error}") from error
+
+    def rewind(self, iteration: int) -> None:
+        """Forget metrics of updates after ``iteration``: the resumed run makes them again."""
+        kept = [record for record in self.records() if record["iteration"] <= iteration]
+        with atomic_write(self.metrics, "w") as file:
+            file.writelines(json.dumps(record) + "\n" for record in kept)
+
+    def records(self) -> list[dict[str, Any]]:
+        """All whole records written so far."""
+        if not self.metrics.exists():
+            return []
+        records = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break  # the line a kill cut short; nothing follows it
+        return records
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside the code: versions, processor, threads, commit."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": commit(),
+    }
+
+
+def processor() -> str:
+    """The processor's model name, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """Short hash of the checked-out commit, with ``+`` when files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        name = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "--short=10", "HEAD"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+        dirty = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return name.stdout.strip() + ("+" if dirty.stdout.strip() else "")
