@@ -39,7 +39,12 @@ def run_from_options(options: Mapping[str, Any]) -> RunResult:
     out: Path = options["out"] or Path("runs") / config.name
     if options["resume"] and (out / "config.json").exists():
         config = _resumed(out, options)
-    result = train(config, out, resume=options["resume"])
+    return run_from_config(config, out, resume=options["resume"])
+
+
+def run_from_config(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
+    """Train, then write and print the run's report."""
+    result = train(config, out, resume=resume)
     report(result, config)
     return result
 

@@ -1,0 +1,64 @@
+"""The command line: one line and exit code 2 for every mistake."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cpm_repro.cli import main
+
+
+def run(*arguments: str, capsys) -> tuple[int, str]:
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], "unknown verb 'trian'; did you mean train?"),
+        (["train", "--presett", "tiny"], "unknown option '--presett'; did you mean --preset?"),
+        (["train", "--preset", "tinny"], "unknown preset 'tinny'; did you mean tiny?"),
+        (["train", "--arch", "mpii_5stage"], "unknown architecture 'mpii_5stage'; did you mean mpii_6stage?"),
+        (["train", "--minutes", "soon"], "invalid float value: 'soon'"),
+        (["train", "--set", "solver.lr"], "--set wants NAME=VALUE"),
+        (["train", "--set", "solver.lrr=1"], "unknown setting 'solver.lrr'"),
+        (["train", "--data", "no/such/folder", "--iterations", "1"], "no/such/folder"),
+        (["train", "--iterations", "0"], "iterations must be positive"),
+        (["eval", "--weights", "no/such/run"], "no/such/run"),
+        (["predict", "--weights", "no/such/run", "x.jpg"], "no/such/run"),
+        (["predict", "x.jpg"], "--weights"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, err = run(*arguments, capsys=capsys)
+    assert code == 2
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("verb", ["demo", "train", "eval", "predict", "doctor"])
+def test_every_verb_has_help_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"cpm {verb}" in capsys.readouterr().out.split("example:")[1]
+
+
+def test_doctor_names_versions_and_back_ends(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "torch" in out
+    assert "reference" in out
+
+
+def test_importing_the_package_is_cheap():
+    """No matplotlib, OpenCV or ONNX behind ``import cpm_repro``."""
+    code = "import sys, cpm_repro; print([m for m in ('cv2', 'matplotlib', 'onnx', 'scipy', 'lmdb') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,80 @@
+"""Configurations: presets, overrides, and one clear line for what cannot work."""
+
+from dataclasses import replace
+
+import pytest
+
+from cpm_repro.config import (
+    PRESETS,
+    TrainConfig,
+    center_sigma,
+    check,
+    from_dict,
+    override,
+    preset,
+    to_dict,
+    unknown,
+)
+from cpm_repro.errors import UserError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_sound_and_survive_a_round_trip(name):
+    config = preset(name)
+    check(config)
+    assert from_dict(to_dict(config)) == config
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(UserError, match=r"unknown preset 'tiiny'; did you mean tiny\?"):
+        preset("tiiny")
+
+
+def test_override_reaches_nested_settings():
+    config = override(preset("tiny"), {"solver.lr": 0.5, "seed": 3})
+    assert (config.solver.lr, config.seed) == (0.5, 3)
+    assert preset("tiny").solver.lr != 0.5
+
+
+def test_override_refuses_unknown_settings():
+    with pytest.raises(UserError, match=r"unknown setting 'solver.lrr'; did you mean"):
+        override(preset("tiny"), {"solver.lrr": 0.5})
+
+
+def test_centre_sigma_keeps_its_share_of_the_crop():
+    assert center_sigma(368) == 21.0
+    assert center_sigma(128) == pytest.approx(21 * 128 / 368)
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "words"),
+    [
+        ("solver.batch", 0, "batch must be at least 1, got 0"),
+        ("solver.lr", -1.0, "learning rate must be positive"),
+        ("augment.crop", 8, "crop must be at least 32 px"),
+        ("augment.scale_min", 2.0, "scale range"),
+        ("target.sigma", 0.0, "sigma and stride"),
+        ("solver.optimizer", "adam", "unknown optimizer 'adam'; did you mean adamw"),
+        ("solver.precision", "fp8", "unknown precision"),
+        ("workers", -1, "workers"),
+    ],
+)
+def test_numbers_no_run_can_work_with(dotted, value, words):
+    with pytest.raises(UserError, match=words):
+        check(override(preset("tiny"), {dotted: value}))
+
+
+def test_a_run_needs_a_budget():
+    with pytest.raises(UserError, match="needs a budget"):
+        check(replace(TrainConfig(), iterations=None, minutes=None))
+
+
+def test_a_configuration_of_another_version_says_so():
+    values = to_dict(preset("tiny"))
+    values["solver"]["flavour"] = "mint"
+    with pytest.raises(UserError, match=r"does not fit this version.*flavour"):
+        from_dict(values)
+
+
+def test_unknown_without_a_near_one_lists_all():
+    assert unknown("verb", "zzz", ["train", "eval"]) == "unknown verb 'zzz' (known: train, eval)"

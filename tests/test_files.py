@@ -1,0 +1,67 @@
+"""Atomic writing: the old file survives every failure of the new one."""
+
+import json
+import os
+import resource
+import signal
+import stat
+
+import pytest
+
+from cpm_repro.errors import EnvironmentFailure
+from cpm_repro.files import atomic_write, write_json
+
+
+def test_writes_and_makes_folders(tmp_path):
+    write_json(tmp_path / "a" / "b.json", {"x": [1, 2.5, "ü"]})
+    assert json.loads((tmp_path / "a" / "b.json").read_text(encoding="utf-8")) == {"x": [1, 2.5, "ü"]}
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+def test_a_failing_body_keeps_the_old_file(tmp_path):
+    path = tmp_path / "kept"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="midway"), atomic_write(path, "w") as file:
+        file.write("half of the new")
+        raise RuntimeError("midway")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_get_the_usual_permissions(tmp_path):
+    mask = os.umask(0o022)
+    try:
+        write_json(tmp_path / "x.json", 1)
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "x.json").stat().st_mode) == 0o644
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
+    """RLIMIT_FSIZE makes writes fail midway as a full disk does."""
+    path = tmp_path / "checkpoint"
+    path.write_bytes(b"old")
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old_limit[1]))
+    try:
+        with pytest.raises(EnvironmentFailure, match="cannot write .*checkpoint") as caught, atomic_write(path) as file:
+            file.write(b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert caught.value.exit_code == 1
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentFailure, match="cannot write"):
+        write_json(tmp_path / "file" / "x.json", 1)
+
+
+def test_nan_is_not_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", float("nan"))
+    assert not (tmp_path / "x.json").exists()
