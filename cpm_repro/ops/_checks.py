@@ -1,0 +1,96 @@
+"""Argument checks shared by the operators: one sentence that names the argument, what was wanted and got."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+
+MAX_SIDE = 2**31 - 1
+OUTPUT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def tensor(name: str, value: object) -> torch.Tensor:
+    """``value``, if it is a tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    return value
+
+
+def positions(name: str, value: object, shape: str) -> torch.Tensor:
+    """``value`` as contiguous float32, if it is a floating-point tensor of ``shape``, such as "(N, 2)"."""
+    given = tensor(name, value)
+    if not given.is_floating_point():
+        raise TypeError(f"{name} must be a floating-point tensor of pixels, got {given.dtype}")
+    if given.ndim != shape.count(",") + 1 or given.shape[-1] != 2:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(given.shape)}")
+    return given.detach().to(torch.float32).contiguous()
+
+
+def visibility(value: object, joints: torch.Tensor) -> torch.Tensor:
+    """``value`` as contiguous int32 codes, if it is an integer tensor that fits ``joints``."""
+    given = tensor("visible", value)
+    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        raise TypeError(f"visible must be an integer tensor of Visibility codes, got {given.dtype}")
+    if given.shape != joints.shape[:-1]:
+        raise ValueError(f"visible must have shape {tuple(joints.shape[:-1])}, got {tuple(given.shape)}")
+    same_device("visible", given, "joints", joints)
+    return given.to(torch.int32).contiguous()
+
+
+def same_device(name: str, value: torch.Tensor, other: str, reference: torch.Tensor) -> None:
+    """Both tensors live on one device."""
+    if value.device != reference.device:
+        raise ValueError(f"{name} must be on the device of {other} ({reference.device}), got {value.device}")
+
+
+def positive(name: str, value: object) -> float:
+    """``value`` as a positive finite float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return float(value)
+
+
+def size(name: str, value: Sequence[int]) -> tuple[int, int]:
+    """``value`` as (height, width), both at least 1 and below 2**31."""
+    try:
+        height, width = (int(side) for side in value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be two whole numbers (height, width), got {value!r}") from None
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise ValueError(f"{name} must be (height, width) between 1 and {MAX_SIDE}, got {(height, width)}")
+    return height, width
+
+
+def output_type(dtype: torch.dtype) -> torch.dtype:
+    """``dtype``, if maps can be written in it."""
+    if dtype not in OUTPUT_TYPES:
+        raise TypeError(f"dtype must be float32, float16 or bfloat16, got {dtype}")
+    return dtype
+
+
+def report_values(name: str, value: torch.Tensor, visible: torch.Tensor | None = None) -> None:
+    """Warn once about NaN or infinite positions and refuse unknown visibility codes.
+
+    Only on the CPU and outside of torch.compile: elsewhere looking at values would stall the device. The
+    kernels are safe either way: such joints are not drawn.
+    """
+    if torch.compiler.is_compiling() or value.device.type != "cpu" or value.numel() == 0:
+        return
+    if not math.isfinite(value.sum().item()) and not bool(torch.isfinite(value).all()):
+        _warn_not_finite(name)
+    if visible is not None:
+        lowest, highest = (int(code) for code in torch.aminmax(visible))
+        if lowest < 0 or highest > 2:
+            got = lowest if lowest < 0 else highest
+            raise ValueError(f"visible must hold Visibility codes 0, 1 or 2, got {got}")
+
+
+@functools.cache
+def _warn_not_finite(name: str) -> None:
+    warnings.warn(f"{name} holds NaN or infinite positions: they count as not visible", RuntimeWarning, stacklevel=4)

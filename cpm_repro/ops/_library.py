@@ -1,0 +1,53 @@
+"""The compiled library: loading it, and telling torch.compile and torch.export the shapes of its operators.
+
+Importing this module loads ``cpm_repro._C``, which registers ``torch.ops.cpm_repro``. If that fails, the
+exception is kept in ``LOAD_ERROR`` and the reference back end remains.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+
+BUILD_COMMAND = "python setup.py build_ext --inplace"
+
+
+def _load() -> ImportError | OSError | None:
+    try:
+        importlib.import_module("cpm_repro._C")
+    except (ImportError, OSError) as error:
+        return error
+    return None
+
+
+LOAD_ERROR = _load()
+
+
+def has_kernel(operator: str, device_type: str) -> bool:
+    """True if ``torch.ops.cpm_repro.<operator>`` has compiled code for ``device_type`` ("cpu" or "cuda")."""
+    if LOAD_ERROR is not None:
+        return False
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"cpm_repro::{operator}", device_type.upper())
+
+
+def _fake_belief_maps_out(
+    joints: torch.Tensor,
+    visible: torch.Tensor,
+    center: torch.Tensor | None,
+    stride: float,
+    sigma: float,
+    center_sigma: float,
+    label: torch.Tensor,
+    center_map: torch.Tensor | None,
+) -> None:
+    """Writes into its outputs and returns nothing."""
+
+
+def _fake_center_map_out(center: torch.Tensor, sigma: float, cutoff: bool, center_map: torch.Tensor) -> None:
+    """Writes into its output and returns nothing."""
+
+
+if LOAD_ERROR is None:
+    torch.library.register_fake("cpm_repro::belief_maps_out", _fake_belief_maps_out)
+    torch.library.register_fake("cpm_repro::center_map_out", _fake_center_map_out)

@@ -1,0 +1,19 @@
+// The schemas of all operators, and the empty module whose import registers them.
+// Letters: N samples, P people, K parts, h w cells, H W pixels, S scales, C channels.
+#define Py_LIMITED_API 0x030a0000
+#include <Python.h>
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(cpm_repro, m) {
+  // joints (N,P,K,2) float32, visible (N,P,K) int32, center (N,2) float32 -> label (N,2(K+1),h,w), center_map (N,1,H,W)
+  m.def(
+      "belief_maps_out(Tensor joints, Tensor visible, Tensor? center, float stride, float sigma, "
+      "float center_sigma, Tensor(a!) label, Tensor(b!)? center_map) -> ()");
+  // center (N,2) float32 -> center_map (N,1,H,W)
+  m.def("center_map_out(Tensor center, float sigma, bool cutoff, Tensor(a!) center_map) -> ()");
+}
+
+PyMODINIT_FUNC PyInit__C(void) {
+  static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
+  return PyModule_Create(&module);
+}
