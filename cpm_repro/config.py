@@ -37,7 +37,7 @@ class AugmentConfig:
 
     The longer side of the person's box is brought to ``fill * crop`` pixels, times a multiplier drawn from
     [scale_min, scale_max]; the crop is rotated by up to ``rotate`` degrees either way, mirrored with
-    probability ``flip``, and its centre moved by up to ``shift`` crop pixels in x and y.
+    probability ``flip``, and its centre moved by up to ``shift`` of the crop's side in x and y.
     """
 
     crop: int = 128

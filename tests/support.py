@@ -16,7 +16,9 @@ def golden(name: str) -> Path:
     for folder in folders:
         if (folder / name).exists():
             return folder / name
-    pytest.skip(f"golden file {name} is not in tests/golden, and CPM_GOLDEN does not name a folder that has it")
+    pytest.skip(
+        f"golden file {name} is not in tests/golden, and CPM_GOLDEN does not name a folder that has it"
+    )
 
 
 def data_root(*parts: str) -> Path:

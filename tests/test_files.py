@@ -45,7 +45,10 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
     old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old_limit[1]))
     try:
-        with pytest.raises(EnvironmentFailure, match="cannot write .*checkpoint") as caught, atomic_write(path) as file:
+        with (
+            pytest.raises(EnvironmentFailure, match="cannot write .*checkpoint") as caught,
+            atomic_write(path) as file,
+        ):
             file.write(b"x" * 100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)

@@ -54,7 +54,15 @@ def test_torso_is_left_shoulder_to_right_hip():
 
 
 def test_groups_cover_the_rows_of_the_papers_tables():
-    assert [name for name, _ in CPM14.groups] == ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"]
+    assert [name for name, _ in CPM14.groups] == [
+        "Head",
+        "Shoulder",
+        "Elbow",
+        "Wrist",
+        "Hip",
+        "Knee",
+        "Ankle",
+    ]
     assert dict(MPII16.groups)["Knee"] == (1, 4)
 
 

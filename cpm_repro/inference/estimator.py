@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
+from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
+from cpm_repro.data.images import read_image
 from cpm_repro.errors import UserError
 from cpm_repro.inference.decode import peaks, to_image
-from cpm_repro.inference.images import as_bgr, read_image
+from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.result import People, Person
 from cpm_repro.inference.weights import load_model
@@ -76,14 +77,14 @@ class PoseEstimator:
             TypeError, ValueError: an array that is no image.
         """
         source = str(image) if isinstance(image, (str, Path)) else ""
-        array = read_image(image) if isinstance(image, (str, Path)) else as_bgr(image, rgb=rgb)
+        array = read_image(image, exif=True) if isinstance(image, (str, Path)) else as_bgr(image, rgb=rgb)
         places, assumed = _places(array, boxes)
         if not places:
             return People([], array, self.skeleton, source)
         crops, matrices = zip(*(self._crop(array, center, extent) for center, extent in places), strict=True)
         maps = self._maps(np.stack(crops))
         xy, score = peaks(maps[-1].cpu())
-        inverse = torch.from_numpy(np.stack([cv2.invertAffineTransform(matrix) for matrix in matrices]))
+        inverse = torch.from_numpy(np.stack([invert_matrix(matrix) for matrix in matrices]))
         keypoints = to_image(xy, inverse).numpy()
         people = [
             Person(
@@ -104,19 +105,8 @@ class PoseEstimator:
         self, image: np.ndarray, center: tuple[float, float], extent: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """The network's view of one person, and the 2x3 matrix from image to crop pixels."""
-        crop = self.augment.crop
-        scale = self.augment.fill * crop / extent
-        middle = (crop - 1) / 2
-        matrix = np.array(
-            [[scale, 0, middle - scale * center[0]], [0, scale, middle - scale * center[1]]], np.float64
-        )
-        if scale < 0.5:  # shrink by averaging first: a warp alone would skip pixels
-            image, matrix = _shrink(image, scale, matrix)
-        view = cv2.warpAffine(image, matrix, (crop, crop), flags=cv2.INTER_LINEAR, borderValue=(128,) * 3)
-        full = np.array(
-            [[scale, 0, middle - scale * center[0]], [0, scale, middle - scale * center[1]]], np.float64
-        )
-        return view, full
+        matrix = place_matrix(np.array(center), extent, self.augment)
+        return warp_image(image, matrix, self.augment.crop), matrix
 
     @torch.inference_mode()
     def _maps(self, crops: np.ndarray) -> list[torch.Tensor]:
@@ -127,19 +117,6 @@ class PoseEstimator:
             data.contiguous(memory_format=torch.channels_last), stages=self.stages
         )
         return maps
-
-
-def _shrink(image: np.ndarray, scale: float, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Halve the image (averaging) until ``scale`` is at least one half; ``matrix`` follows."""
-    halvings = int(np.floor(-np.log2(scale)))
-    height, width = image.shape[:2]
-    size = max(1, round(width / 2**halvings)), max(1, round(height / 2**halvings))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    ratio_x, ratio_y = width / size[0], height / size[1]
-    # Pixel centres: full = (small + 0.5) * ratio - 0.5.
-    shift = np.array([0.5 * ratio_x - 0.5, 0.5 * ratio_y - 0.5])
-    moved = matrix[:, :2] * np.array([ratio_x, ratio_y])
-    return small, np.column_stack([moved, matrix[:, :2] @ shift + matrix[:, 2]])
 
 
 def _places(

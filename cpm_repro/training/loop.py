@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cpm_repro.config import AugmentConfig, TrainConfig, check
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
@@ -19,6 +20,7 @@ from cpm_repro.training.checkpoint import Checkpoint, load_checkpoint, save_chec
 from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
 from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.sharding import ShardedBackward, keep_freed_memory, shards_for
 from cpm_repro.training.validate import predict_dataset, score_stages
 from cpm_repro.training.watch import Display, Status, clock
 
@@ -49,6 +51,7 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
         EnvironmentFailure: the run folder cannot be written.
     """
     check(config)
+    keep_freed_memory()
     folder = RunFolder(out)
     saved = load_checkpoint(folder.last) if resume and folder.last.exists() else None
     if saved is not None:
@@ -81,6 +84,7 @@ class _Run:
         self.net = self._build_net()
         self.optimizers: Optimizers = build_optimizers(self.net, config.solver)
         self.bf16 = use_bf16(config.solver.precision, self.device)
+        self.backward = ShardedBackward(self.net, shards_for(self.net, self.device, config.solver.batch))
         self.iteration, self.seconds, self.best = 0, 0.0, -1.0
         self.losses: list[float] = []
         self.tables: list[ScoreTable] = []
@@ -187,21 +191,22 @@ class _Run:
         # Every iteration's random numbers (dropout) follow from its number alone, so a resumed run draws
         # what the uninterrupted one would have drawn.
         torch.manual_seed(self.config.seed * 1_000_003 + self.iteration)
-        data = network_input(batch.image.to(self.device), batch.center.to(self.device))
-        data = data.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            maps = self.net(data)
-        losses = stage_losses(
-            maps, batch.joints.to(self.device), batch.visible.to(self.device), self.config.target
+        image, center, joints, visible = (
+            item.to(self.device) for item in (batch.image, batch.center, batch.joints, batch.visible)
         )
-        values: list[float] = losses.detach().tolist()
+
+        def loss_of(part: slice) -> Tensor:
+            data = network_input(image[part], center[part])
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                maps = self.net(data.contiguous(memory_format=torch.channels_last))
+            return stage_losses(maps, joints[part], visible[part], self.config.target, len(image))
+
+        values = self.backward(len(image), loss_of)
         if not all(value < float("inf") for value in values):
             raise UserError(
                 f"the loss is no longer finite at iteration {self.iteration} (per stage {values}): "
                 f"lower the learning rate (now {self.config.solver.lr * factor:.2e})"
             )
-        self.optimizers.zero_grad()
-        losses.sum().backward()
         if self.config.solver.clip > 0:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.solver.clip)
         self.optimizers.step(factor)
@@ -252,13 +257,20 @@ class _Run:
 
     def validate(self) -> None:
         """Score every stage on the held-out people; keep the best state."""
-        self.tables = score_stages(
-            predict_dataset(self.net, self.val_set, self.config.augment), self.val_set
-        )
+        self.tables = score_stages(predict_dataset(self.net, self.val_set, self.config.augment), self.val_set)
         totals = [table.total for table in self.tables]
-        self.folder.append({"kind": "validation", "iteration": self.iteration, "seconds": round(self.seconds, 3), "pck": totals})
+        self.folder.append(
+            {
+                "kind": "validation",
+                "iteration": self.iteration,
+                "seconds": round(self.seconds, 3),
+                "pck": totals,
+            }
+        )
         stages = " / ".join(f"{total:.1f}" for total in totals)
-        self.display.say(f"{clock(self.seconds)}  iteration {self.iteration}: validation PCK@0.2 per stage {stages} %")
+        self.display.say(
+            f"{clock(self.seconds)}  iteration {self.iteration}: validation PCK@0.2 per stage {stages} %"
+        )
         if totals[-1] > self.best:
             self.best = totals[-1]
             self.save(self.folder.best)
@@ -271,7 +283,8 @@ class _Run:
         return RunResult(self.folder.path, self.net.eval(), self.tables, self.iteration, self.seconds)
 
     def close(self) -> None:
-        """Stop the loader's workers and leave the terminal clean."""
+        """Stop all threads and leave the terminal clean."""
+        self.backward.close()
         if self.loader is not None:
             self.loader.close()
         self.display.close()

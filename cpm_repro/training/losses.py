@@ -11,7 +11,9 @@ from cpm_repro import ops
 from cpm_repro.config import TargetConfig
 
 
-def stage_losses(maps: Sequence[Tensor], joints: Tensor, visible: Tensor, target: TargetConfig) -> Tensor:
+def stage_losses(
+    maps: Sequence[Tensor], joints: Tensor, visible: Tensor, target: TargetConfig, count: int | None = None
+) -> Tensor:
     """Sum of squared differences over 2N, per stage (Caffe's EuclideanLoss; spec `training.md`).
 
     Stage 1 is held against the maps of everybody in the crop, later stages against the annotated person's
@@ -23,16 +25,15 @@ def stage_losses(maps: Sequence[Tensor], joints: Tensor, visible: Tensor, target
         joints: (N, P, K, 2) float, crop pixels; person 0 is the annotated one.
         visible: (N, P, K) Visibility codes.
         target: sigma and stride of the targets.
+        count: N of the whole batch when these people are a part of it; None takes their own number.
 
     Returns:
         (stages,) float32; the objective is its plain sum.
     """
     channels, height, width = maps[0].shape[1:]
-    label = ops.belief_maps(
-        joints, visible, grid=(height, width), stride=target.stride, sigma=target.sigma
-    )
+    label = ops.belief_maps(joints, visible, grid=(height, width), stride=target.stride, sigma=target.sigma)
     alone, everybody = label[:, :channels], label[:, channels:]
-    scale = 0.5 / len(joints)
+    scale = 0.5 / (count or len(joints))
     return torch.stack(
         [
             (belief.float() - (everybody if stage == 0 else alone)).square().sum() * scale

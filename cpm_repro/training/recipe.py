@@ -21,11 +21,6 @@ class Optimizers:
             for group in member.param_groups:
                 group["base_lr"] = group["lr"]
 
-    def zero_grad(self) -> None:
-        """Drop all gradients."""
-        for member in self.members:
-            member.zero_grad(set_to_none=True)
-
     def step(self, factor: float) -> None:
         """One update with every group's learning rate at ``factor`` times its base."""
         for member in self.members:
@@ -59,9 +54,7 @@ def build_optimizers(net: PoseMachine, solver: SolverConfig) -> Optimizers:
         matrices, others = _split_for_muon(net)
         return Optimizers(
             [
-                Muon(
-                    matrices, lr=solver.muon_lr, momentum=solver.momentum, weight_decay=solver.weight_decay
-                ),
+                Muon(matrices, lr=solver.muon_lr, momentum=solver.momentum, weight_decay=solver.weight_decay),
                 torch.optim.AdamW(others, lr=solver.lr, betas=(0.9, 0.99), weight_decay=0.0),
             ]
         )

@@ -38,12 +38,13 @@ def predict_dataset(
     net.eval()
     keypoints, scores, truth, labelled = [], [], [], []
     for item in val_batches(dataset, augment, batch):
-        data = network_input(item.image.to(device), item.center.to(device))
+        data = network_input(item.batch.image.to(device), item.batch.center.to(device))
         decoded = [peaks(maps) for maps in net(data.contiguous(memory_format=torch.channels_last))]
-        keypoints.append(np.stack([to_image(xy.cpu(), item.crop_to_image).numpy() for xy, _ in decoded]))
+        inverse = torch.from_numpy(item.inverse)
+        keypoints.append(np.stack([to_image(xy.cpu(), inverse).numpy() for xy, _ in decoded]))
         scores.append(np.stack([score.cpu().numpy() for _, score in decoded]))
-        truth.append(item.truth)
-        labelled.append(item.truth_visible != Visibility.CROPPED)
+        truth.append(item.joints.astype(np.float64))
+        labelled.append(item.visible != Visibility.CROPPED)
     net.train(training)
     return Predictions(
         np.concatenate(keypoints, axis=1),

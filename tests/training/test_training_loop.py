@@ -1,0 +1,200 @@
+"""The loop: it learns, it stops and goes on exactly, and it refuses what cannot work."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cpm_repro.config import override, preset
+from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.training import load_checkpoint, stage_losses, train
+from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.sharding import ShardedBackward
+
+SMALL = {
+    "network.width": 0.05,
+    "augment.crop": 64,
+    "solver.batch": 4,
+    "solver.small_crop_share": 0.0,
+    "workers": 1,
+}
+
+
+def small(iterations: int, **changes):
+    config = replace(preset("tiny"), name="small", minutes=None, iterations=iterations, validate_every=1.0)
+    return override(config, {**SMALL, **changes})
+
+
+def losses(folder) -> list[list[float]]:
+    return [record["loss"] for record in RunFolder(folder).records() if record["kind"] == "train"]
+
+
+@pytest.fixture(autouse=True)
+def few_validation_people(monkeypatch):
+    """Scoring 500 people is not what these tests are about."""
+    from cpm_repro.training import loop
+
+    whole = loop.open_dataset
+    monkeypatch.setattr(
+        loop, "open_dataset", lambda spec, split, seed=0: whole(spec, split, seed=seed, size=20)
+    )
+
+
+def test_a_run_leaves_its_folder_and_its_loss_falls(tmp_path):
+    result = train(small(30), tmp_path / "run")
+    made = losses(tmp_path / "run")
+    assert len(made) == 30
+    assert np.sum(made[-5:]) < np.sum(made[:5])
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "checkpoints",
+    }
+    assert len(result.tables) == 3
+    assert 0 <= result.tables[-1].total <= 100
+
+
+def test_stopped_and_resumed_equals_never_stopped(tmp_path):
+    """The schedule here does not depend on the budget, so that a run of 3 is the beginning of a run of 8."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(small(8, **{"solver.schedule": "step"}), whole)
+    train(small(3, **{"solver.schedule": "step"}), parts)
+    train(small(8, **{"solver.schedule": "step"}), parts, resume=True)
+    assert losses(parts) == losses(whole)
+    a = load_checkpoint(whole / "checkpoints" / "last.pt").model
+    b = load_checkpoint(parts / "checkpoints" / "last.pt").model
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_kill_9_and_resume_gives_the_same_losses_bit_for_bit(tmp_path):
+    """The real thing: a process killed while it works, at a moment nobody chose."""
+
+    def command(out, resume: bool) -> list[str]:
+        settings = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
+        return [
+            sys.executable, "-m", "cpm_repro", "train", "--preset", "tiny", "--iterations", "40",
+            "--checkpoint-iterations", "3", "--seed", "5", "--out", str(out), *settings,
+            *(["--resume"] if resume else []),
+        ]  # fmt: skip
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    subprocess.run(command(tmp_path / "whole", False), check=True, capture_output=True, env=environment)
+    victim = subprocess.Popen(
+        command(tmp_path / "killed", False), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(losses(tmp_path / "killed")) < 10 and victim.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert 10 <= len(losses(tmp_path / "killed")) < 40, "the kill came too late to show anything"
+    subprocess.run(command(tmp_path / "killed", True), check=True, capture_output=True, env=environment)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
+def test_shards_give_the_whole_batchs_gradient():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3))
+    data = torch.randn(5, 3, 9, 9)
+
+    def loss_of(part: slice) -> torch.Tensor:
+        out = net(data[part])
+        return torch.stack([out.square().sum() / 10, out.abs().sum() / 10])
+
+    whole = loss_of(slice(0, 5))
+    expected = torch.autograd.grad(whole.sum(), list(net.parameters()))
+    backward = ShardedBackward(net, 2)
+    values = backward(5, loss_of)
+    backward.close()
+    assert values == pytest.approx(whole.tolist(), rel=1e-5)
+    for weight, gradient in zip(net.parameters(), expected, strict=True):
+        assert torch.allclose(weight.grad, gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_stage_losses_are_caffes_and_stage_1_sees_everybody():
+    """Hand-computed: zero maps, so each loss is the sum of its target's squares over 2N."""
+    from cpm_repro.config import TargetConfig
+
+    joints = torch.tensor([[[[3.5, 3.5]], [[11.5, 11.5]]]])  # two people on cell centres
+    visible = torch.ones(1, 2, 1, dtype=torch.uint8)
+    maps = [torch.zeros(1, 2, 2, 2) for _ in range(3)]
+    first, second, third = stage_losses(maps, joints, visible, TargetConfig(sigma=7.0, stride=8)).tolist()
+    near, far = np.exp(-64 / 98), np.exp(-128 / 98)
+    alone = np.array([1, near, near, far])
+    everybody = np.minimum(alone + alone[[3, 1, 2, 0]], 1)
+    expected = [np.sum(t**2) / 2 + np.sum((1 - t) ** 2) / 2 for t in (everybody, alone)]
+    assert [first, second, third] == pytest.approx([expected[0], expected[1], expected[1]], rel=1e-5)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
+    train(small(1), tmp_path / "run")
+    with pytest.raises(UserError, match="already holds a run.*--resume"):
+        train(small(1), tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    train(small(1), tmp_path / "run")
+    with pytest.raises(UserError, match="holds another network"):
+        train(small(2, **{"network.stages": 2}), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "text", "pickle"])
+def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
+    train(small(1), tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    data = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "flipped":
+        path.write_bytes(data[:40] + bytes([data[40] ^ 255]) + data[41:])
+    elif damage == "text":
+        path.write_text("not a checkpoint")
+    else:
+        import pickle
+
+        path.write_bytes(pickle.dumps({"format": print}))
+    with pytest.raises(UserError, match=r"last\.pt"):
+        train(small(2), tmp_path / "run", resume=True)
+
+
+def test_a_diverging_run_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="no longer finite.*lower the learning rate"):
+        train(small(60, **{"solver.lr": 1e30, "solver.optimizer": "adamw"}), tmp_path / "run")
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    """The second save finds no space; the first one stays whole."""
+    from cpm_repro.training import checkpoint
+
+    run = tmp_path / "run"
+    train(small(2), run)
+    before = (run / "checkpoints" / "last.pt").read_bytes()
+
+    def full(values, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    with pytest.raises(EnvironmentFailure, match=r"cannot write .*last\.pt: No space left"):
+        train(small(4), run, resume=True)
+    assert (run / "checkpoints" / "last.pt").read_bytes() == before
+    assert [path.name for path in (run / "checkpoints").iterdir() if path.name.startswith(".")] == []
+
+
+def test_metrics_cut_by_a_kill_are_read_up_to_the_cut(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append({"kind": "train", "iteration": 1, "loss": [1.0]})
+    folder.append({"kind": "train", "iteration": 2, "loss": [2.0]})
+    with folder.metrics.open("a") as file:
+        file.write('{"kind": "train", "iter')
+    assert [record["iteration"] for record in folder.records()] == [1, 2]
+    folder.rewind(1)
+    assert [record["iteration"] for record in folder.records()] == [1]
