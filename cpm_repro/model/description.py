@@ -1,4 +1,4 @@
-"""What each pose machine is, as data: an ordered list of Caffe layers for any number of stages, parts and any width.
+"""What each pose machine is, as data: an ordered list of Caffe layers, for any stages, parts and width.
 
 The released networks (spec `networks.json`) come out layer by layer and field by field; prototxts, solver
 multipliers, costs and receptive fields are all derived from this one description. The modules in
@@ -62,7 +62,7 @@ class Layer:
     dropout_ratio: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The layer as plain JSON values, with only the fields that its type has (as in spec `networks.json`)."""
+        """Plain JSON values of the fields that the layer's type has, as in spec `networks.json`."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, Filler):
@@ -123,7 +123,7 @@ class NetDescription:
         return channels
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter by its state_dict key, ``<layer>.weight`` (out, in, kh, kw) and ``<layer>.bias``."""
+        """Shape of every parameter by state_dict key: ``<layer>.weight`` (out, in, kh, kw), ``<layer>.bias``."""
         channels = self.channels()
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in self.convolutions:
@@ -199,7 +199,7 @@ def _trunk_9x9(net: _Writer, stage: int, rate: float) -> str:
 
 
 def _describe_9x9(net: _Writer, stages: int, maps: int) -> list[str]:
-    """The paper's network (figure 2): stage 1 and stage 2 each have a trunk, later stages re-use stage 2's."""
+    """The paper's network (figure 2): stages 1 and 2 each have a trunk, later stages re-use stage 2's."""
     net.split_input()
     center = net.pool_center() if stages > 1 else ""
     blob = net.conv_relu("conv4_stage1", _trunk_9x9(net, 1, rate=5), 32, 5, rate=5)
@@ -221,7 +221,7 @@ def _describe_9x9(net: _Writer, stages: int, maps: int) -> list[str]:
 
 
 def _trunk_vgg(net: _Writer, last: tuple[tuple[str, int], ...]) -> str:
-    """VGG-19 up to conv4_2, pooled 2x2/2, then the ``last`` (name, channels) convolutions; shared by all stages."""
+    """VGG-19 up to conv4_2, then the ``last`` (name, channels) convolutions; shared by all stages."""
     blob = "image"
     for block, (channels, count) in enumerate(((64, 2), (128, 2), (256, 4)), start=1):
         for i in range(1, count + 1):
@@ -333,12 +333,13 @@ def describe(
 def describe_training(
     arch: str, stages: int | None = None, parts: int | None = None, width: float | None = None
 ) -> NetDescription:
-    """The training network: :func:`describe` plus label slice, dropout and one loss per stage (spec `training.md`).
+    """The training network: :func:`describe` plus label slice, dropout and losses (spec `training.md`).
 
     The layer that makes the blobs ``data`` and ``label`` is not in it. Layers added: first the Slice
-    ``label_lower`` of ``label`` into ``label_lower`` (the annotated person) and ``label_1st_lower`` (everybody);
-    Dropout in place after relu5_stage1 and relu6_stage1 of the 9x9 networks; EuclideanLoss ``loss_stageN`` after
-    the last convolution of stage N, stage 1 against ``label_1st_lower``, the others against ``label_lower``.
+    ``label_lower`` of ``label`` into ``label_lower`` (the annotated person) and ``label_1st_lower``
+    (everybody); Dropout in place after relu5_stage1 and relu6_stage1 of the 9x9 networks; EuclideanLoss
+    ``loss_stageN`` after the last convolution of stage N, stage 1 against ``label_1st_lower``, the others
+    against ``label_lower``.
     The VGG family's training files were never released: no dropout there, and the person net, whose label has
     a single group, compares every stage with ``label`` itself; both are our own choice.
     """
