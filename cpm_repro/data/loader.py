@@ -1,0 +1,246 @@
+"""Batches for training and validation.
+
+The batch of iteration t depends on (seed, t) alone: samples follow one permutation per epoch drawn from
+(seed, epoch), and sample number g (counted over the whole run) is augmented from (seed, g). So any number
+of workers and any resume point give identical batches.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+import cv2
+import numpy as np
+import torch
+
+from cpm_repro.data.augment import AugmentConfig, Crop, crop_matrix, draw, invert_matrix, warp
+from cpm_repro.data.sample import PoseDataset, PoseSample
+from cpm_repro.errors import UserError
+from cpm_repro.skeleton import Visibility
+
+# Independent streams of random numbers under one seed.
+_ORDER, _AUGMENT = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """N crops on the CPU.
+
+    Attributes:
+        image: (N, crop, crop, 3) uint8 BGR.
+        joints: (N, P, K, 2) float32 crop pixels; P is the most people in one sample of the batch.
+        visible: (N, P, K) uint8 Visibility codes; missing people are CROPPED.
+        center: (N, 2) float32 crop pixels.
+    """
+
+    image: torch.Tensor
+    joints: torch.Tensor
+    visible: torch.Tensor
+    center: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ValBatch:
+    """A validation batch and what is needed to score it in the photographs' own pixels.
+
+    Attributes:
+        batch: the crops.
+        inverse: (N, 2, 3) float64, crop pixels to photograph pixels.
+        joints: (N, K, 2) float32, person 0's joints in the photograph.
+        visible: (N, K) uint8 Visibility codes of person 0.
+        index: (N,) int64, positions in the data set.
+    """
+
+    batch: Batch
+    inverse: np.ndarray
+    joints: np.ndarray
+    visible: np.ndarray
+    index: np.ndarray
+
+
+class TrainLoader:
+    """Endless iterator over training batches, starting with iteration ``start``.
+
+    Use as a context manager or call `close`. With ``workers`` threads, batches are prepared ahead in the
+    background (OpenCV and NumPy release the interpreter lock while they work on pixels); with 0 they are
+    made when asked for. While it is open OpenCV itself runs single-threaded: the parallel work is across
+    batches, and cores are usually shared with the training step.
+
+    An exception in a worker is raised by ``next`` of the batch it belongs to; other than a UserError, it is
+    wrapped in a RuntimeError that names the sample.
+
+    Args:
+        dataset: samples; must not be empty.
+        augment: crop and augmentation.
+        batch: samples per batch.
+        seed: non-negative; with ``start`` it determines everything.
+        workers: background threads.
+        start: first iteration (0-based).
+        ahead: batches prepared ahead; default 2 per worker.
+    """
+
+    def __init__(
+        self,
+        dataset: PoseDataset,
+        augment: AugmentConfig,
+        batch: int,
+        seed: int,
+        workers: int = 0,
+        start: int = 0,
+        ahead: int | None = None,
+    ) -> None:
+        if len(dataset) == 0:
+            raise UserError(f"data set {dataset.name}: expected at least one training sample, got none")
+        for name, value, least in (
+            ("batch", batch, 1),
+            ("seed", seed, 0),
+            ("workers", workers, 0),
+            ("start", start, 0),
+        ):
+            if value < least:
+                raise ValueError(f"{name}: expected at least {least}, got {value}")
+        self._source = _BatchSource(dataset, augment, batch, seed)
+        self._next = start
+        self._ahead = (ahead or 2 * workers) if workers else 0
+        self._pending: deque[Future[Batch]] = deque()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="loader") if workers else None
+        self._opencv_threads = cv2.getNumThreads()
+        self._open = True
+        cv2.setNumThreads(1)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if not self._open:
+            raise StopIteration
+        if self._pool is None:
+            self._next += 1
+            return self._source.make(self._next - 1)
+        while len(self._pending) < self._ahead:
+            self._pending.append(self._pool.submit(self._source.make, self._next))
+            self._next += 1
+        made = self._pending.popleft().result()
+        # Ask for the next one before the caller trains on this one.
+        self._pending.append(self._pool.submit(self._source.make, self._next))
+        self._next += 1
+        return made
+
+    def close(self) -> None:
+        """Stop the workers; batches being made are finished and thrown away. May be called twice."""
+        if not self._open:
+            return
+        self._open = False
+        self._pending.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        cv2.setNumThreads(self._opencv_threads)
+
+    def __enter__(self) -> TrainLoader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _BatchSource:
+    """Makes the batch of any iteration; safe to call from several threads."""
+
+    def __init__(self, dataset: PoseDataset, augment: AugmentConfig, batch: int, seed: int) -> None:
+        self._dataset, self._augment, self._batch, self._seed = dataset, augment, batch, seed
+        self._orders: dict[int, np.ndarray] = {}
+
+    def make(self, iteration: int) -> Batch:
+        first = iteration * self._batch
+        return collate([self._crop(number) for number in range(first, first + self._batch)])
+
+    def _crop(self, number: int) -> Crop:
+        epoch, position = divmod(number, len(self._dataset))
+        index = int(self._order(epoch)[position])
+        sample = None
+        try:
+            sample = self._dataset[index]
+            choice = draw(self._augment, stream(self._seed, _AUGMENT, number))
+            matrix = crop_matrix(sample, self._augment, choice)
+            return warp(sample, matrix, self._augment, self._dataset.skeleton)
+        except UserError:
+            raise
+        except Exception as error:
+            name = sample.id if sample is not None else f"{self._dataset.name}[{index}]"
+            raise RuntimeError(f"sample {name}: {type(error).__name__}: {error}") from error
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The permutation of ``epoch``.
+
+        Two epochs are kept, for batches that straddle; a race only costs a redraw.
+        """
+        order = self._orders.get(epoch)
+        if order is None:
+            order = stream(self._seed, _ORDER, epoch).permutation(len(self._dataset))
+            self._orders = {epoch: order, **{e: o for e, o in self._orders.items() if abs(e - epoch) == 1}}
+        return order
+
+
+def stream(*key: int) -> np.random.Generator:
+    """The random generator of a key of non-negative integers.
+
+    Keys of one length are independent of one another.
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+def collate(crops: Sequence[Crop]) -> Batch:
+    """Stack crops; people that a sample lacks are added as CROPPED at (0, 0)."""
+    people = max(len(crop.joints) for crop in crops)
+    parts = crops[0].joints.shape[1]
+    joints = np.zeros((len(crops), people, parts, 2), np.float32)
+    visible = np.full((len(crops), people, parts), Visibility.CROPPED, np.uint8)
+    for row, crop in enumerate(crops):
+        joints[row, : len(crop.joints)] = crop.joints
+        visible[row, : len(crop.visible)] = crop.visible
+    return Batch(
+        image=torch.from_numpy(np.stack([crop.image for crop in crops])),
+        joints=torch.from_numpy(joints),
+        visible=torch.from_numpy(visible),
+        center=torch.from_numpy(np.stack([crop.center for crop in crops])),
+    )
+
+
+def val_batches(
+    dataset: PoseDataset, config: AugmentConfig, batch: int, indices: Sequence[int] | None = None
+) -> Iterator[ValBatch]:
+    """Validation crops in order: scale multiplier 1, no rotation, flip or shift.
+
+    The last batch may be smaller.
+
+    Args:
+        dataset: samples.
+        config: only ``crop`` and ``fill`` are used.
+        batch: samples per batch.
+        indices: which samples; default all.
+    """
+    chosen = range(len(dataset)) if indices is None else indices
+    for first in range(0, len(chosen), batch):
+        index = list(chosen[first : first + batch])
+        samples: list[PoseSample] = [dataset[i] for i in index]
+        matrices = [crop_matrix(sample, config) for sample in samples]
+        crops = [warp(s, m, config, dataset.skeleton) for s, m in zip(samples, matrices, strict=True)]
+        yield ValBatch(
+            batch=collate(crops),
+            inverse=np.stack([invert_matrix(matrix) for matrix in matrices]),
+            joints=np.stack([sample.joints[0] for sample in samples]),
+            visible=np.stack([sample.visible[0] for sample in samples]),
+            index=np.array(index, dtype=np.int64),
+        )
+
+
+def default_workers() -> int:
+    """Background threads that suit this machine: one per core up to four."""
+    return min(4, os.cpu_count() or 1)

@@ -1,0 +1,152 @@
+"""Leeds Sports Pose Extended in its original layout: `joints.mat` beside `images/im00001.jpg` and so on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cpm_repro.data.images import DEFAULT_CACHE_BYTES, ImageCache
+from cpm_repro.data.sample import PoseSample, center_and_extent
+from cpm_repro.errors import UserError
+from cpm_repro.skeleton import CPM14, LSP_TO_CPM14, Skeleton, Visibility
+
+VALIDATION_STEP = 18
+"""Every 18th person (0, 18, 36, ...) is held out: 500 of the 9000 (spec `evaluation.md`, lspet-pck)."""
+
+
+def is_lspet_folder(folder: Path) -> bool:
+    """Whether ``folder`` looks like LSP-extended: a joints.mat beside an images folder."""
+    return (folder / "joints.mat").exists() and (folder / "images").exists()
+
+
+def read_lspet_joints(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read LSP-extended's `joints.mat` (spec `data.md`): 14 x 3 x N, third column 1 = labelled.
+
+    Returns:
+        joints: (N, 14, 2) float64, 0-based pixels, LSP's own order (the file is 1-based).
+        labelled: (N, 14) bool. Unlabelled coordinates are meaningless.
+
+    Raises:
+        UserError: no such file, not a .mat, no variable `joints`, another shape, or labelled coordinates that
+            are NaN or infinite.
+    """
+    values = load_mat_array(Path(path), "joints")
+    if values.ndim != 3 or values.shape[:2] != (14, 3):
+        raise UserError(f"{path}: expected joints of shape 14 x 3 x N (LSP-extended), got {_shape(values)}")
+    xy = np.ascontiguousarray(values[:, :2].transpose(2, 0, 1), dtype=np.float64) - 1.0
+    flag = values[:, 2].T
+    if np.isnan(flag).any() or not np.isin(flag, (0, 1)).all():
+        raise UserError(f"{path}: expected the third column of joints to be 0 or 1, got other values")
+    labelled = flag == 1
+    bad = labelled & ~np.isfinite(xy).all(axis=2)
+    if bad.any():
+        person, joint = np.argwhere(bad)[0]
+        place = f"joint {joint + 1} of person {person + 1}"
+        raise UserError(f"{path}: expected finite coordinates, got NaN or infinity at {place}")
+    return xy, labelled
+
+
+def load_mat_array(path: Path, variable: str) -> np.ndarray:
+    """The numeric array called ``variable`` of a MATLAB file (version 7 or older).
+
+    Raises:
+        UserError: the file is missing, truncated, not a MATLAB file, or lacks such an array.
+    """
+    import scipy.io
+
+    if not path.is_file():
+        raise UserError(
+            f"{path}: expected a MATLAB file, got {'a folder' if path.is_dir() else 'nothing there'}"
+        )
+    try:
+        content = scipy.io.loadmat(str(path), variable_names=[variable])
+    except MemoryError:
+        raise
+    except Exception as error:  # scipy raises many kinds for a truncated or foreign file
+        raise UserError(
+            f"{path}: expected a MATLAB file (version 7 or older), but it cannot be read: {error}"
+        ) from error
+    values = content.get(variable)
+    if values is None:
+        raise UserError(f"{path}: expected a variable '{variable}', got none of that name")
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise UserError(f"{path}: expected '{variable}' to be a numeric array, got {type(values).__name__}")
+    return values
+
+
+def _shape(values: np.ndarray) -> str:
+    return " x ".join(str(n) for n in values.shape)
+
+
+class LspetDataset:
+    """LSP-extended as training or validation samples in the networks' part order.
+
+    Labelled joints are VISIBLE, unlabelled ones CROPPED. Image files are listed once at the start and
+    decoded on first use.
+
+    Args:
+        folder: holds `joints.mat` and `images/`.
+        split: "train" or "val" (every 18th person).
+        size: use only the first ``size`` people of the split.
+        cache_bytes: memory for decoded images.
+    """
+
+    def __init__(
+        self, folder: str | Path, split: str, size: int | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
+    ) -> None:
+        self._folder = Path(folder)
+        joints, labelled = read_lspet_joints(self._folder / "joints.mat")
+        self._paths = _image_paths(self._folder / "images", len(joints))
+        people = np.arange(len(joints))
+        people = people[(people % VALIDATION_STEP == 0) == (split == "val")]
+        usable = labelled[people].any(axis=1)
+        if not usable.all():
+            first = int(people[~usable][0])
+            raise UserError(f"{self._folder / 'joints.mat'}: person {first + 1} has no labelled joint")
+        self._people = people[:size]
+        order = list(LSP_TO_CPM14)
+        self._joints = joints[:, order].astype(np.float32)
+        self._visible = np.where(labelled[:, order], Visibility.VISIBLE, Visibility.CROPPED).astype(np.uint8)
+        self._cache = ImageCache(cache_bytes)
+
+    @property
+    def name(self) -> str:
+        """Name in tables."""
+        return "lspet"
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The networks' 14 parts."""
+        return CPM14
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+    def __getitem__(self, index: int) -> PoseSample:
+        person = int(self._people[index])
+        joints, visible = self._joints[person], self._visible[person]
+        center, extent = center_and_extent(joints, visible)
+        return PoseSample(
+            image=self._cache.read(self._paths[person]),
+            joints=joints[None],
+            visible=visible[None],
+            center=center,
+            extent=extent,
+            id=f"lspet/{self._paths[person].name}",
+        )
+
+
+def _image_paths(folder: Path, count: int) -> list[Path]:
+    """Paths of im00001.jpg .. im<count>.jpg; all must be there."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: expected a folder of images im00001.jpg .. im{count:05d}.jpg, got none")
+    names = {entry.name for entry in folder.iterdir()}
+    wanted = [f"im{number:05d}.jpg" for number in range(1, count + 1)]
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise UserError(
+            f"{folder}: joints.mat describes {count} people, but {len(missing)} of their images are missing, "
+            f"first {missing[0]}"
+        )
+    return [folder / name for name in wanted]

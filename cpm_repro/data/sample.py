@@ -1,0 +1,82 @@
+"""What a pose data set hands out: one photograph with the people in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cpm_repro.skeleton import Skeleton, Visibility
+
+
+@dataclass(frozen=True, slots=True)
+class PoseSample:
+    """One annotated person together with the picture and everybody else labelled in it.
+
+    Attributes:
+        image: (H, W, 3) uint8, BGR.
+        joints: (P, K, 2) float32, x right and y down in 0-based pixels (pixel centres at integers); person
+            0 is the annotated one, the others follow. Coordinates of CROPPED joints mean nothing.
+        visible: (P, K) uint8 codes of :class:`~cpm_repro.skeleton.Visibility`.
+        center: (2,) float32, person 0's centre.
+        extent: longer side of the box of person 0's labelled joints, pixels, > 0.
+        id: names the sample in messages.
+    """
+
+    image: np.ndarray
+    joints: np.ndarray
+    visible: np.ndarray
+    center: np.ndarray
+    extent: float
+    id: str
+
+
+class PoseDataset(Protocol):
+    """Samples by index.
+
+    Every call with one index gives the same sample. Must be safe to index from threads.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name for tables and messages."""
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Names and structure of the K parts, in the order of ``PoseSample.joints``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> PoseSample: ...
+
+
+def labelled_box(joints: npt.NDArray[np.floating], labelled: npt.NDArray[np.bool_]) -> np.ndarray:
+    """Bounding box (x1, y1, x2, y2) of the labelled joints.
+
+    Joints (K, 2), labelled (K,). None labelled: NaN.
+    """
+    if not labelled.any():
+        return np.full(4, np.nan)
+    points = joints[labelled]
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def center_and_extent(
+    joints: npt.NDArray[np.floating], visible: npt.NDArray[np.integer]
+) -> tuple[np.ndarray, float]:
+    """Middle and longer side of the box of one person's labelled joints (spec `evaluation.md`, lspet-pck).
+
+    Args:
+        joints: (K, 2) pixels.
+        visible: (K,) Visibility codes; CROPPED joints do not count.
+
+    Returns:
+        (2,) float32 centre and the extent in pixels; NaN both when no joint is labelled. The extent of a
+        person with one labelled joint, or with coinciding joints, is 1 so that nobody divides by zero.
+    """
+    x1, y1, x2, y2 = labelled_box(joints, visible != Visibility.CROPPED)
+    center = np.array([(x1 + x2) / 2, (y1 + y2) / 2], dtype=np.float32)
+    extent = max(x2 - x1, y2 - y1)
+    return center, float(extent if not extent < 1.0 else 1.0)
