@@ -38,7 +38,9 @@ def choose(backend: str | None, operator: str, device: torch.device) -> str:
             raise ValueError("backend 'cupy' is not installed: install the extra [cuda12] or [cuda13]")
         return wanted
     if not _library.has_kernel(operator, wanted):
-        raise ValueError(f"backend {wanted!r} is not built ({_why_not(wanted)}): run `{_library.BUILD_COMMAND}`")
+        raise ValueError(
+            f"backend {wanted!r} is not built ({_why_not(wanted)}): run `{_library.BUILD_COMMAND}`"
+        )
     return wanted
 
 
@@ -49,7 +51,7 @@ def _automatic(operator: str, device_type: str) -> str:
         return "cupy"
     if device_type in ("cpu", "cuda"):
         _warn_once(
-            f"cpm_repro runs its slow reference operators on {device_type} tensors ({_why_not(device_type)}); "
+            f"cpm_repro runs slow reference operators on {device_type} tensors ({_why_not(device_type)}); "
             f"build the fast ones with `{_library.BUILD_COMMAND}`"
         )
     return "reference"

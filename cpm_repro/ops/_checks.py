@@ -93,4 +93,6 @@ def report_values(name: str, value: torch.Tensor, visible: torch.Tensor | None =
 
 @functools.cache
 def _warn_not_finite(name: str) -> None:
-    warnings.warn(f"{name} holds NaN or infinite positions: they count as not visible", RuntimeWarning, stacklevel=4)
+    warnings.warn(
+        f"{name} holds NaN or infinite positions: they count as not visible", RuntimeWarning, stacklevel=4
+    )

@@ -23,12 +23,24 @@ def _load() -> ImportError | OSError | None:
 
 LOAD_ERROR = _load()
 
+OPERATORS = ("belief_maps_out", "center_map_out")
+
+
+def _registered() -> frozenset[tuple[str, str]]:
+    """(operator, device type) of all compiled code. A set, since torch.compile cannot ask the dispatcher."""
+    if LOAD_ERROR is not None:
+        return frozenset()
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    pairs = ((name, device) for name in OPERATORS for device in ("cpu", "cuda"))
+    return frozenset((name, device) for name, device in pairs if has(f"cpm_repro::{name}", device.upper()))
+
+
+_REGISTERED = _registered()
+
 
 def has_kernel(operator: str, device_type: str) -> bool:
     """True if ``torch.ops.cpm_repro.<operator>`` has compiled code for ``device_type`` ("cpu" or "cuda")."""
-    if LOAD_ERROR is not None:
-        return False
-    return torch._C._dispatch_has_kernel_for_dispatch_key(f"cpm_repro::{operator}", device_type.upper())
+    return LOAD_ERROR is None and (operator, device_type) in _REGISTERED
 
 
 def _fake_belief_maps_out(

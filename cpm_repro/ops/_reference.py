@@ -45,7 +45,9 @@ def belief_maps(
         everybody = (everybody + bumps[:, person]).clamp(max=1.0)
     groups = []
     for parts in (alone, everybody):
-        highest = parts.amax(1, keepdim=True) if parts.shape[1] else torch.zeros_like(parts.sum(1, keepdim=True))
+        highest = (
+            parts.amax(1, keepdim=True) if parts.shape[1] else torch.zeros_like(parts.sum(1, keepdim=True))
+        )
         groups += [parts, (1.0 - highest).clamp(min=0.0)]
     return torch.cat(groups, 1)
 

@@ -90,17 +90,23 @@ def belief_maps(
     positions = _checks.positions("joints", joints, "(N, P, K, 2)")
     samples, people, parts = positions.shape[:3]
     if people < 1:
-        raise ValueError("joints must hold at least one person per sample, got 0 (use visible = 2 for absent people)")
+        raise ValueError(
+            "joints must hold at least one person per sample, got 0 (use visible = 2 for absent people)"
+        )
     codes = _checks.visibility(visible, positions)
-    cells, stride, sigma = _checks.size("grid", grid), _checks.positive("stride", stride), _checks.positive("sigma", sigma)
+    cells, stride, sigma = (
+        _checks.size("grid", grid),
+        _checks.positive("stride", stride),
+        _checks.positive("sigma", sigma),
+    )
     center_sigma, dtype = _checks.positive("center_sigma", center_sigma), _checks.output_type(dtype)
     _checks.report_values("joints", positions, codes)
-    shapes = [(samples, 2 * (parts + 1), *cells)]
+    shapes: list[tuple[int, ...]] = [(samples, 2 * (parts + 1), *cells)]
     where = None
     if center is not None:
         where = _checks_center(center, samples, positions)
         if center_size is None:
-            center_size = tuple(round(side * stride) for side in cells)
+            center_size = [round(side * stride) for side in cells]
         shapes.append((samples, 1, *_checks.size("center_size", center_size)))
     outputs = _outputs(out, shapes, dtype, positions.device)
     label, centers = outputs[0], outputs[1] if center is not None else None
@@ -111,7 +117,9 @@ def belief_maps(
             height, width = centers.shape[2:]
             centers.copy_(_reference.center_map(where, (height, width), center_sigma, True))
     else:
-        torch.ops.cpm_repro.belief_maps_out(positions, codes, where, stride, sigma, center_sigma, label, centers)
+        torch.ops.cpm_repro.belief_maps_out(
+            positions, codes, where, stride, sigma, center_sigma, label, centers
+        )
     return label if centers is None else (label, centers)
 
 
