@@ -123,7 +123,7 @@ class NetDescription:
         return channels
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter by state_dict key: ``<layer>.weight`` (out, in, kh, kw), ``<layer>.bias``."""
+        """Shapes by state_dict key: ``<layer>.weight`` is (out, in, kh, kw), ``<layer>.bias`` (out,)."""
         channels = self.channels()
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in self.convolutions:

@@ -211,7 +211,7 @@ class PoseMachine9x9(PoseMachine):
 
 
 class PoseMachineVGG(PoseMachine):
-    """The variant on VGG-19's first layers: ``mpii_vgg_6stage`` and, with a quarter of its width, ``tiny``."""
+    """The variant on VGG-19's first layers: ``mpii_vgg_6stage`` and, a quarter as wide, ``tiny``."""
 
     trunk: tuple[tuple[str, int] | str, ...] = (
         ("conv1_1", 64), ("conv1_2", 64), "pool1_stage1",
@@ -272,7 +272,7 @@ class PoseMachineVGG(PoseMachine):
 
 
 class PersonMachine(PoseMachineVGG):
-    """The person detector ``person_4stage``: one map of body centres; no centre map, it looks for everybody."""
+    """The person detector ``person_4stage``: one map of body centres, and no centre map: it wants all."""
 
     input_channels = 3
     trunk = (
