@@ -177,7 +177,9 @@ def _add_predict(verbs: Any) -> tuple[str, _Parser]:
 
 
 def _add_doctor(verbs: Any) -> tuple[str, _Parser]:
-    sub = _verb(verbs, "doctor", "say what this machine has and what to do about what is missing", "cpm doctor")
+    sub = _verb(
+        verbs, "doctor", "say what this machine has and what to do about what is missing", "cpm doctor"
+    )
 
     def run(options: argparse.Namespace) -> None:  # noqa: ARG001
         from cpm_repro.doctor import doctor

@@ -111,8 +111,18 @@ class TrainConfig:
 
 
 def tiny() -> TrainConfig:
-    """The CPU preset: 3 stages, a quarter of the VGG variant's width, crop 128."""
-    return TrainConfig(name="tiny", network=NetworkConfig(arch="tiny"), minutes=15.0)
+    """The CPU preset: 3 stages, a quarter of the VGG variant's width, crop 128.
+
+    Its recipe is ours, made for budgets of minutes: Muon learns from far fewer samples than AdamW here, and
+    augmentation is milder than the paper's because no photograph is seen more than a few times.
+    """
+    return TrainConfig(
+        name="tiny",
+        network=NetworkConfig(arch="tiny"),
+        augment=AugmentConfig(scale_min=0.85, scale_max=1.15, rotate=10.0),
+        solver=SolverConfig(optimizer="muon", momentum=0.95),
+        minutes=15.0,
+    )
 
 
 def lsp_6stage() -> TrainConfig:

@@ -32,7 +32,9 @@ def doctor() -> None:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none visible to torch"
     print(f"GPU             {gpu}")
     print(f"nvcc            {shutil.which('nvcc') or 'not found (only needed to build the CUDA kernels)'}")
-    print(f"C++ compiler    {shutil.which('g++') or shutil.which('c++') or 'not found (only needed to build)'}")
+    print(
+        f"C++ compiler    {shutil.which('g++') or shutil.which('c++') or 'not found (only needed to build)'}"
+    )
     print(f"threads         {torch.get_num_threads()}")
     print(f"back ends       {', '.join(ops.available_backends())}")
     data = os.environ.get("CPM_DATA")

@@ -11,7 +11,7 @@ _TESTS = Path(__file__).parent
 
 
 def golden(name: str) -> Path:
-    """Path of a golden file: a copy in tests/golden, else in the folder CPM_GOLDEN; skips the test when neither has it."""
+    """Path of a golden file in tests/golden or the folder CPM_GOLDEN; skips the test when neither has it."""
     folders = [_TESTS / "golden", Path(os.environ.get("CPM_GOLDEN", _TESTS.parents[1] / "shared" / "golden"))]
     for folder in folders:
         if (folder / name).exists():

@@ -59,6 +59,7 @@ def test_doctor_names_versions_and_back_ends(capsys):
 
 def test_importing_the_package_is_cheap():
     """No matplotlib, OpenCV or ONNX behind ``import cpm_repro``."""
-    code = "import sys, cpm_repro; print([m for m in ('cv2', 'matplotlib', 'onnx', 'scipy', 'lmdb') if m in sys.modules])"
+    heavy = ("cv2", "matplotlib", "onnx", "scipy", "lmdb", "torch")
+    code = f"import sys, cpm_repro; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

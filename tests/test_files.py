@@ -21,9 +21,14 @@ def test_writes_and_makes_folders(tmp_path):
 def test_a_failing_body_keeps_the_old_file(tmp_path):
     path = tmp_path / "kept"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="midway"), atomic_write(path, "w") as file:
-        file.write("half of the new")
-        raise RuntimeError("midway")
+
+    def write_half() -> None:
+        with atomic_write(path, "w") as file:
+            file.write("half of the new")
+            raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -46,7 +51,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old_limit[1]))
     try:
         with (
-            pytest.raises(EnvironmentFailure, match="cannot write .*checkpoint") as caught,
+            pytest.raises(EnvironmentFailure, match=r"cannot write .*checkpoint") as caught,
             atomic_write(path) as file,
         ):
             file.write(b"x" * 100_000)

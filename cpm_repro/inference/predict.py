@@ -47,7 +47,7 @@ def predict_images(
 
 
 def write_prediction(people: People, out: Path, name: str) -> tuple[Path, Path]:
-    """JSON, overlay and one stage x joint grid per person; returns the overlay's and the first grid's path."""
+    """JSON, overlay and one stage x joint grid per person; returns the paths of overlay and first grid."""
     from cpm_repro.viz import belief_grid, save_png  # drawing is needed by few callers
 
     people.save_json(out / "predictions" / f"{name}.json")

@@ -28,8 +28,10 @@ class LoadedModel:
 def read_checkpoint_file(path: Path) -> dict[str, Any]:
     """The dictionary inside one of our checkpoints, with ``config`` already a :class:`TrainConfig`.
 
+    Nothing in the file is executed.
+
     Raises:
-        UserError: no such file, not a checkpoint of this program, or damaged. Nothing in the file is executed.
+        UserError: no such file, not a checkpoint of this program, or damaged.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")

@@ -13,8 +13,9 @@ from cpm_repro.model.pose_machine import PoseMachine
 SCHEMES = ("caffe", "kaiming")
 
 LAST_CONV_STD = 1e-3
-"""Under "kaiming": weights of the convolutions that make belief maps. The first maps are then nearly zero,
-as most of a target is, and the first losses do not depend on the width."""
+"""Under "kaiming": the convolutions that make belief maps. Together with a background bias of 1, the first maps
+then say "background everywhere", which is what most of a target says, and the first losses do not depend on
+the width."""
 
 
 @torch.no_grad()
@@ -23,7 +24,8 @@ def initialise(net: PoseMachine, scheme: str = "caffe", generator: torch.Generat
 
     Schemes: ``caffe``: weights gaussian with std 0.01, as in the released training files. ``kaiming``:
     He-normal (std = sqrt(2 / fan_in), He et al. 2015) for convolutions that a ReLU follows, std
-    :data:`LAST_CONV_STD` for each stage's last one. Biases are zero in both.
+    :data:`LAST_CONV_STD` for each stage's last one. Biases are zero in both, except that under ``kaiming``
+    the background map's is 1.
 
     Raises:
         UserError: an unknown scheme.
@@ -42,3 +44,5 @@ def initialise(net: PoseMachine, scheme: str = "caffe", generator: torch.Generat
             std = math.sqrt(2 / weight[0].numel())
         weight.normal_(0.0, std, generator=generator)
         bias.zero_()
+        if scheme == "kaiming" and layer.name in net.output_layers and net.maps > net.parts:
+            bias[-1] = 1.0

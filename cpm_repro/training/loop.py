@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -24,8 +26,8 @@ from cpm_repro.training.sharding import ShardedBackward, keep_freed_memory, shar
 from cpm_repro.training.validate import predict_dataset, score_stages
 from cpm_repro.training.watch import Display, Status, clock
 
-_SMOOTHING = 0.98
-_LOG_EVERY = 10
+_WINDOW = 50
+"""Steps over which the displayed losses and times are averaged."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class _Run:
         self.bf16 = use_bf16(config.solver.precision, self.device)
         self.backward = ShardedBackward(self.net, shards_for(self.net, self.device, config.solver.batch))
         self.iteration, self.seconds, self.best = 0, 0.0, -1.0
-        self.losses: list[float] = []
+        self.recent: deque[tuple[list[float], float, float]] = deque(maxlen=_WINDOW)
         self.tables: list[ScoreTable] = []
         folder.start(config, resume=resume)
         if saved is not None:
@@ -124,7 +126,6 @@ class _Run:
         saved_at = time.monotonic()
         next_validation = self._next_validation()
         batches: Iterator[Batch] = iter(())
-        step_time = data_time = 0.0
         while (progress := self.progress()) < 1.0:
             begin = time.monotonic()
             if self.loader_crop != (augment := self._augment(progress)).crop:
@@ -136,14 +137,9 @@ class _Run:
             self.iteration += 1
             self.seconds = time.monotonic() - started
             took = time.monotonic() - begin
-            keep = _SMOOTHING if self.losses else 0.0
-            self.losses = [
-                keep * old + (1 - keep) * new for old, new in zip(self.losses or losses, losses, strict=True)
-            ]
-            step_time = keep * step_time + (1 - keep) * took
-            data_time = keep * data_time + (1 - keep) * waited
+            self.recent.append((losses, waited, took))
             self._log(losses, factor, waited, took)
-            self._show(factor, data_time, step_time)
+            self._show(factor)
             if self._checkpoint_due(saved_at):
                 self.save()
                 saved_at = time.monotonic()
@@ -225,15 +221,20 @@ class _Run:
             }
         )
 
-    def _show(self, factor: float, data_time: float, step_time: float) -> None:
+    def _show(self, factor: float) -> None:
         progress = self.progress()
-        left = self.seconds * (1 - progress) / max(progress, 1e-9)
+        losses, waits, steps = zip(*self.recent, strict=True)
         self.display.show(
             Status(
-                self.iteration, progress, left, data_time, step_time, self.config.solver.lr * factor,
-                self.losses,
+                iteration=self.iteration,
+                progress=progress,
+                seconds_left=self.seconds * (1 - progress) / max(progress, 1e-9),
+                data_time=fmean(waits),
+                step_time=fmean(steps),
+                lr=self.config.solver.lr * factor,
+                losses=[fmean(stage) for stage in zip(*losses, strict=True)],
             )
-        )  # fmt: skip
+        )
 
     def _checkpoint_due(self, saved_at: float) -> bool:
         every = self.config.checkpoint_iterations

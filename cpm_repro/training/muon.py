@@ -20,7 +20,7 @@ _STEPS = 5
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Nearest (semi-)orthogonal matrix of ``matrix`` (rows, columns), roughly: singular values land in 0.7-1.2.
+    """Roughly the nearest (semi-)orthogonal matrix to ``matrix`` (rows, columns): singular values of 0.7-1.2.
 
     Five steps of the quintic Newton-Schulz iteration, whose coefficients trade exactness for speed.
     """
@@ -34,7 +34,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, with decoupled weight decay, for parameters of two or more dimensions.
+    """Nesterov momentum, orthogonalised, with decoupled weight decay, for weights of two or more dimensions.
 
     Args:
         params: parameters (or groups) of shape (out, ...).

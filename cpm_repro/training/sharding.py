@@ -8,6 +8,7 @@ the gradients are added in a fixed order, so the result does not depend on which
 from __future__ import annotations
 
 import ctypes
+import itertools
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +40,7 @@ class ShardedBackward:
     def __call__(self, batch: int, loss_of: LossOf) -> list[float]:
         """Set every parameter's gradient of the summed loss; returns the loss of every stage."""
         edges = [round(batch * shard / self._shards) for shard in range(self._shards + 1)]
-        slices = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+        slices = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
         run = self._pool.map if self._pool is not None else map
         results = list(run(lambda part: self._one(loss_of, part), slices))
         losses, gradients = zip(*results, strict=True)

@@ -136,7 +136,7 @@ def test_stage_losses_are_caffes_and_stage_1_sees_everybody():
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
     train(small(1), tmp_path / "run")
-    with pytest.raises(UserError, match="already holds a run.*--resume"):
+    with pytest.raises(UserError, match=r"already holds a run.*--resume"):
         train(small(1), tmp_path / "run")
 
 
@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
 
 
 def test_a_diverging_run_says_what_to_do(tmp_path):
-    with pytest.raises(UserError, match="no longer finite.*lower the learning rate"):
+    with pytest.raises(UserError, match=r"no longer finite.*lower the learning rate"):
         train(small(60, **{"solver.lr": 1e30, "solver.optimizer": "adamw"}), tmp_path / "run")
 
 
@@ -178,7 +178,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     train(small(2), run)
     before = (run / "checkpoints" / "last.pt").read_bytes()
 
-    def full(values, file):
+    def full(_values, file):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
