@@ -65,8 +65,7 @@ class SolverConfig:
     the last ``decay_share`` of the budget) or ``"step"`` (Caffe: times ``gamma`` every ``stepsize``
     iterations). ``precision`` is ``"float32"``, ``"bf16"`` or ``"auto"`` (bf16 where the processor
     multiplies it natively, float32 elsewhere). ``muon_lr`` is the step of the matrices under
-    ``optimizer="muon"``, ``lr`` then that of all other parameters. For the first ``small_crop_share`` of
-    the budget, crops are ``small_crop`` pixels wide: cheaper samples while the network knows nothing yet.
+    ``optimizer="muon"``, ``lr`` then that of all other parameters.
     """
 
     optimizer: str = "adamw"
@@ -83,8 +82,6 @@ class SolverConfig:
     batch: int = 16
     initialisation: str = "kaiming"
     precision: str = "auto"
-    small_crop: int = 96
-    small_crop_share: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from cpm_repro.config import AugmentConfig, TrainConfig, check
+from cpm_repro.config import TrainConfig, check
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.inference.network_input import network_input
-from cpm_repro.model import PoseMachine, build, initialise
+from cpm_repro.inference.weights import build_from
+from cpm_repro.model import PoseMachine, initialise
 from cpm_repro.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
@@ -95,17 +95,9 @@ class _Run:
             self._restore(saved)
         self.display = Display()
         self.loader: TrainLoader | None = None
-        self.loader_crop = 0
 
     def _build_net(self) -> PoseMachine:
-        chosen = self.config.network
-        given = {
-            name: value
-            for name, value in (("stages", chosen.stages), ("parts", chosen.parts), ("width", chosen.width))
-            if value is not None
-        }
-        given.setdefault("parts", len(self.train_set.skeleton))
-        net = build(chosen.arch, **given)
+        net = build_from(self.config.network, parts=len(self.train_set.skeleton))
         if net.parts != len(self.train_set.skeleton):
             raise UserError(
                 f"{self.config.data} labels {len(self.train_set.skeleton)} parts, the network has {net.parts}"
@@ -125,11 +117,9 @@ class _Run:
         started = time.monotonic() - self.seconds
         saved_at = time.monotonic()
         next_validation = self._next_validation()
-        batches: Iterator[Batch] = iter(())
+        batches = iter(self._open_loader())
         while (progress := self.progress()) < 1.0:
             begin = time.monotonic()
-            if self.loader_crop != (augment := self._augment(progress)).crop:
-                batches = self._open_loader(augment)
             batch = next(batches)
             waited = time.monotonic() - begin
             factor = lr_factor(self.config.solver, self.iteration, progress)
@@ -162,25 +152,16 @@ class _Run:
         every = self.config.validate_every
         return every * (int(self.progress() / every + 1e-9) + 1)
 
-    def _augment(self, progress: float) -> AugmentConfig:
-        """Early in a run the crop may be smaller: see ``small_crop`` in the configuration."""
-        solver, augment = self.config.solver, self.config.augment
-        small = progress < solver.small_crop_share
-        return replace(augment, crop=solver.small_crop) if small else augment
-
-    def _open_loader(self, augment: AugmentConfig) -> Iterator[Batch]:
-        if self.loader is not None:
-            self.loader.close()
+    def _open_loader(self) -> TrainLoader:
         self.loader = TrainLoader(
             self.train_set,
-            augment,
+            self.config.augment,
             self.config.solver.batch,
             self.config.seed,
             workers=self.config.workers,
             start=self.iteration,
         )
-        self.loader_crop = augment.crop
-        return iter(self.loader)
+        return self.loader
 
     def _step(self, batch: Batch, factor: float) -> list[float]:
         """One update; the loss of every stage before it."""

@@ -22,7 +22,6 @@ SMALL = {
     "network.width": 0.05,
     "augment.crop": 64,
     "solver.batch": 4,
-    "solver.small_crop_share": 0.0,
     "workers": 1,
 }
 
@@ -87,9 +86,8 @@ def test_kill_9_and_resume_gives_the_same_losses_bit_for_bit(tmp_path):
 
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     subprocess.run(command(tmp_path / "whole", False), check=True, capture_output=True, env=environment)
-    victim = subprocess.Popen(
-        command(tmp_path / "killed", False), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-    )  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    victim = subprocess.Popen(command(tmp_path / "killed", False), env=environment, **quiet)
     deadline = time.monotonic() + 120
     while len(losses(tmp_path / "killed")) < 10 and victim.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
