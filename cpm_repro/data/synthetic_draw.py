@@ -7,6 +7,7 @@ Both arms of a person look alike, and both legs: which is the left one shows onl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,9 @@ def draw_background(rng: np.random.Generator, height: int, width: int, clutter: 
     """(height, width, 3) uint8: a smooth two-colour field with ``clutter`` bars, blobs and boxes on it."""
     base = rng.integers(60, 200, size=3)
     coarse = np.clip(base + rng.integers(-45, 46, size=(4, 4, 3)), 0, 255).astype(np.uint8)
-    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    # Smooth in two steps: OpenCV's cubic enlargement costs several times its linear one.
+    smooth = cv2.resize(coarse, (width // 4, height // 4), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
     for _ in range(clutter):
         draw_object(image, rng, (rng.random(2) * (width, height)), rng.uniform(6, 34))
     return image
@@ -96,7 +99,8 @@ def add_grain(image: np.ndarray, rng: np.random.Generator, strength: int) -> np.
     """Add uniform pixel noise of about ± ``strength`` levels."""
     if strength <= 0:
         return image
-    noise = rng.integers(0, 2 * strength + 1, size=image.shape, dtype=np.uint8)
+    noise = np.frombuffer(rng.bytes(image.size), np.uint8).reshape(image.shape)
+    noise = ((noise.astype(np.uint16) * (2 * strength + 1)) >> 8).astype(np.uint8)
     return np.asarray(cv2.subtract(cv2.add(image, noise), np.array((strength,) * 3 + (0,), np.float64)))
 
 
@@ -264,19 +268,19 @@ def _bands(image: np.ndarray, a: np.ndarray, b: np.ndarray, width: float, colour
 
 
 def _line(image: np.ndarray, a: np.ndarray, b: np.ndarray, width: float, colour: Sequence[int]) -> None:
-    # Polygons take 1/16 pixels where line thickness is whole pixels: widths would jump between scales.
-    along = b - a
-    length = float(np.hypot(*along))
-    if length < 0.5:
-        _dot(image, (a + b) / 2, width / 2, colour)
-        return
-    across = np.array([-along[1], along[0]]) * (width / 2 / length)
-    cv2.fillConvexPoly(
-        image, _fixed(np.stack([a + across, b + across, b - across, a - across])), colour, cv2.LINE_AA, _SHIFT
-    )
+    """A line of fractional width: OpenCV's own thickness is whole pixels and would jump between scales."""
+    ax, ay = (a * _ONE).tolist()  # plain floats: this runs some fifty times a picture
+    bx, by = (b * _ONE).tolist()
+    half = width * _ONE / 2
+    length = math.hypot(bx - ax, by - ay)
+    if length > half / 8:
+        nx, ny = (ay - by) * half / length, (bx - ax) * half / length
+        corners = ((ax + nx, ay + ny), (bx + nx, by + ny), (bx - nx, by - ny), (ax - nx, ay - ny))
+        outline = np.array([(round(x), round(y)) for x, y in corners], np.int32)
+        cv2.fillConvexPoly(image, outline, colour, cv2.LINE_AA, _SHIFT)
     if width >= 3.0:
-        _dot(image, a, width / 2, colour)
-        _dot(image, b, width / 2, colour)
+        cv2.circle(image, (round(ax), round(ay)), round(half), colour, -1, cv2.LINE_AA, _SHIFT)
+        cv2.circle(image, (round(bx), round(by)), round(half), colour, -1, cv2.LINE_AA, _SHIFT)
 
 
 def _dot(image: np.ndarray, at: np.ndarray, radius: float, colour: Sequence[int]) -> None:
