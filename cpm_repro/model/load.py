@@ -110,7 +110,7 @@ def layers_of(weights: Weights, source: str = "weights") -> dict[str, list[Blob]
     """Layer name -> [weight, bias] from either form of :data:`Weights`, without layers that have no blobs.
 
     Raises:
-        UserError: a key of a state dict is not ``<layer>.weight`` or ``<layer>.bias``, or a value is no array.
+        UserError: a state dict's key is not ``<layer>.weight`` or ``<layer>.bias``, or a value is no array.
     """
     layers: dict[str, list[Blob]] = {}
     for key, value in weights.items():

@@ -41,8 +41,9 @@ def initialise_from_vgg19(net: PoseMachine, weights: Weights, source: str = "wei
     VGG-19 and our networks see a pixel p (0..255) differently, and conv1_1 makes up for it. Our channels are
     x = (p - 128) / 256 in the order B, G, R.
 
-    * ILSVRC caffemodel: B, G, R of p - m with m = (103.939, 116.779, 123.68). Since p - m = 256 x + (128 - m),
-      the weights W become 256 W, and the bias gains the sum over channels and taps of W (128 - m).
+    * ILSVRC caffemodel: B, G, R of p - m with m = (103.939, 116.779, 123.68). Since
+      p - m = 256 x + (128 - m), the weights W become 256 W, and the bias gains the sum over channels and taps
+      of W (128 - m).
     * torchvision: R, G, B of (p/255 - m) / s with m = (0.485, 0.456, 0.406), s = (0.229, 0.224, 0.225).
       Since that is 256/(255 s) x + (128/255 - m)/s, W becomes 256 W/(255 s), the bias gains the sum of
       W (128/255 - m)/s, and the channel order of W is then reversed.
@@ -67,7 +68,7 @@ def initialise_from_vgg19(net: PoseMachine, weights: Weights, source: str = "wei
     weight, bias = (_array(blob) for blob in layers["conv1_1"])
     if weight.ndim == 4 and weight.shape[1] == 3:  # another shape is reported below, with the others
         layers["conv1_1"] = list(_fold(weight, bias.reshape(-1), torchvision_style))
-    # Later convolutions of ours have VGG-19's names only where they are VGG-19's; the rest must not be touched.
+    # A layer of ours outside VGG-19 that happens to be named in the file must not be touched.
     kept = {name: layers[name] for name in layers if name in shared or name not in _own_names(net)}
     return load_by_name(net, kept, source=source)
 
