@@ -153,7 +153,7 @@ def _reduce(image: np.ndarray, matrix: np.ndarray, crop: int, block: int) -> tup
     # Two blocks of margin: bilinear taps at the rim of the crop must find the same averages as without the
     # cut.
     low = np.floor(corners.min(axis=0)).astype(int) // block * block - 2 * block
-    high = np.ceil(corners.max(axis=0)).astype(int) + 2 * block
+    high = low + (np.ceil(corners.max(axis=0)).astype(int) - low) // block * block + 3 * block
     x1, y1 = min(max(low[0], 0), width - 1), min(max(low[1], 0), height - 1)
     x2, y2 = max(min(high[0], width), x1 + 1), max(min(high[1], height), y1 + 1)
     part = image[y1:y2, x1:x2]

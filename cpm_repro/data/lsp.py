@@ -106,7 +106,8 @@ class LspetDataset:
             raise UserError(f"{self._folder / 'joints.mat'}: person {first + 1} has no labelled joint")
         self._people = people[:size]
         order = list(LSP_TO_CPM14)
-        self._joints = joints[:, order].astype(np.float32)
+        # An unlabelled joint may be NaN in the file; it is never drawn, but must not spread through a warp.
+        self._joints = np.nan_to_num(joints[:, order], posinf=0.0, neginf=0.0).astype(np.float32)
         self._visible = np.where(labelled[:, order], Visibility.VISIBLE, Visibility.CROPPED).astype(np.uint8)
         self._cache = ImageCache(cache_bytes)
 

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from data_fakes import DotDataset
+
+from cpm_repro.data import AugmentConfig, PoseSample, TrainLoader, val_batches
+from cpm_repro.data.augment import apply_matrix
+from cpm_repro.errors import UserError
+
+
+def take(count: int, **options) -> list:
+    options = {"batch": 4, "seed": 3, **options}
+    with TrainLoader(options.pop("dataset", DotDataset()), AugmentConfig(crop=32), **options) as loader:
+        return [next(loader) for _ in range(count)]
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(getattr(a, f), getattr(b, f)) for f in ("image", "joints", "visible", "center"))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_do_not_change_batches(workers):
+    assert all(map(same, take(9), take(9, workers=workers)))
+
+
+@pytest.mark.parametrize("start", [1, 7])
+def test_resuming_in_the_middle_of_an_epoch(start):
+    assert all(map(same, take(12)[start:], take(12 - start, start=start, workers=2)))
+
+
+def test_another_seed_gives_other_batches():
+    assert not same(take(1)[0], take(1, seed=4)[0])
+
+
+class Numbered(DotDataset):
+    """Pictures that are their index, so that a crop tells which sample it came from."""
+
+    def __getitem__(self, index: int) -> PoseSample:
+        sample = super().__getitem__(index)
+        sample.image[:] = index
+        return sample
+
+
+def test_every_epoch_visits_everybody_once_in_another_order():
+    batches = take(15, dataset=Numbered(10))  # batches of 4: epochs of 10 straddle them
+    seen = np.concatenate([batch.image[:, 16, 16, 0].numpy() for batch in batches])
+    epochs = seen.reshape(6, 10)
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_one_sample_is_augmented_anew_in_each_epoch():
+    first, second = take(2, dataset=DotDataset(1), batch=1)
+    assert not torch.equal(first.joints, second.joints)
+
+
+def test_shapes_and_padding():
+    class Mixed(DotDataset):
+        def __getitem__(self, index: int) -> PoseSample:
+            return DotDataset(people=1 + index % 3)[index]
+
+    batch = take(1, dataset=Mixed(9), batch=9)[0]
+    assert batch.image.shape == (9, 32, 32, 3)
+    assert batch.image.dtype == torch.uint8
+    assert batch.joints.shape == (9, 3, 14, 2)
+    assert batch.visible.dtype == torch.uint8
+    people = (batch.visible[:, :, 0] != 2).sum(dim=1)
+    assert sorted(people.tolist()) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+class Broken(DotDataset):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def __getitem__(self, index: int) -> PoseSample:
+        if index == 5:
+            raise self._error
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_errors_reach_the_caller_with_the_sample(workers):
+    with pytest.raises(RuntimeError, match=r"dots\[5\]: ZeroDivisionError: oops"):
+        take(3, dataset=Broken(ZeroDivisionError("oops")), workers=workers)
+    with pytest.raises(UserError, match=r"im5\.jpg"):
+        take(3, dataset=Broken(UserError("im5.jpg: does not decode")), workers=workers)
+
+
+def test_close_ends_the_threads_and_restores_opencv():
+    before, threads = threading.active_count(), cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    loader = TrainLoader(DotDataset(), AugmentConfig(), 2, 0, workers=2)
+    next(loader)
+    assert threading.active_count() > before
+    assert cv2.getNumThreads() == 1
+    loader.close()
+    loader.close()
+    assert threading.active_count() == before
+    assert cv2.getNumThreads() == 2
+    cv2.setNumThreads(threads)
+    with pytest.raises(StopIteration):
+        next(loader)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="batch: expected at least 1, got 0"):
+        TrainLoader(DotDataset(), AugmentConfig(), 0, 0)
+    with pytest.raises(UserError, match="at least one"):
+        TrainLoader(DotDataset(0), AugmentConfig(), 1, 0)
+
+
+def test_validation_goes_through_everybody_in_order():
+    dataset = DotDataset(10)
+    batches = list(val_batches(dataset, AugmentConfig(), 4))
+    assert [len(b.index) for b in batches] == [4, 4, 2]
+    assert np.concatenate([b.index for b in batches]).tolist() == list(range(10))
+    for val in batches:
+        for row, index in enumerate(val.index):
+            truth = dataset[int(index)]
+            back = apply_matrix(val.inverse[row], val.batch.joints[row, 0].numpy())
+            assert back == pytest.approx(truth.joints[0], abs=1e-3)
+            assert np.array_equal(val.joints[row], truth.joints[0])
+            assert np.array_equal(val.visible[row], truth.visible[0])
+
+
+def test_validation_of_some():
+    batches = list(val_batches(DotDataset(10), AugmentConfig(), 4, indices=[7, 2]))
+    assert batches[0].index.tolist() == [7, 2]
+    assert batches[0].batch.image.shape == (2, 128, 128, 3)
