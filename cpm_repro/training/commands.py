@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model import ARCHITECTURES
 from cpm_repro.training.loop import RunResult, train
-from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.run_folder import RunFolder, environment
 from cpm_repro.training.validate import predict_dataset, score_stages
 
 _DOTTED = {
@@ -93,24 +94,33 @@ def report(result: RunResult, config: TrainConfig) -> None:
     from cpm_repro.viz import curves  # matplotlib is slow to import
 
     folder = RunFolder(result.folder)
-    rate = result.iterations * config.solver.batch / max(result.seconds, 1e-9)
-    text = "\n".join(
-        [
-            f"# {config.name} on {config.data}",
-            "",
-            f"{result.iterations} iterations of {config.solver.batch}, {result.seconds / 60:.1f} min, "
-            f"{rate:.1f} samples/s",
-            "",
-            scores_markdown(result.tables),
-            "",
-        ]
-    )
+    text = report_text(result, config, folder.records())
     with atomic_write(folder.path / "report.md", "w") as file:
         file.write(text)
     write_json(folder.path / "scores.json", [table.to_dict() for table in result.tables])
     curves(folder.records(), folder.path / "curves.png")
-    print(text)
-    print(f"run folder: {folder.path}")
+    print(f"\n{text}\nrun folder: {folder.path}")
+
+
+def report_text(result: RunResult, config: TrainConfig, records: list[dict[str, Any]]) -> str:
+    """The run in Markdown: what was run, on what, how fast, and the score of every stage."""
+    steps = [record for record in records if record["kind"] == "train"]
+    waited = sum(record["data_time"] for record in steps) / max(sum(s["step_time"] for s in steps), 1e-9)
+    here = environment()
+    rows = [
+        ("date", date.today().isoformat()),
+        ("commit", here["commit"] or "not a checkout"),
+        ("data", Path(config.data).name),
+        ("network", f"{config.network.arch}, {len(result.tables)} stages, crop {config.augment.crop}"),
+        ("updates", f"{result.iterations} of {config.solver.batch} people, {config.solver.optimizer}"),
+        ("time", f"{result.seconds / 60:.1f} min including validation on the way"),
+        ("samples/s", f"{result.iterations * config.solver.batch / max(result.seconds, 1e-9):.1f}"),
+        ("waiting for data", f"{100 * waited:.1f} % of step time"),
+        ("hardware", f"{here['gpu'] or here['processor']}, {here['threads']} threads"),
+        ("versions", f"Python {here['python']}, torch {here['torch']}"),
+    ]
+    head = "\n".join(["| run | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
+    return f"# {config.name} on {Path(config.data).name}\n\n{head}\n\n{scores_markdown(result.tables)}\n"
 
 
 def scores_markdown(tables: list[ScoreTable]) -> str:
