@@ -39,9 +39,19 @@ def choose(backend: str | None, operator: str, device: torch.device) -> str:
         return wanted
     if not _library.has_kernel(operator, wanted):
         raise ValueError(
-            f"backend {wanted!r} is not built ({_why_not(wanted)}): run `{_library.BUILD_COMMAND}`"
+            f"backend {wanted!r} is not built ({_why_not(wanted, operator)}): run `{_library.BUILD_COMMAND}`"
         )
     return wanted
+
+
+def available_backends() -> tuple[str, ...]:
+    """Names of the back ends that can run here."""
+    found = [name for name in ("cpu", "cuda") if _library.has_kernel("belief_maps_out", name)]
+    if not torch.cuda.is_available():
+        found = [name for name in found if name != "cuda"]
+    elif _has_cupy():
+        found.append("cupy")
+    return (*found, "reference")
 
 
 def _automatic(operator: str, device_type: str) -> str:
@@ -51,16 +61,17 @@ def _automatic(operator: str, device_type: str) -> str:
         return "cupy"
     if device_type in ("cpu", "cuda"):
         _warn_once(
-            f"cpm_repro runs slow reference operators on {device_type} tensors ({_why_not(device_type)}); "
+            f"cpm_repro runs slow reference operators on {device_type} tensors: "
+            f"{_why_not(device_type, operator)}; "
             f"build the fast ones with `{_library.BUILD_COMMAND}`"
         )
     return "reference"
 
 
-def _why_not(device_type: str) -> str:
+def _why_not(device_type: str, operator: str) -> str:
     if _library.LOAD_ERROR is not None:
         return f"the extension does not load: {str(_library.LOAD_ERROR).splitlines()[0]}"
-    return f"the extension was built without {device_type.upper()}"
+    return f"the extension was built without {device_type.upper()} code for {operator}"
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -96,3 +97,36 @@ def _warn_not_finite(name: str) -> None:
     warnings.warn(
         f"{name} holds NaN or infinite positions: they count as not visible", RuntimeWarning, stacklevel=4
     )
+
+
+def whole_rows(name: str, value: Any, rows: int, columns: int) -> list[list[int]]:
+    """``value`` (tensor, array or nested lists) as ``rows`` lists of ``columns`` whole numbers."""
+    listed = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        table = [[int(entry) for entry in row] for row in listed]
+        exact = all(
+            a == b for row, given in zip(table, listed, strict=True) for a, b in zip(row, given, strict=True)
+        )
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(
+            f"{name} must be a ({rows}, {columns}) table of whole numbers, got {value!r}"
+        ) from None
+    if len(table) != rows or any(len(row) != columns for row in table):
+        got = (len(table), *sorted({len(row) for row in table}))
+        raise ValueError(f"{name} must have shape ({rows}, {columns}), got {got}")
+    if not exact or any(abs(entry) > MAX_SIDE // 4 for row in table for entry in row):
+        raise ValueError(f"{name} must hold whole numbers below {MAX_SIDE // 4}, got {table}")
+    return table
+
+
+def scale_weights(weights: Sequence[float] | None, scales: int) -> list[float]:
+    """``weights`` divided by their sum; equal ones when None."""
+    if weights is None:
+        return [1.0 / scales] * scales
+    values = [float(weight) for weight in weights]
+    if len(values) != scales:
+        raise ValueError(f"weights must have one entry per scale ({scales}), got {len(values)}")
+    total = math.fsum(values)
+    if not all(math.isfinite(value) and value >= 0 for value in values) or not 0 < total < math.inf:
+        raise ValueError(f"weights must be finite, not negative and not all zero, got {values}")
+    return [value / total for value in values]

@@ -23,7 +23,14 @@ def _load() -> ImportError | OSError | None:
 
 LOAD_ERROR = _load()
 
-OPERATORS = ("belief_maps_out", "center_map_out")
+OPERATORS = (
+    "belief_maps_out",
+    "center_map_out",
+    "belief_map_loss",
+    "fuse_multiscale",
+    "fuse_multiscale_peaks",
+    "imresize",
+)
 
 
 def _registered() -> frozenset[tuple[str, str]]:
@@ -31,7 +38,8 @@ def _registered() -> frozenset[tuple[str, str]]:
     if LOAD_ERROR is not None:
         return frozenset()
     has = torch._C._dispatch_has_kernel_for_dispatch_key
-    pairs = ((name, device) for name in OPERATORS for device in ("cpu", "cuda"))
+    known = [name for name in OPERATORS if hasattr(torch.ops.cpm_repro, name)]  # an older build has fewer
+    pairs = ((name, device) for name in known for device in ("cpu", "cuda"))
     return frozenset((name, device) for name, device in pairs if has(f"cpm_repro::{name}", device.upper()))
 
 

@@ -55,3 +55,19 @@ def belief_maps(
 def center_map(center: torch.Tensor, size: tuple[int, int], sigma: float, cutoff: bool) -> torch.Tensor:
     """(N,2) float32 -> (N,1,H,W) float32, see ``cpm_repro.ops.center_map``."""
     return gaussian(center, size, 1.0, sigma, cutoff)[:, None]
+
+
+def belief_map_loss(
+    maps: list[torch.Tensor],
+    joints: torch.Tensor,
+    visible: torch.Tensor,
+    stride: float,
+    sigma: float,
+    scale: float,
+) -> torch.Tensor:
+    """Per stage the sum of squared differences times ``scale``; see ``cpm_repro.ops.belief_map_loss``."""
+    channels, h, w = maps[0].shape[1:]
+    label = belief_maps(joints, visible, (h, w), stride, sigma)
+    alone, everybody = label[:, :channels], label[:, channels:]
+    targets = [everybody] + [alone] * (len(maps) - 1)
+    return torch.stack([(m.float() - t).square().sum() * scale for m, t in zip(maps, targets, strict=True)])

@@ -1,0 +1,89 @@
+"""The stage losses straight from joints: targets are made where they are compared and never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from cpm_repro.ops import _checks, _reference
+from cpm_repro.ops._backend import choose
+
+MAX_STAGES = 32  # the fixed array in csrc/math/loss.h; a test compares
+
+
+def belief_map_loss(
+    maps: Sequence[torch.Tensor],
+    joints: torch.Tensor,
+    visible: torch.Tensor,
+    stride: float = 8,
+    sigma: float = 7.0,
+    *,
+    count: int | None = None,
+    backend: str | None = None,
+) -> torch.Tensor:
+    """Loss of every stage against ideal belief maps, in Caffe's units: sum of squared differences / (2 N).
+
+    The first stage is held against the maps of everybody, later ones against the annotated person's alone
+    (spec `training.md`, Loss; `transform.md`, Output; paper section 2.4). Differences and sums are float32 or
+    better whatever type the maps have; the result does not depend on the number of threads. Differentiable
+    with respect to ``maps`` (once), not to ``joints``.
+
+    Args:
+        maps: per stage (N, K+1, h, w), stage 1 first; float32, float16 or bfloat16, all alike.
+        joints: (N, P, K, 2) floating point, input pixels, 0-based; person 0 is the annotated one.
+        visible: (N, P, K) integer ``Visibility`` codes.
+        stride: input pixels per cell.
+        sigma: of the target bumps, in pixels.
+        count: N in the formula when these samples are only a part of a batch; default: their number.
+        backend: cpu, cuda or reference; default: CPM_BACKEND, else the fastest there is.
+
+    Returns:
+        (stages,) float32. The training objective is its sum.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what was wanted and what was got.
+    """
+    stages = _stages(maps)
+    positions = _checks.positions("joints", joints, "(N, P, K, 2)")
+    samples, people, parts = positions.shape[:3]
+    if people < 1:
+        raise ValueError(
+            "joints must hold at least one person per sample, got 0 (use visible = 2 for absent people)"
+        )
+    codes = _checks.visibility(visible, positions)
+    stride, sigma = _checks.positive("stride", stride), _checks.positive("sigma", sigma)
+    wanted = (samples, parts + 1)
+    if stages[0].shape[:2] != wanted:
+        raise ValueError(
+            f"maps must have shape {wanted} + (h, w) to fit joints, got {tuple(stages[0].shape)}"
+        )
+    _checks.same_device("maps", stages[0], "joints", positions)
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
+    _checks.report_values("joints", positions, codes)
+    scale = 0.5 / (count or max(samples, 1))
+    if choose(backend, "belief_map_loss", positions.device) == "reference":
+        return _reference.belief_map_loss(stages, positions, codes, stride, sigma, scale)
+    return torch.ops.cpm_repro.belief_map_loss(stages, positions, codes, stride, sigma, scale)
+
+
+def _stages(maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """``maps`` as a list of alike contiguous tensors."""
+    if isinstance(maps, torch.Tensor):
+        raise TypeError("maps must be a list with one tensor per stage, got a torch.Tensor")
+    stages = [_checks.tensor(f"maps[{index}]", value) for index, value in enumerate(maps)]
+    if not 1 <= len(stages) <= MAX_STAGES:
+        raise ValueError(f"maps must hold 1 to {MAX_STAGES} stages, got {len(stages)}")
+    first = stages[0]
+    if first.dtype not in _checks.OUTPUT_TYPES:
+        raise TypeError(f"maps[0] must be float32, float16 or bfloat16, got {first.dtype}")
+    if first.ndim != 4:
+        raise ValueError(f"maps[0] must have shape (N, K+1, h, w), got {tuple(first.shape)}")
+    for index, stage in enumerate(stages):
+        if (stage.shape, stage.dtype, stage.device) != (first.shape, first.dtype, first.device):
+            want = f"{tuple(first.shape)} {first.dtype} on {first.device} like maps[0]"
+            raise ValueError(
+                f"maps[{index}] must be {want}, got {tuple(stage.shape)} {stage.dtype} on {stage.device}"
+            )
+    return [stage.contiguous() for stage in stages]
