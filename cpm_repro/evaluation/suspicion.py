@@ -1,0 +1,73 @@
+"""Mistakes that still give a score: predictions shifted by a pixel, or left and right exchanged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cpm_repro.skeleton import Skeleton
+
+
+class ScoreWarning(UserWarning):
+    """A score was computed, but the predictions look as if they were written by another convention."""
+
+
+def suspicions(
+    predicted: np.ndarray, truth: np.ndarray, norms: np.ndarray, counts: np.ndarray,
+    threshold: float, skeleton: Skeleton,
+) -> tuple[str, ...]:  # fmt: skip
+    """Warnings about (N, K, 2) predictions; empty when nothing looks wrong."""
+    found = (
+        _shifted(predicted, truth, norms, counts, threshold),
+        _mirrored(predicted, truth, norms, counts, threshold, skeleton),
+    )
+    return tuple(text for text in found if text)
+
+
+def _shifted(
+    predicted: np.ndarray, truth: np.ndarray, norms: np.ndarray, counts: np.ndarray, threshold: float
+) -> str:
+    """A median error of about a pixel right and down (or left and up): the mark of 0-based against 1-based.
+
+    The median is taken over joints found (within the threshold). In both x and y it must be nearer to one
+    pixel than to none and than to two, beyond three standard errors (of a median: 1.25 s / sqrt(n); s from the
+    quartiles, for the errors have heavy tails): a network's own bias is a fraction of a pixel, seldom alike in
+    x and y.
+    """
+    error = predicted - truth
+    with np.errstate(invalid="ignore", over="ignore"):
+        near = counts & ((error**2).sum(axis=2) <= (threshold * norms[:, None]) ** 2)
+    if near.sum() < 20:
+        return ""
+    low, middle, high = np.percentile(error[near], [25, 50, 75], axis=0)
+    uncertain = 3 * 1.25 * (high - low) / 1.349 / np.sqrt(near.sum())
+    for sign, given, wanted in ((1, "1", "0"), (-1, "0", "1")):
+        if (np.abs(middle - sign) + uncertain < 0.5).all():
+            return (
+                f"predictions are shifted by a constant ({middle[0]:+.2f}, {middle[1]:+.2f}) px: "
+                f"{given}-based predictions against {wanted}-based truth?"
+            )
+    return ""
+
+
+def _mirrored(
+    predicted: np.ndarray, truth: np.ndarray, norms: np.ndarray, counts: np.ndarray, threshold: float,
+    skeleton: Skeleton,
+) -> str:  # fmt: skip
+    """The score rises when left and right are exchanged: by more than a point and three standard errors."""
+    if not skeleton.flip_pairs or not counts.any():
+        return ""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        reach = threshold * norms[:, None]
+        as_given = counts & (np.sqrt(((predicted - truth) ** 2).sum(axis=2)) <= reach)
+        turned = predicted[:, list(skeleton.flip_permutation)]
+        exchanged = counts & (np.sqrt(((turned - truth) ** 2).sum(axis=2)) <= reach)
+    gain = exchanged.sum(axis=1) - as_given.sum(axis=1)
+    rise = 100 * gain.sum() / counts.sum()
+    spread = 100 * gain.std() * np.sqrt(len(gain)) / counts.sum()
+    if rise <= max(1.0, 3 * spread):
+        return ""
+    return (
+        f"the score rises from {100 * as_given.sum() / counts.sum():.2f} to "
+        f"{100 * exchanged.sum() / counts.sum():.2f} when left and right are exchanged: "
+        "mirrored predictions, or another joint order?"
+    )
