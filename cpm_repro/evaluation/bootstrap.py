@@ -2,55 +2,122 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
-from cpm_repro.evaluation.scores import ScoreTable
+from cpm_repro.errors import UserError
+from cpm_repro.evaluation.table import ScoreTable
+
+_BLOCK = 16
+"""Resamples held at once: 16 x 100,000 people is 13 MB."""
 
 
-def interval(
+@dataclass(frozen=True)
+class Interval:
+    """Percentile interval of a rate, percent."""
+
+    low: float
+    high: float
+    level: float
+    resamples: int
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Total of run A minus total of run B on the same people, percent points.
+
+    ``p_value`` is two-sided: twice the share of resamples on the other side of zero.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    level: float
+    resamples: int
+
+
+def bootstrap_interval(
     table: ScoreTable, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the total over people, percent."""
-    hits, counts = _per_person(table)
-    totals = _totals(hits, counts, _weights(len(hits), resamples, seed))
-    low, high = np.nanquantile(totals, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+) -> dict[str, Interval]:
+    """Intervals of every row, "Total" and "Mean" (of joints); people are drawn, their joints go with them."""
+    _check(resamples, level)
+    hits, counts = _resampled(table, resamples, seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = 100 * hits / counts  # (R, K); NaN for parts that never count
+        values = {
+            label: np.nanmean(rates[:, list(indices)], axis=1)
+            for label, indices in table.rows
+            if table.counted[:, list(indices)].any()
+        }
+        values["Total"] = 100 * hits.sum(axis=1) / counts.sum(axis=1)
+    if table.joints:
+        values["Mean"] = np.nanmean(rates[:, table.counted.any(axis=0)], axis=1)
+    return {name: _interval(value, level) for name, value in values.items()}
 
 
-def paired_difference(
-    first: ScoreTable, second: ScoreTable, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float, float]:
-    """Difference of totals (first - second) on the same people: (value, low, high), percent points.
+def paired_bootstrap(
+    a: ScoreTable, b: ScoreTable, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> PairedDifference:
+    """Difference of two runs' totals on the same people; each resample draws the same people for both.
 
     Raises:
-        ValueError: the tables are of different people.
+        UserError: the tables are of different people, joints, protocols or thresholds.
     """
-    if first.relative.shape != second.relative.shape:
-        raise ValueError(
-            f"second: wanted the same people and joints {first.relative.shape}, got {second.relative.shape}"
+    _check(resamples, level)
+    if (a.protocol_name, a.rule, a.threshold) != (b.protocol_name, b.rule, b.threshold):
+        raise UserError(f"a paired comparison wants one rule, got {a.protocol!r} and {b.protocol!r}")
+    if a.counted.shape != b.counted.shape or not np.array_equal(a.counted, b.counted):
+        raise UserError(
+            f"a paired comparison wants the same people and labels, got {a.people} people with "
+            f"{a.joints} joints and {b.people} with {b.joints}"
         )
-    weights = _weights(len(first.relative), resamples, seed)
-    differences = _totals(*_per_person(first), weights) - _totals(*_per_person(second), weights)
-    low, high = np.nanquantile(differences, [(1 - level) / 2, (1 + level) / 2])
-    return first.total - second.total, float(low), float(high)
+    counts = a.counted.sum(axis=1)
+    gains = a.correct.sum(axis=1) - b.correct.sum(axis=1)
+    sums = np.concatenate(
+        [weights @ np.stack([gains, counts], 1) for weights in _weights(a, resamples, seed)]
+    )
+    differences = 100 * sums[:, 0] / sums[:, 1]
+    interval = _interval(differences, level)
+    p_value = min(1.0, 2 * min(np.mean(differences <= 0), np.mean(differences >= 0)))
+    return PairedDifference(a.total - b.total, interval.low, interval.high, float(p_value), level, resamples)
 
 
-def _per_person(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
-    """Hits and counted joints of each person: a resample then only adds up people."""
-    hits = (table.relative <= table.threshold).sum(axis=1).astype(np.float64)
-    return hits, (~np.isnan(table.relative)).sum(axis=1).astype(np.float64)
+def _check(resamples: int, level: float) -> None:
+    if resamples < 1:
+        raise ValueError(f"resamples: wanted at least 1, got {resamples}")
+    if not 0 < level < 1:
+        raise ValueError(f"level: wanted a number between 0 and 1, got {level}")
 
 
-def _weights(people: int, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, people) float32: how often each resample draws each person."""
-    rng = np.random.default_rng(seed)
-    weights = np.empty((resamples, people), np.float32)
-    for row in weights:
-        row[:] = np.bincount(rng.integers(0, people, people), minlength=people)
-    return weights
+def _weights(table: ScoreTable, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Blocks (<=16, P) float64: how often each of the P people that count was drawn in each resample."""
+    people = table.people
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, _BLOCK):
+        block = np.empty((min(_BLOCK, resamples - start), len(table.distances)))
+        for row in block:
+            drawn = generator.integers(0, people, size=people, dtype=np.int32)
+            row[:] = _spread(np.bincount(drawn, minlength=people), table)
+        yield block
 
 
-def _totals(hits: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        totals: np.ndarray = 100.0 * (weights @ hits) / (weights @ counts)
-    return totals
+def _spread(weights: np.ndarray, table: ScoreTable) -> np.ndarray:
+    """Weights of the people that count, placed among all people."""
+    everybody = np.zeros(len(table.distances))
+    everybody[table.counted.any(axis=1)] = weights
+    return everybody
+
+
+def _resampled(table: ScoreTable, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(R, K) hits and counts of every part in each resample."""
+    flags = np.concatenate([table.correct, table.counted], axis=1).astype(np.float64)
+    sums = np.concatenate([weights @ flags for weights in _weights(table, resamples, seed)])
+    return sums[:, : len(table.parts)], sums[:, len(table.parts) :]
+
+
+def _interval(values: np.ndarray, level: float) -> Interval:
+    low, high = np.nanpercentile(values, [50 * (1 - level), 50 * (1 + level)])
+    return Interval(float(low), float(high), level, len(values))
