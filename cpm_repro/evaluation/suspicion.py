@@ -28,8 +28,8 @@ def _shifted(
 ) -> str:
     """A median error of about a pixel right and down (or left and up): the mark of 0-based against 1-based.
 
-    The median is taken over joints found (within the threshold). Both its coordinates must be beyond a quarter
-    of a pixel on the same side, and their mean nearer to one pixel than to none and than to two, beyond three
+    The median is taken over joints found (within the threshold). Both its coordinates must be beyond a
+    quarter of a pixel on the same side, their mean nearer to one pixel than to none and than to two, by three
     standard errors (of a median: 1.25 s / sqrt(n); s from the quartiles, as the errors have heavy tails).
     A network's own bias is a fraction of a pixel and seldom alike in x and y: the published LSP predictions
     have (+0.48, -0.42).
