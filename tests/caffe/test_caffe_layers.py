@@ -58,7 +58,8 @@ CASES = {
     ),
     "Convolution rectangular": simple(
         "Convolution",
-        "convolution_param { num_output: 3 kernel_h: 5 kernel_w: 2 pad_h: 1 stride_h: 2 stride_w: 1 }",
+        "convolution_param { num_output: 3 kernel_h: 5 kernel_w: 2 "
+        "pad_h: 1 pad_w: 0 stride_h: 2 stride_w: 1 }",
     ),
     "Deconvolution": simple(
         "Deconvolution", "convolution_param { num_output: 5 kernel_size: 4 stride: 2 pad: 1 }"
