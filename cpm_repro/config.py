@@ -90,6 +90,8 @@ class TrainConfig:
 
     The budget is ``iterations`` or ``minutes`` (whichever ends first; at least one is set). Under
     ``minutes`` the schedule follows the clock, so only ``iterations`` runs are reproducible bit for bit.
+    The held-out people (the first ``validate_people``, None: all) are scored after every ``validate_every``
+    of the budget.
     """
 
     name: str = "run"
@@ -103,6 +105,7 @@ class TrainConfig:
     minutes: float | None = None
     workers: int = 1
     validate_every: float = 0.25
+    validate_people: int | None = None
     checkpoint_minutes: float = 1.0
     checkpoint_iterations: int | None = None
 

@@ -82,7 +82,9 @@ class _Run:
         self.config, self.folder = config, folder
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.train_set: PoseDataset = open_dataset(config.data, "train", seed=config.seed)
-        self.val_set: PoseDataset = open_dataset(config.data, "val", seed=config.seed)
+        self.val_set: PoseDataset = open_dataset(
+            config.data, "val", seed=config.seed, size=config.validate_people
+        )
         self.net = self._build_net()
         self.optimizers: Optimizers = build_optimizers(self.net, config.solver)
         self.bf16 = use_bf16(config.solver.precision, self.device)

@@ -23,6 +23,7 @@ SMALL = {
     "augment.crop": 64,
     "solver.batch": 4,
     "workers": 1,
+    "validate_people": 20,
 }
 
 
@@ -33,17 +34,6 @@ def small(iterations: int, **changes):
 
 def losses(folder) -> list[list[float]]:
     return [record["loss"] for record in RunFolder(folder).records() if record["kind"] == "train"]
-
-
-@pytest.fixture(autouse=True)
-def few_validation_people(monkeypatch):
-    """Scoring 500 people is not what these tests are about."""
-    from cpm_repro.training import loop
-
-    whole = loop.open_dataset
-    monkeypatch.setattr(
-        loop, "open_dataset", lambda spec, split, seed=0: whole(spec, split, seed=seed, size=20)
-    )
 
 
 def test_a_run_leaves_its_folder_and_its_loss_falls(tmp_path):
