@@ -120,38 +120,46 @@ def warp(sample: PoseSample, matrix: np.ndarray, config: AugmentConfig, skeleton
     )
 
 
-def warp_image(image: np.ndarray, matrix: np.ndarray, crop: int) -> np.ndarray:
-    """Resample (H, W, 3) uint8 into (crop, crop, 3), bilinear, grey 128 outside.
+def warp_image(image: np.ndarray, matrix: np.ndarray, crop: int | tuple[int, int]) -> np.ndarray:
+    """Resample (H, W, 3) uint8 into a crop, bilinear, grey 128 outside.
 
     A map that shrinks by a factor of 2 or more would skip pixels, so the part of the photograph that the
     crop sees is first averaged over blocks of floor(1 / factor) pixels (INTER_AREA), and the warp shrinks
     by less than 2.
+
+    Args:
+        image: the photograph.
+        matrix: (2, 3) photograph to crop pixels.
+        crop: side of a square crop, or (width, height).
     """
+    size = (crop, crop) if isinstance(crop, int) else crop
     factor = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
     if factor <= 0.5:
-        image, matrix = _reduce(image, matrix, crop, int(1 / factor))
-    return cv2.warpAffine(
+        image, matrix = _reduce(image, matrix, size, int(1 / factor))
+    warped = cv2.warpAffine(
         image,
         matrix,
-        (crop, crop),
+        size,
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(BORDER,) * 3,
     )
+    return np.asarray(warped)
 
 
-def _reduce(image: np.ndarray, matrix: np.ndarray, crop: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+def _reduce(
+    image: np.ndarray, matrix: np.ndarray, crop: tuple[int, int], block: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Cut out what the crop sees and shrink it ``block`` times.
 
     The matrix is adjusted to the smaller picture.
     """
     height, width = image.shape[:2]
-    edge = crop - 0.5
+    right, bottom = crop[0] - 0.5, crop[1] - 0.5
     corners = apply_matrix(
-        invert_matrix(matrix), np.array([[-0.5, -0.5], [edge, -0.5], [-0.5, edge], [edge, edge]])
+        invert_matrix(matrix), np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]])
     )
-    # Two blocks of margin: bilinear taps at the rim of the crop must find the same averages as without the
-    # cut.
+    # Two blocks of margin: bilinear taps at the crop's rim must find the same averages as without the cut.
     low = np.floor(corners.min(axis=0)).astype(int) // block * block - 2 * block
     high = low + (np.ceil(corners.max(axis=0)).astype(int) - low) // block * block + 3 * block
     x1, y1 = min(max(low[0], 0), width - 1), min(max(low[1], 0), height - 1)

@@ -13,18 +13,26 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
 
-from cpm_repro.data.augment import AugmentConfig, Crop, crop_matrix, draw, invert_matrix, warp
+from cpm_repro.data.augment import AugmentConfig, Crop, crop_matrix, invert_matrix, warp
 from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.errors import UserError
-from cpm_repro.skeleton import Visibility
+from cpm_repro.skeleton import Skeleton, Visibility
 
 # Independent streams of random numbers under one seed.
 _ORDER, _AUGMENT = 0, 1
+
+
+class Augment(Protocol):
+    """How a training sample becomes a crop: `AugmentConfig` or `ReleaseAugment`."""
+
+    def cut(self, sample: PoseSample, skeleton: Skeleton, rng: np.random.Generator) -> Crop:
+        """Crop with random choices taken from ``rng`` alone; crops of one configuration have one size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ class TrainLoader:
     def __init__(
         self,
         dataset: PoseDataset,
-        augment: AugmentConfig,
+        augment: Augment,
         batch: int,
         seed: int,
         workers: int = 0,
@@ -153,7 +161,7 @@ class TrainLoader:
 class _BatchSource:
     """Makes the batch of any iteration; safe to call from several threads."""
 
-    def __init__(self, dataset: PoseDataset, augment: AugmentConfig, batch: int, seed: int) -> None:
+    def __init__(self, dataset: PoseDataset, augment: Augment, batch: int, seed: int) -> None:
         self._dataset, self._augment, self._batch, self._seed = dataset, augment, batch, seed
         self._orders: dict[int, np.ndarray] = {}
 
@@ -167,9 +175,7 @@ class _BatchSource:
         sample = None
         try:
             sample = self._dataset[index]
-            choice = draw(self._augment, stream(self._seed, _AUGMENT, number))
-            matrix = crop_matrix(sample, self._augment, choice)
-            return warp(sample, matrix, self._augment, self._dataset.skeleton)
+            return self._augment.cut(sample, self._dataset.skeleton, stream(self._seed, _AUGMENT, number))
         except UserError:
             raise
         except Exception as error:

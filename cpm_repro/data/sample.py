@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +24,7 @@ class PoseSample:
         center: (2,) float32, person 0's centre.
         extent: longer side of the box of person 0's labelled joints, pixels, > 0.
         id: names the sample in messages.
+        scale: height / 200 px as MPII has it (scale_provided); NaN where unknown.
     """
 
     image: np.ndarray
@@ -31,6 +33,7 @@ class PoseSample:
     center: np.ndarray
     extent: float
     id: str
+    scale: float = math.nan
 
 
 class PoseDataset(Protocol):

@@ -1,0 +1,129 @@
+"""Cropping people as the release does: by scale_provided and objpos, exactly or in one fast warp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from cpm_repro.data.augment import Crop, apply_matrix, warp_image
+from cpm_repro.data.exact import (
+    ExactConfig,
+    ExactDraw,
+    crop_origin,
+    exact_crop,
+    exact_draw,
+    exact_scale,
+    generator_dice,
+    glibc_dice,
+    rotation_matrix,
+)
+from cpm_repro.data.sample import PoseDataset, PoseSample
+from cpm_repro.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class ReleaseAugment:
+    """The release's augmentation for the loader; samples must have a ``scale``.
+
+    ``method`` "exact" goes through the original's steps; "fast" composes them into one warp: the same
+    joints up to float32 rounding, the same pixels up to resampling (bilinear where the original resamples
+    bicubically twice).
+    """
+
+    config: ExactConfig = field(default_factory=ExactConfig)
+    method: Literal["exact", "fast"] = "exact"
+
+    def cut(self, sample: PoseSample, skeleton: Skeleton, rng: np.random.Generator) -> Crop:
+        """Draw an augmentation and crop."""
+        return self.apply(sample, skeleton, exact_draw(self.config, generator_dice(rng)))
+
+    def apply(self, sample: PoseSample, skeleton: Skeleton, choice: ExactDraw) -> Crop:
+        """Crop with a given draw."""
+        if not sample.scale > 0:
+            raise ValueError(f"sample {sample.id}: scale: expected a positive number, got {sample.scale}")
+        crop = exact_crop if self.method == "exact" else fast_crop
+        return crop(
+            sample.image,
+            sample.joints,
+            sample.visible,
+            sample.center,
+            sample.scale,
+            self.config,
+            choice,
+            skeleton,
+        )
+
+
+def fast_crop(
+    image: np.ndarray,
+    joints: np.ndarray,
+    visible: np.ndarray,
+    objpos: np.ndarray,
+    scale_self: float,
+    config: ExactConfig,
+    choice: ExactDraw,
+    skeleton: Skeleton,
+) -> Crop:
+    """`exact_crop` with one composed warp straight into the crop; same arguments and result."""
+    for_points, for_pixels = fast_matrices(image.shape[:2], objpos, scale_self, config, choice)
+    moved = apply_matrix(for_points, joints)
+    if choice.flip:
+        order = list(skeleton.flip_permutation)
+        moved, visible = moved[:, order], visible[:, order]
+    warped = warp_image(image, for_pixels, (config.crop_size_x, config.crop_size_y))
+    return Crop(warped, moved, visible, apply_matrix(for_points, objpos))
+
+
+def fast_matrices(
+    image_hw: tuple[int, int], objpos: np.ndarray, scale_self: float, config: ExactConfig, choice: ExactDraw
+) -> tuple[np.ndarray, np.ndarray]:
+    """The original's steps as affine maps from the image to the crop.
+
+    Two of them, because the original multiplies coordinates by the scale while its resize keeps pixel edges
+    in
+    place: pixel x goes to (x + 0.5) * scale - 0.5, coordinate x to x * scale.
+
+    Returns:
+        (2, 3) float64 for coordinates and (2, 3) float64 for pixels.
+    """
+    scale = float(exact_scale(scale_self, config, choice))
+    height, width = (int(np.rint(side * scale)) for side in image_hw)
+    rotation, _ = rotation_matrix(width, height, choice.degree)
+    # The window follows the rounded float32 objpos, as in the original.
+    rotated = apply_matrix(rotation, np.asarray(objpos, np.float32) * np.float32(scale))
+    left, top = crop_origin(rotated, config, choice.offset)
+    rotation[:, 2] -= (left, top)
+    if choice.flip:
+        rotation[0] *= -1
+        rotation[0, 2] += config.crop_size_x - 1
+    linear = rotation[:, :2] * scale
+    half = rotation[:, :2] @ np.full(2, 0.5 * scale - 0.5)
+    return np.column_stack([linear, rotation[:, 2]]), np.column_stack([linear, rotation[:, 2] + half])
+
+
+def replay(
+    dataset: PoseDataset,
+    config: ExactConfig,
+    srand_seed: int = 1,
+    dice: Callable[[], np.float32] | None = None,
+) -> Iterator[tuple[int, ExactDraw, Crop]]:
+    """Augment samples as a run of the original would: in order, wrapping around, one sequence of dice.
+
+    Args:
+        dataset: samples with a ``scale``, in the order of the LMDB.
+        config: the layer's parameters.
+        srand_seed: what the run's process gave to srand(); 1 when it never did.
+        dice: replaces the C library's dice.
+
+    Yields:
+        Sample index, its draw, its crop; endlessly.
+    """
+    dice = dice or glibc_dice(srand_seed)
+    augment = ReleaseAugment(config)
+    while True:
+        for index in range(len(dataset)):
+            choice = exact_draw(config, dice)
+            yield index, choice, augment.apply(dataset[index], dataset.skeleton, choice)
