@@ -171,3 +171,14 @@ def _reduce(
     scale = np.array([(x2 - x1) / size[0], (y2 - y1) / size[1]])
     offset = scale * 0.5 - 0.5 + np.array([x1, y1])
     return small, np.column_stack([matrix[:, :2] * scale, matrix[:, :2] @ offset + matrix[:, 2]])
+
+
+@dataclass(frozen=True)
+class PersonAugment:
+    """The default augmentation for the loader: a crop around the person's box, drawn as ``config`` says."""
+
+    config: AugmentConfig
+
+    def cut(self, sample: PoseSample, skeleton: Skeleton, rng: np.random.Generator) -> Crop:
+        """Draw an augmentation and crop."""
+        return warp(sample, crop_matrix(sample, self.config, draw(self.config, rng)), self.config, skeleton)

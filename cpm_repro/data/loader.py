@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 import torch
 
-from cpm_repro.data.augment import AugmentConfig, Crop, crop_matrix, invert_matrix, warp
+from cpm_repro.config import AugmentConfig
+from cpm_repro.data.augment import Crop, PersonAugment, crop_matrix, invert_matrix, warp
 from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import Skeleton, Visibility
@@ -29,7 +30,7 @@ _ORDER, _AUGMENT = 0, 1
 
 
 class Augment(Protocol):
-    """How a training sample becomes a crop: `AugmentConfig` or `ReleaseAugment`."""
+    """How a training sample becomes a crop: `PersonAugment` or `ReleaseAugment`."""
 
     def cut(self, sample: PoseSample, skeleton: Skeleton, rng: np.random.Generator) -> Crop:
         """Crop with random choices taken from ``rng`` alone; crops of one configuration have one size."""
@@ -84,7 +85,7 @@ class TrainLoader:
 
     Args:
         dataset: samples; must not be empty.
-        augment: crop and augmentation.
+        augment: crop and augmentation; a plain AugmentConfig means `PersonAugment`.
         batch: samples per batch.
         seed: non-negative; with ``start`` it determines everything.
         workers: background threads.
@@ -95,7 +96,7 @@ class TrainLoader:
     def __init__(
         self,
         dataset: PoseDataset,
-        augment: Augment,
+        augment: AugmentConfig | Augment,
         batch: int,
         seed: int,
         workers: int = 0,
@@ -112,7 +113,8 @@ class TrainLoader:
         ):
             if value < least:
                 raise ValueError(f"{name}: expected at least {least}, got {value}")
-        self._source = _BatchSource(dataset, augment, batch, seed)
+        cutter = PersonAugment(augment) if isinstance(augment, AugmentConfig) else augment
+        self._source = _BatchSource(dataset, cutter, batch, seed)
         self._next = start
         self._ahead = (ahead or 2 * workers) if workers else 0
         self._pending: deque[Future[Batch]] = deque()
