@@ -13,14 +13,14 @@ from cpm_repro.model.pose_machine import PoseMachine
 SCHEMES = ("caffe", "kaiming")
 
 LAST_CONV_STD = 1e-3
-"""Under "kaiming": the convolutions that make belief maps. Together with a background bias of 1, the first maps
-then say "background everywhere", which is what most of a target says, and the first losses do not depend on
-the width."""
+"""Under "kaiming": the convolutions that make belief maps. Together with a background bias of 1, the first
+maps then say "background everywhere", which is what most of a target says, and the first losses do not depend
+on the width."""
 
 
 @torch.no_grad()
 def initialise(net: PoseMachine, scheme: str = "caffe", generator: torch.Generator | None = None) -> None:
-    """Fill every parameter of ``net`` in place, in layer order; the same generator state gives the same network.
+    """Fill every parameter of ``net`` in place, in layer order; equal generator states give equal networks.
 
     Schemes: ``caffe``: weights gaussian with std 0.01, as in the released training files. ``kaiming``:
     He-normal (std = sqrt(2 / fan_in), He et al. 2015) for convolutions that a ReLU follows, std

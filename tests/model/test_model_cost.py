@@ -1,0 +1,95 @@
+"""Parameter counts, multiply-adds, sizes and receptive fields, by formula and measured."""
+
+import math
+
+import pytest
+import torch
+from model_helpers import spec_networks
+
+from cpm_repro.model import (
+    build,
+    describe,
+    describe_training,
+    measured_receptive_field,
+    multiply_accumulates,
+    output_sizes,
+    parameter_count,
+    receptive_field,
+)
+
+SPEC = spec_networks()
+
+
+@pytest.mark.parametrize("arch", SPEC)
+def test_derived_numbers_equal_the_spec(arch):
+    net, derived = describe(arch), SPEC[arch]["derived"]
+    assert parameter_count(net) == derived["parameters"]
+    assert multiply_accumulates(net) == derived["multiply_accumulates_at_input_shape"]
+    sizes = output_sizes(net)
+    assert {blob: list(sizes[blob]) for blob in derived["output_sizes"]} == derived["output_sizes"]
+    assert receptive_field(net) == derived["receptive_field_px"]
+
+
+def test_parameter_counts_of_the_readme():
+    assert parameter_count(describe("mpii_6stage")) == 31_219_866
+    tiny = build("tiny")
+    assert parameter_count(tiny.description) == sum(p.numel() for p in tiny.parameters()) == 1_131_933
+
+
+def test_the_papers_receptive_fields_assume_2x2_pooling():
+    """Paper, figure 2: 9, 26, 60, 96, 160 in stage 1, 240, 320, 400 in stage 2."""
+    paper = receptive_field(describe("mpii_6stage"), max_pool_kernel=2)
+    assert [paper[f"conv{i}_stage1"] for i in (1, 2, 3, 4, 5)] == [9, 26, 60, 96, 160]
+    assert [paper[f"Mconv{i}_stage2"] for i in (1, 2, 3)] == [240, 320, 400]
+
+
+@pytest.mark.parametrize(
+    ("arch", "layers"),
+    [
+        ("mpii_6stage", [*(f"conv{i}_stage1" for i in range(1, 8)), "Mconv1_stage2", "Mconv5_stage2"]),
+        ("mpii_vgg_6stage", ["conv1_1", "conv3_4", "conv4_7_CPM", "Mconv1_stage2", "Mconv7_stage2"]),
+        ("person_4stage", ["conv4_4", "conv6_2_CPM", "Mconv3_stage2", "Mconv7_stage2"]),
+        ("tiny", ["Mconv7_stage2"]),
+    ],
+)  # fmt: skip
+def test_measured_fields_equal_the_formula(arch, layers):
+    measured = measured_receptive_field(arch, layers, stages=2)
+    formula = receptive_field(describe(arch, stages=2))
+    assert measured == {name: formula[name] for name in layers}
+
+
+def test_multiply_accumulates_count_what_runs():
+    """Against the convolutions' own shapes during a real forward pass, whole and cut short."""
+    net = build("flic_4stage", width=0.05).eval()
+    for stages in (1, 2, 4):
+        counted = 0
+
+        def count(module, _given, output):
+            nonlocal counted
+            counted += output[0, 0].numel() * module.weight.numel()
+
+        hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+        net(torch.zeros(1, 4, 40, 48), stages=stages)
+        for hook in hooks:
+            hook.remove()
+        assert multiply_accumulates(net.description, 40, 48, stages=stages) == counted
+    with pytest.raises(ValueError, match="stages"):
+        multiply_accumulates(net.description, stages=5)
+
+
+def test_training_layers_have_sizes_too():
+    net = describe_training("mpii_6stage")
+    assert output_sizes(net)["Mconv5_stage6"] == (15, 46, 46)
+    assert net.channels()["label_1st_lower"] == 15
+    assert parameter_count(net) == parameter_count(describe("mpii_6stage"))
+    assert receptive_field(net) == receptive_field(describe("mpii_6stage"))
+
+
+def test_sizes_that_do_not_fit_name_the_layer():
+    with pytest.raises(
+        ValueError, match=r"concat_stage2.*conv4_stage2 13x13.*pool_center_lower 14x14|concat_stage2"
+    ):
+        output_sizes(describe("mpii_6stage"), 106, 106)
+    with pytest.raises(ValueError, match="pool2_stage1"):
+        output_sizes(describe("mpii_6stage"), 2, 2)
+    assert math.prod(output_sizes(describe("person_4stage"), 1, 1)["conv6_2_CPM"]) == 1
