@@ -1,0 +1,153 @@
+"""Curves of training and of scores, as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cpm_repro.errors import UserError
+from cpm_repro.evaluation import ScoreTable, auc, pck_curve
+from cpm_repro.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_STYLE: Any = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "svg.hashsalt": "cpm",  # the same curves give the same file
+}
+_POINTS = 400
+"""Points of a smoothed loss curve."""
+
+
+def curves(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> tuple[Path, Path]:
+    """Loss per stage and validation PCK per stage over iterations; written as PNG and SVG.
+
+    Args:
+        metrics: records of ``metrics.jsonl``: ``kind`` "train" with ``iteration`` and ``loss`` (one value per
+            stage), ``kind`` "validation" with ``iteration`` and ``pck`` (percent per stage).
+        path: the picture; PNG and SVG are put side by side under this name.
+
+    Returns:
+        Paths of the PNG and of the SVG.
+
+    Raises:
+        UserError: no training record at all.
+    """
+    train = [record for record in metrics if record.get("kind") == "train"]
+    scored = [record for record in metrics if record.get("kind") == "validation"]
+    if not train:
+        raise UserError(f"{path}: no training record to draw ({len(metrics)} records in the metrics)")
+    with _figure((11, 4.2), 2) as (figure, (loss_axes, pck_axes)):
+        _draw_losses(loss_axes, train)
+        _draw_scores(pck_axes, scored)
+        return _save(figure, Path(path))
+
+
+def pck_figure(tables: Mapping[str, ScoreTable], path: str | Path) -> tuple[Path, Path]:
+    """PCK (or PCKh) over its threshold, one panel per row of the table and one for the total; PNG and SVG.
+
+    Args:
+        tables: name -> table; one line each. All must have the same rows.
+        path: as in :func:`curves`.
+    """
+    if not tables:
+        raise ValueError("tables: wanted at least one, got none")
+    drawn = {name: pck_curve(table) for name, table in tables.items()}
+    first = next(iter(tables.values()))
+    panels = ["Total", *first.per_row]
+    columns = 4
+    lines = -(-len(panels) // columns)
+    with _figure((12, 2.9 * lines + 0.5), len(panels), columns) as (figure, axes):
+        colours = _colours(len(tables))
+        for panel, axis in zip(panels, axes, strict=True):
+            for (name, curve), colour in zip(drawn.items(), colours, strict=True):
+                values = curve.total if panel == "Total" else curve.rows[panel]
+                label = f"{name} (AUC {auc(tables[name]):.1f})"
+                axis.plot(curve.thresholds, values, color=colour, linewidth=1.8, label=label)
+            axis.axvline(first.threshold, color="#999999", linewidth=0.8, linestyle=":")
+            axis.set(title=panel, xlim=(0, 0.5), ylim=(0, 100))
+        for index in range(0, len(panels), columns):
+            axes[index].set_ylabel(f"{first.metric} (%)")
+        for axis in axes[-columns:]:
+            axis.set_xlabel("threshold / normaliser")
+        axes[0].legend(loc="lower right", fontsize=8)
+        return _save(figure, Path(path))
+
+
+@contextmanager
+def _figure(
+    size: tuple[float, float], panels: int, columns: int | None = None
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure and its axes, drawn in our style without touching matplotlib's global state."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        columns = columns or panels
+        lines = -(-panels // columns)
+        yield figure, [figure.add_subplot(lines, columns, index + 1) for index in range(panels)]
+
+
+def _draw_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
+    """Running median of each stage's loss, and its middle half as a band."""
+    iterations = np.array([record["iteration"] for record in train], dtype=np.float64)
+    losses = np.array([record["loss"] for record in train], dtype=np.float64)
+    blocks = np.array_split(np.arange(len(losses)), min(_POINTS, max(1, len(losses) // 5)))
+    at = np.array([iterations[block].mean() for block in blocks])
+    for stage, colour in enumerate(_colours(losses.shape[1])):
+        low, middle, high = np.array(
+            [np.percentile(losses[block, stage], [25, 50, 75]) for block in blocks]
+        ).T
+        axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(at, middle, color=colour, linewidth=1.8, label=f"stage {stage + 1}",
+                  marker="o" if len(at) == 1 else None)  # fmt: skip
+    if (losses > 0).all():
+        axes.set_yscale("log")
+    axes.set(xlabel="iteration", ylabel="loss (sum of squares / 2N)", title="Training loss per stage")
+    axes.legend()
+
+
+def _draw_scores(axes: Axes, scored: Sequence[Mapping[str, Any]]) -> None:
+    axes.set(xlabel="iteration", ylabel="PCK (%)", title="Validation PCK per stage")
+    if not scored:
+        axes.text(0.5, 0.5, "not validated yet", ha="center", va="center", transform=axes.transAxes)
+        return
+    iterations = [record["iteration"] for record in scored]
+    totals = np.array([record["pck"] for record in scored], dtype=np.float64)
+    for stage, colour in enumerate(_colours(totals.shape[1])):
+        label = f"stage {stage + 1}: {totals[-1, stage]:.1f} %"
+        axes.plot(
+            iterations, totals[:, stage], color=colour, linewidth=1.8, marker="o", markersize=4, label=label
+        )
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="lower right")
+
+
+def _colours(count: int) -> list[tuple[float, ...]]:
+    """Colours in an order the eye reads as one (early to late), without the palest."""
+    import matplotlib
+
+    scale = matplotlib.colormaps["viridis"]
+    return [tuple(scale(0.85 * index / max(1, count - 1))) for index in reversed(range(count))]
+
+
+def _save(figure: Figure, path: Path) -> tuple[Path, Path]:
+    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    with atomic_write(png) as file:
+        figure.savefig(file, format="png", dpi=130)
+    with atomic_write(svg) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return png, svg
