@@ -70,11 +70,11 @@ class People(list[Person]):
         """Write :meth:`to_dict` as JSON, atomically."""
         write_json(path, self.to_dict())
 
-    def draw(self) -> np.ndarray:
-        """The image with every person's limbs and parts drawn: (H', W', 3) uint8 BGR."""
-        from cpm_repro.viz import draw_pose  # drawing is needed by few callers
+    def draw(self, longer_side: int = 640) -> np.ndarray:
+        """The image with every person's limbs and parts: (H', W', 3) uint8 BGR, enlarged to ``longer_side``."""
+        from cpm_repro.viz import draw_poses  # drawing is needed by few callers
 
-        picture = self.image
-        for person in self:
-            picture = draw_pose(picture, person.keypoints, person.scores, self.skeleton)
-        return picture
+        count, parts = len(self), len(self.skeleton)
+        keypoints = np.array([person.keypoints for person in self]).reshape(count, parts, 2)
+        scores = np.array([person.scores for person in self]).reshape(count, parts)
+        return draw_poses(self.image, keypoints, scores, self.skeleton, enlarge_to=longer_side)

@@ -41,7 +41,7 @@ class Optimizers:
 def build_optimizers(net: PoseMachine, solver: SolverConfig) -> Optimizers:
     """The optimiser ``solver.optimizer`` names, over all of ``net``'s parameters."""
     if solver.optimizer == "caffe_sgd":
-        from cpm_repro.caffe import CaffeSGD  # the Caffe room is heavier than a run that does not need it
+        from cpm_repro.caffe.sgd import CaffeSGD  # the Caffe room is heavier than a run that does not need it
 
         groups = [
             {"params": [weight], "lr_mult": net.lr_mult(name), "decay_mult": net.decay_mult(name)}
