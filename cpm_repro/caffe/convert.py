@@ -1,0 +1,167 @@
+"""Weights from one file format to another, with a check that runs both files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cpm_repro.caffe.generate import deploy_message
+from cpm_repro.caffe.net import CaffeNet
+from cpm_repro.caffe.weight_files import Network, WeightFile, by_layer, read_weight_file, write_weight_file
+from cpm_repro.errors import UserError
+from cpm_repro.model import build, describe, load_by_name
+
+CHECK_SIDE = 64
+"""Side of the square input that a check runs, pixels: accepted by every network, small enough for a CPU."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A layer's largest absolute difference between the two files' nets, and the range of its values."""
+
+    layer: str
+    largest: float
+    range: float
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What :func:`convert` did; ``differences`` is None where no check was asked for."""
+
+    network: Network | None
+    layers: int
+    differences: list[Difference] | None
+
+    def __str__(self) -> str:
+        name = f"{self.network.arch}, {self.network.stages} stages" if self.network else "an unknown network"
+        lines = [f"{self.layers} layers of {name}"]
+        for row in self.differences or ():
+            lines.append(
+                f"{row.layer:<20} largest difference {row.largest:.2e} (values span {row.range:.2e})"
+            )
+        if self.differences:
+            worst = max(self.differences, key=lambda row: row.largest)
+            lines.append(f"largest of all: {worst.largest:.2e} in {worst.layer}")
+        return "\n".join(lines)
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    arch: str | None = None,
+    stages: int | None = None,
+    parts: int | None = None,
+    width: float | None = None,
+    check: bool = False,
+) -> Conversion:
+    """Convert between .caffemodel, .safetensors and our checkpoints (.pt), by the files' suffixes.
+
+    The network is what ``arch`` (with ``stages``, ``parts``, ``width``) says, else what the file says, else
+    the one whose parameters have exactly the file's names and shapes. For a known network, layers it does not
+    have are left out and all its layers must be there; weights of an unknown network pass through unchanged.
+
+    With ``check`` both files are read and run on one fixed random input: the source in the net built from our
+    prototxt (:class:`~cpm_repro.caffe.net.CaffeNet`), the target in our own module, layer by layer.
+
+    Raises:
+        UserError: a file is not readable, weights do not fit the network (all are listed), or a check or a
+            checkpoint is asked for and the network is not known.
+        EnvironmentFailure: the target cannot be written.
+    """
+    given = read_weight_file(source)
+    network = _network(given, arch, stages, parts, width)
+    weights = given.weights if network is None else fitting(given, network)
+    write_weight_file(target, weights, network)
+    differences = None
+    if check:
+        if network is None:
+            raise UserError(f"{source}: to check weights of an unknown network, say which: arch=")
+        differences = compare(weights, read_weight_file(target).weights, network)
+    return Conversion(network, len(by_layer(weights)), differences)
+
+
+def fitting(given: WeightFile, network: Network) -> dict[str, Tensor]:
+    """The weights of ``network`` out of a file, in the network's order and shapes; other layers are left out.
+
+    Raises:
+        UserError: weights that are missing or of another shape, all of them listed.
+    """
+    weights, wrong = {}, []
+    for key, shape in network.describe().parameter_shapes().items():
+        value = given.weights.get(key)
+        if value is None:
+            wrong.append(f"{key}: wanted {list(shape)}, got nothing")
+        elif tuple(value.shape) != shape and tuple(value.shape) != (1, 1, 1, *shape):
+            wrong.append(f"{key}: wanted {list(shape)}, got {list(value.shape)}")
+        else:
+            weights[key] = value.reshape(shape)
+    if wrong:
+        raise UserError(f"{given.path} does not fit {network.arch}: {'; '.join(wrong)}")
+    return weights
+
+
+@torch.no_grad()
+def compare(source: Mapping[str, Tensor], target: Mapping[str, Tensor], network: Network) -> list[Difference]:
+    """Largest difference of every convolution's output: ``source`` in CaffeNet, ``target`` in our module."""
+    description = network.describe()
+    generator = torch.Generator().manual_seed(0)
+    channels = description.input_shape[1]
+    data = torch.rand((1, channels, CHECK_SIDE, CHECK_SIDE), generator=generator) - 0.5
+    caffe = CaffeNet(deploy_message(description), seed=0)
+    caffe.load(by_layer(source))
+    ours = build(network.arch, stages=network.stages, parts=network.parts, width=network.width).eval()
+    load_by_name(ours, dict(target))
+    names = [layer.name for layer in description.convolutions]
+    left = _record(caffe, names, lambda: caffe(**{description.input_blob: data}))
+    right = _record(ours, names, lambda: ours(data))
+    return [
+        Difference(
+            name, (left[name] - right[name]).abs().max().item(), float(left[name].max() - left[name].min())
+        )
+        for name in names
+    ]
+
+
+def _record(net: nn.Module, names: list[str], run: Any) -> dict[str, Tensor]:
+    """Outputs of the sub-modules ``names`` during ``run``, copied before anything changes them in place."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            outputs[name] = output.clone()
+
+        return hook
+
+    handles = [getattr(net, name).register_forward_hook(keep(name)) for name in names]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return outputs
+
+
+def _network(
+    given: WeightFile, arch: str | None, stages: int | None, parts: int | None, width: float | None
+) -> Network | None:
+    own = given.network
+    if arch is None and own is None:
+        return None
+    if arch is None or (own is not None and own.arch == arch):
+        assert own is not None
+        arch, defaults = own.arch, (own.stages, own.parts, own.width)
+    else:
+        released = describe(arch)
+        defaults = (released.stages, released.parts, released.width)
+    return Network(
+        arch,
+        defaults[0] if stages is None else stages,
+        defaults[1] if parts is None else parts,
+        defaults[2] if width is None else width,
+    )

@@ -1,0 +1,257 @@
+"""One view of every weight file people own: caffemodel, safetensors, our checkpoints, plain state dicts.
+
+Weights are {``<layer>.weight`` / ``<layer>.bias``: tensor}; nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpm_repro.caffe.caffemodel import read_model, write_caffemodel
+from cpm_repro.caffe.generate import deploy_message
+from cpm_repro.config import NetworkConfig, TrainConfig, from_dict, to_dict
+from cpm_repro.errors import UserError
+from cpm_repro.files import atomic_write
+from cpm_repro.model import ARCHITECTURES, NetDescription, describe
+
+CHECKPOINT_FORMAT = "cpm_repro checkpoint 1"
+"""First words of a checkpoint; the inference room's constant of that name (a test holds them equal)."""
+
+_KINDS = {
+    ".caffemodel": "caffemodel",
+    ".safetensors": "safetensors",
+    ".pt": "checkpoint",
+    ".pth": "checkpoint",
+    ".ckpt": "checkpoint",
+}
+_MOST_STAGES = 32  # looked for when a network is told by its shapes
+_BLOB_NAMES = ("weight", "bias")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which network weights belong to; all numbers resolved."""
+
+    arch: str
+    stages: int
+    parts: int
+    width: float
+
+    def describe(self) -> NetDescription:
+        """The network's layers."""
+        return describe(self.arch, self.stages, self.parts, self.width)
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a weight file holds; ``network`` is None where neither file nor shapes tell."""
+
+    path: Path
+    weights: dict[str, Tensor]
+    network: Network | None
+
+
+def load_weights(path: str | Path) -> dict[str, Tensor]:
+    """{``<layer>.weight`` / ``<layer>.bias``: tensor} of a .caffemodel, .safetensors, .pt, .pth, .ckpt file.
+
+    Errors as in :func:`read_weight_file`.
+    """
+    return read_weight_file(path).weights
+
+
+def read_weight_file(path: str | Path) -> WeightFile:
+    """Weights and, where the file or the shapes tell, the network they belong to.
+
+    A third and further array of a layer (BatchNorm) is called ``blob2``, ``blob3``, ...
+
+    Raises:
+        UserError: no such file, an unknown kind of file, damaged, or without weights.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if kind == "caffemodel":
+        weights, network = _read_caffemodel(path), None
+    elif kind == "safetensors":
+        weights, network = _read_safetensors(path)
+    else:
+        weights, network = _read_checkpoint(path)
+    if not weights:
+        raise UserError(f"{path}: holds no weights")
+    return WeightFile(path, weights, network or identify(weights))
+
+
+def write_weight_file(path: str | Path, weights: Mapping[str, Tensor], network: Network | None) -> None:
+    """Write ``weights`` in the format of ``path``'s suffix, atomically.
+
+    A checkpoint needs ``network``; the other formats take weights of any net.
+
+    Raises:
+        UserError: an unknown suffix, a checkpoint of an unknown network, names that are not
+            ``<layer>.<blob>``.
+        EnvironmentFailure: the file cannot be written.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    if kind == "caffemodel":
+        net = deploy_message(network.describe()) if network else None
+        write_caffemodel(path, by_layer(weights), net)
+    elif kind == "safetensors":
+        _write_safetensors(path, weights, network)
+    else:
+        _write_checkpoint(path, weights, network)
+
+
+def kind_of(path: Path) -> str:
+    """``caffemodel``, ``safetensors`` or ``checkpoint``, by suffix."""
+    if path.suffix.lower() not in _KINDS:
+        raise UserError(f"{path}: wanted a file called {', '.join('*' + suffix for suffix in _KINDS)}")
+    return _KINDS[path.suffix.lower()]
+
+
+def by_layer(weights: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+    """{layer: [arrays in Caffe's order]} from {``<layer>.<blob>``: tensor}; layers in order of appearance."""
+    layers: dict[str, dict[int, Tensor]] = {}
+    for key, value in weights.items():
+        layer, _, blob = key.rpartition(".")
+        place = (
+            _BLOB_NAMES.index(blob) if blob in _BLOB_NAMES else int(blob[4:]) if blob[4:].isdigit() else -1
+        )
+        if not layer or place < 0:
+            raise UserError(f"wanted weights called <layer>.weight and <layer>.bias, got {key!r}")
+        layers.setdefault(layer, {})[place] = value
+    for layer, blobs in layers.items():
+        if sorted(blobs) != list(range(len(blobs))):
+            raise UserError(f"layer {layer!r} has a later array but not the ones before it")
+    return {layer: [blobs[place] for place in sorted(blobs)] for layer, blobs in layers.items()}
+
+
+def identify(weights: Mapping[str, Tensor]) -> Network | None:
+    """The network whose parameters have exactly these names and shapes; None if there is none.
+
+    An architecture's own numbers go before others; of networks that are alike (mpii_6stage and lsp_6stage)
+    the first is named.
+    """
+    shapes = {key: tuple(value.shape) for key, value in weights.items()}
+    candidates = [_released(arch) for arch in ARCHITECTURES]
+    candidates += [network for arch in ARCHITECTURES if (network := _guess(arch, shapes))]
+    for network in candidates:
+        if network.describe().parameter_shapes() == shapes:
+            return network
+    return None
+
+
+def _released(arch: str) -> Network:
+    own = describe(arch)
+    return Network(arch, own.stages, own.parts, own.width)
+
+
+def _guess(arch: str, shapes: Mapping[str, tuple[int, ...]]) -> Network | None:
+    """The numbers of ``arch`` that a first and last convolutions of these shapes would have."""
+    own = describe(arch)
+    first = f"{own.convolutions[0].name}.weight"
+    beliefs = [shapes.get(f"{blob}.weight", ()) for blob in describe(arch, stages=_MOST_STAGES).belief_blobs]
+    if not shapes.get(first) or not beliefs[0]:
+        return None
+    width = own.width * shapes[first][0] / own.parameter_shapes()[first][0]
+    parts = beliefs[0][0] - (own.maps - own.parts)
+    return Network(arch, sum(map(bool, beliefs)), parts, width) if parts >= 1 and 0 < width <= 64 else None
+
+
+def _read_caffemodel(path: Path) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = {}
+    for layer in read_model(path).layers:
+        for place, blob in enumerate(layer.blobs):
+            key = f"{layer.name}.{_BLOB_NAMES[place] if place < 2 else f'blob{place}'}"
+            if key in weights:
+                raise UserError(f"{path}: two layers with weights are both called {layer.name!r}")
+            weights[key] = torch.from_numpy(blob)
+    return weights
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Network | None]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not an intact safetensors file ({_first_line(error)})") from error
+    if "arch" not in metadata:
+        return weights, None
+    try:
+        network = Network(
+            metadata["arch"], int(metadata["stages"]), int(metadata["parts"]), float(metadata["width"])
+        )
+        order = network.describe().parameter_shapes()
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: its metadata names no network ({_first_line(error)})") from error
+    # The format sorts by name; give back the network's own order where it is known.
+    weights = {key: weights[key] for key in sorted(weights, key=_places(order))}
+    return weights, network
+
+
+def _places(order: Mapping[str, Any]) -> Any:
+    places = {key: place for place, key in enumerate(order)}
+    return lambda key: (places.get(key, len(places)), key)
+
+
+def _write_safetensors(path: Path, weights: Mapping[str, Tensor], network: Network | None) -> None:
+    from safetensors.torch import save
+
+    metadata = {"format": "pt"}
+    if network:
+        metadata |= {key: str(value) for key, value in dataclasses.asdict(network).items()}
+    raw = save({key: value.detach().cpu().contiguous() for key, value in weights.items()}, metadata)
+    with atomic_write(path) as file:
+        file.write(raw)
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Network | None]:
+    """One of our checkpoints, or a plain state dict (also under the key ``state_dict``)."""
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its zip and unpickling layers raise
+        raise UserError(f"{path}: not an intact checkpoint ({_first_line(error)})") from error
+    network = None
+    if isinstance(values, dict) and values.get("format") == CHECKPOINT_FORMAT:
+        own = from_dict(json.loads(values["config"])).network
+        description = describe(own.arch, own.stages, own.parts, own.width)
+        network = Network(own.arch, description.stages, description.parts, description.width)
+        values = values["model"]
+    elif isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
+        values = values["state_dict"]
+    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+        raise UserError(f"{path}: wanted a checkpoint of ours or a state dict, got something else")
+    return {str(key): value for key, value in values.items()}, network
+
+
+def _write_checkpoint(path: Path, weights: Mapping[str, Tensor], network: Network | None) -> None:
+    if network is None:
+        raise UserError(f"{path}: these weights are of no network we know; a checkpoint needs arch=")
+    own = NetworkConfig(network.arch, network.stages, network.parts, network.width)
+    values = {
+        "format": CHECKPOINT_FORMAT,
+        "config": json.dumps(to_dict(TrainConfig(name=path.stem, network=own))),
+        "iteration": 0,
+        "seconds": 0.0,
+        "best": 0.0,
+        "model": {key: value.detach().cpu().clone() for key, value in weights.items()},
+        "optimizers": [],
+    }
+    with atomic_write(path) as file:
+        torch.save(values, file)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

@@ -1,0 +1,212 @@
+"""Weights between formats: exact round trips, networks told by their shapes, checks that can fail."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from support import golden
+
+from cpm_repro.caffe.caffemodel import write_caffemodel
+from cpm_repro.caffe.convert import compare, convert
+from cpm_repro.caffe.weight_files import (
+    CHECKPOINT_FORMAT,
+    Network,
+    by_layer,
+    identify,
+    load_weights,
+    read_weight_file,
+    write_weight_file,
+)
+from cpm_repro.errors import UserError
+from cpm_repro.inference import weights as inference_weights
+from cpm_repro.model import build
+
+SMALL = Network("mpii_6stage", 2, 3, 0.0625)
+SUFFIXES = (".caffemodel", ".safetensors", ".pt")
+
+
+def small_weights(network: Network = SMALL, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    net = build(
+        network.arch, stages=network.stages, parts=network.parts, width=network.width, generator=generator
+    )
+    return {
+        key: value + 0.1 * torch.randn(value.shape, generator=generator)
+        for key, value in net.state_dict().items()
+    }
+
+
+def assert_same(got, want):
+    assert list(got) == list(want)
+    for key, value in want.items():
+        assert torch.equal(got[key], value), key
+
+
+@pytest.mark.parametrize("source", SUFFIXES)
+@pytest.mark.parametrize("target", SUFFIXES)
+def test_every_pair_of_formats_is_exact(source, target, tmp_path):
+    weights = small_weights()
+    write_weight_file(tmp_path / f"a{source}", weights, SMALL)
+    result = convert(tmp_path / f"a{source}", tmp_path / f"b{target}")
+    assert result.network == SMALL
+    assert_same(load_weights(tmp_path / f"b{target}"), weights)
+
+
+@pytest.mark.parametrize("arch", ["mpii_6stage", "mpii_vgg_6stage", "person_4stage", "tiny"])
+def test_check_runs_both_files(arch, tmp_path):
+    network = Network(arch, 2, 1 if arch == "person_4stage" else 3, 0.0625)
+    write_weight_file(tmp_path / "a.caffemodel", small_weights(network), network)
+    result = convert(
+        tmp_path / "a.caffemodel", tmp_path / "b.safetensors", **dataclasses.asdict(network), check=True
+    )
+    assert [row.layer for row in result.differences] == [
+        layer.name for layer in network.describe().convolutions
+    ]
+    for row in result.differences:
+        assert row.range > 0
+        assert row.largest <= 1e-5 * row.range  # measured 0: the same kernels run on both sides
+    assert f"{row.layer:<20} largest difference" in str(result)
+
+
+def test_check_sees_a_changed_weight():
+    weights = small_weights()
+    changed = {key: value.clone() for key, value in weights.items()}
+    changed["conv4_stage2.weight"][0, 0, 0, 0] += 1
+    rows = compare(weights, changed, SMALL)
+    first_bad = next(row.layer for row in rows if row.largest > 1e-3 * row.range)
+    assert first_bad == "conv4_stage2"
+
+
+def test_checkpoints_are_what_inference_reads(tmp_path):
+    assert CHECKPOINT_FORMAT == inference_weights.CHECKPOINT_FORMAT
+    weights = small_weights()
+    write_weight_file(tmp_path / "x.pt", weights, SMALL)
+    values = inference_weights.read_checkpoint_file(tmp_path / "x.pt")
+    network = values["config"].network
+    assert (network.arch, network.stages, network.parts, network.width) == dataclasses.astuple(SMALL)
+    assert_same(values["model"], weights)
+
+
+def test_safetensors_carry_the_network(tmp_path):
+    write_weight_file(tmp_path / "x.safetensors", small_weights(), SMALL)
+    with safe_open(str(tmp_path / "x.safetensors"), "pt") as file:
+        assert file.metadata() == {
+            "format": "pt", "arch": "mpii_6stage", "stages": "2", "parts": "3", "width": "0.0625",
+        }  # fmt: skip
+    assert read_weight_file(tmp_path / "x.safetensors").network == SMALL
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Network("mpii_6stage", 3, 14, 0.125),
+        Network("mpii_vgg_6stage", 1, 5, 0.5),
+        Network("person_4stage", 4, 1, 0.125),
+        Network("tiny", 3, 14, 0.25),
+    ],
+)
+def test_networks_are_told_by_their_shapes(network):
+    shapes = network.describe().parameter_shapes()
+    weights = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    assert identify(weights) == network
+    weights["extra.weight"] = torch.empty(1, device="meta")
+    assert identify(weights) is None
+
+
+def test_unknown_networks_pass_through(tmp_path):
+    sample = golden("caffemodel_sample") / "small_iter_3.caffemodel"
+    result = convert(sample, tmp_path / "x.safetensors")
+    assert result.network is None
+    convert(tmp_path / "x.safetensors", tmp_path / "y.caffemodel")
+    assert {k: v.tolist() for k, v in load_weights(tmp_path / "y.caffemodel").items()} == {
+        k: v.tolist() for k, v in load_weights(sample).items()
+    }
+    with pytest.raises(UserError, match="a checkpoint needs arch="):
+        convert(sample, tmp_path / "x.pt")
+    with pytest.raises(UserError, match="to check weights of an unknown network"):
+        convert(sample, tmp_path / "z.safetensors", check=True)
+    with pytest.raises(
+        UserError, match=r"does not fit tiny: conv1_1.weight: wanted \[16, 3, 3, 3\], got nothing; "
+    ):
+        convert(sample, tmp_path / "x.pt", arch="tiny")
+
+
+def test_layers_of_another_net_are_left_out(tmp_path):
+    weights = small_weights()
+    write_weight_file(tmp_path / "a.safetensors", weights | {"fc8.weight": torch.zeros(2, 2)}, None)
+    result = convert(tmp_path / "a.safetensors", tmp_path / "b.pt", **dataclasses.asdict(SMALL))
+    assert result.layers == len(by_layer(weights))
+    assert_same(load_weights(tmp_path / "b.pt"), weights)
+
+
+def test_all_misfits_are_listed(tmp_path):
+    weights = small_weights()
+    weights["conv1_stage1.weight"] = torch.zeros(1, 1, 1, 1)
+    weights["conv7_stage1.bias"] = torch.zeros(9)
+    write_weight_file(tmp_path / "a.safetensors", weights, None)
+    with pytest.raises(
+        UserError, match=r"conv1_stage1.weight: .*; conv7_stage1.bias: wanted \[4\], got \[9\]"
+    ):
+        convert(tmp_path / "a.safetensors", tmp_path / "b.pt", **dataclasses.asdict(SMALL))
+
+
+def test_layers_with_many_arrays_survive(tmp_path):
+    arrays = [np.arange(3, dtype=np.float32) + i for i in range(3)]
+    write_caffemodel(tmp_path / "a.caffemodel", {"bn": arrays})
+    weights = load_weights(tmp_path / "a.caffemodel")
+    assert list(weights) == ["bn.weight", "bn.bias", "bn.blob2"]
+    convert(tmp_path / "a.caffemodel", tmp_path / "b.safetensors")
+    convert(tmp_path / "b.safetensors", tmp_path / "c.caffemodel")
+    assert_same(load_weights(tmp_path / "c.caffemodel"), weights)
+
+
+def test_plain_state_dicts_are_read(tmp_path):
+    weights = small_weights()
+    torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "x.pth")
+    read = read_weight_file(tmp_path / "x.pth")
+    assert read.network == SMALL
+    assert_same(read.weights, weights)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_nothing_is_executed(tmp_path, capsys):
+    torch.save({"format": CHECKPOINT_FORMAT, "model": Evil()}, tmp_path / "x.pt")
+    with pytest.raises(UserError, match="not an intact checkpoint"):
+        load_weights(tmp_path / "x.pt")
+    assert capsys.readouterr().out == ""
+
+
+def test_bad_files_are_named(tmp_path):
+    for name, raw, wanted in (
+        ("x.safetensors", b"\xff" * 100, "not an intact safetensors"),
+        ("x.pt", b"junk", "not an intact checkpoint"),
+        ("x.caffemodel", b"\xff" * 100, "not a readable caffemodel"),
+        ("x.zip", b"", r"wanted a file called \*\.caffemodel"),
+    ):
+        (tmp_path / name).write_bytes(raw)
+        with pytest.raises(UserError, match=wanted):
+            load_weights(tmp_path / name)
+    with pytest.raises(UserError, match="no such file"):
+        load_weights(tmp_path / "absent.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(UserError, match="wanted a checkpoint of ours or a state dict"):
+        load_weights(tmp_path / "list.pt")
+    save_file(
+        {"a.weight": torch.zeros(1)}, tmp_path / "meta.safetensors", {"arch": "unheard_of", "stages": "x"}
+    )
+    with pytest.raises(UserError, match="names no network"):
+        load_weights(tmp_path / "meta.safetensors")
+    save_file({"a.running": torch.zeros(1)}, tmp_path / "odd.safetensors")
+    with pytest.raises(
+        UserError, match=r"wanted weights called <layer>.weight and <layer>.bias, got 'a.running'"
+    ):
+        convert(tmp_path / "odd.safetensors", tmp_path / "odd.caffemodel")
