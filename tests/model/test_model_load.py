@@ -137,8 +137,9 @@ def test_what_are_no_weights_is_named(pair, weights, words):
 
 VGG19 = {
     "conv1_1": (64, 3), "conv1_2": (64, 64), "conv2_1": (128, 64), "conv2_2": (128, 128),
-    "conv3_1": (256, 128), "conv3_2": (256, 256), "conv3_3": (256, 256), "conv3_4": (256, 256), "conv4_1": (512, 256),
-    "conv4_2": (512, 512), "conv4_3": (512, 512), "conv4_4": (512, 512), "conv5_1": (512, 512),
+    "conv3_1": (256, 128), "conv3_2": (256, 256), "conv3_3": (256, 256), "conv3_4": (256, 256),
+    "conv4_1": (512, 256), "conv4_2": (512, 512), "conv4_3": (512, 512), "conv4_4": (512, 512),
+    "conv5_1": (512, 512),
 }  # fmt: skip
 
 
@@ -200,7 +201,7 @@ def test_vgg19_sees_the_same_picture_through_our_input(vgg, style):
     wanted = functional.conv2d(seen, weight, bias, padding=1)
     got = net.conv1_1(((bgr - 128) / 256).float()).double()
     difference = (got - wanted).abs()
-    assert difference[..., 1:-1, 1:-1].max() <= 1e-5 * wanted.abs().max()  # float32 weights; measured 2e-7
+    assert difference[..., 1:-1, 1:-1].max() <= 1e-5 * wanted.abs().max()  # float32 weights; measured 2.5e-7
     assert (
         difference[..., 0, :].max() > 1e-3
     )  # the documented border: grey 128 outside instead of the mean colour
