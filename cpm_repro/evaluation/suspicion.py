@@ -43,7 +43,7 @@ def _shifted(
     uncertain = 3 * 1.25 * (high - low) / 1.349 / np.sqrt(near.sum())
     for sign, given, wanted in ((1, "1", "0"), (-1, "0", "1")):
         alike = (sign * middle - uncertain > 0.25).all()
-        if alike and abs(middle.mean() - sign) + uncertain.mean() < 0.5:
+        if alike and abs(middle.mean() - sign) + uncertain.mean() / np.sqrt(2) < 0.5:
             return (
                 f"predictions are shifted by a constant ({middle[0]:+.2f}, {middle[1]:+.2f}) px: "
                 f"{given}-based predictions against {wanted}-based truth?"

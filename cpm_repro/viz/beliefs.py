@@ -17,8 +17,8 @@ def belief_grid(
 ) -> np.ndarray:
     """One row per stage, one column per part: belief as colour over the dimmed crop.
 
-    A ring marks each map's highest belief, its value is written below. All part maps share one colour scale, from
-    0 to the highest belief of any part at any stage; the background column has its own, 0 to 1.
+    A ring marks each map's highest belief, its value is written below. All part maps share one colour scale,
+    from 0 to the highest belief of any part at any stage; the background column has its own, 0 to 1.
 
     Args:
         image: (H, W, 3) uint8 BGR, what the network saw.
@@ -95,7 +95,7 @@ def _cell(ground: np.ndarray, belief: np.ndarray, scale: float, *, mark: bool, s
         row, column = np.unravel_index(int(np.argmax(finite)), finite.shape)
         x = round((column + 0.5) * width / finite.shape[1] - 0.5)
         y = round((row + 0.5) * height / finite.shape[0] - 0.5)
-        radius = max(4, width // 22)
+        radius = max(7, width // 12)  # wider than a sharp peak, which must stay visible inside
         cv2.circle(picture, (x, y), radius, (0, 0, 0), 3, cv2.LINE_AA)
         cv2.circle(picture, (x, y), radius, (255, 255, 255), 1, cv2.LINE_AA)
         value = f"{finite[row, column]:.2f}"

@@ -27,7 +27,10 @@ _STYLE: Any = {
     "legend.frameon": False,
     "svg.hashsalt": "cpm",  # the same curves give the same file
 }
-_POINTS = 400
+_RUNS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Colours of unordered runs that stay apart for colour-blind readers (Okabe and Ito)."""
+
+_POINTS = 150
 """Points of a smoothed loss curve."""
 
 
@@ -70,7 +73,7 @@ def pck_figure(tables: Mapping[str, ScoreTable], path: str | Path) -> tuple[Path
     columns = 4
     lines = -(-len(panels) // columns)
     with _figure((12, 2.9 * lines + 0.5), len(panels), columns) as (figure, axes):
-        colours = _colours(len(tables))
+        colours = [_RUNS[index % len(_RUNS)] for index in range(len(tables))]
         for panel, axis in zip(panels, axes, strict=True):
             for (name, curve), colour in zip(drawn.items(), colours, strict=True):
                 values = curve.total if panel == "Total" else curve.rows[panel]
@@ -103,6 +106,8 @@ def _figure(
 
 def _draw_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     """Running median of each stage's loss, and its middle half as a band."""
+    from matplotlib.ticker import LogLocator
+
     iterations = np.array([record["iteration"] for record in train], dtype=np.float64)
     losses = np.array([record["loss"] for record in train], dtype=np.float64)
     blocks = np.array_split(np.arange(len(losses)), min(_POINTS, max(1, len(losses) // 5)))
@@ -114,8 +119,11 @@ def _draw_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
         axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(at, middle, color=colour, linewidth=1.8, label=f"stage {stage + 1}",
                   marker="o" if len(at) == 1 else None)  # fmt: skip
-    if (losses > 0).all():
+    if (losses > 0).all() and losses.max() > 3 * losses.min():
         axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     axes.set(xlabel="iteration", ylabel="loss (sum of squares / 2N)", title="Training loss per stage")
     axes.legend()
 
@@ -124,6 +132,7 @@ def _draw_scores(axes: Axes, scored: Sequence[Mapping[str, Any]]) -> None:
     axes.set(xlabel="iteration", ylabel="PCK (%)", title="Validation PCK per stage")
     if not scored:
         axes.text(0.5, 0.5, "not validated yet", ha="center", va="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
         return
     iterations = [record["iteration"] for record in scored]
     totals = np.array([record["pck"] for record in scored], dtype=np.float64)

@@ -154,8 +154,8 @@ def _draw_joint(
         cv2.circle(canvas, (x, y), max(1, round(r * 2**_SHIFT)), tuple(paint), thickness, cv2.LINE_AA, _SHIFT)
 
     if hollow:
-        circle(radius, (0, 0, 0), edge + 2)
-        circle(radius, colour, edge)
+        circle(1.25 * radius + edge, (0, 0, 0), edge)
+        circle(1.25 * radius, colour, edge)
     else:
         circle(radius + edge / 2, (0, 0, 0), -1)
         circle(radius - edge / 2, colour, -1)
