@@ -47,7 +47,7 @@ class PoseEstimator:
     ) -> None:
         model = load_model(weights, arch)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.net = model.net.to(self.device, memory_format=torch.channels_last)
+        self.net = model.net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.augment = model.augment
         self.stages = stages
         self.skeleton = _skeleton(self.net.parts)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cpm_repro.config import PRESETS, NetworkConfig, TrainConfig, from_dict, override, preset, unknown
 from cpm_repro.data import open_dataset
@@ -20,6 +21,7 @@ from cpm_repro.inference.weights import load_model
 from cpm_repro.model import ARCHITECTURES
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.run_folder import RunFolder, environment
+from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.validate import predict_dataset, score_stages
 
 _DOTTED = {
@@ -135,7 +137,8 @@ def evaluate_weights(weights: Path, data: str | None, out: Path | None) -> list[
     dataset = open_dataset(data, "val")
     if len(dataset.skeleton) != model.net.parts:
         raise UserError(f"{data} labels {len(dataset.skeleton)} parts, the network has {model.net.parts}")
-    predictions = predict_dataset(model.net, dataset, model.augment)
+    with cores_for(model.net, torch.device("cpu"), batch=16) as cores:
+        predictions = predict_dataset(model.net, dataset, model.augment, cores)
     tables = score_stages(predictions, dataset)
     text = scores_markdown(tables)
     print(text)

@@ -22,7 +22,7 @@ from cpm_repro.training.checkpoint import Checkpoint, load_checkpoint, save_chec
 from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
 from cpm_repro.training.run_folder import RunFolder
-from cpm_repro.training.sharding import ShardedBackward, keep_freed_memory, shards_for
+from cpm_repro.training.sharding import cores_for, keep_freed_memory, sharded_backward
 from cpm_repro.training.validate import predict_dataset, score_stages
 from cpm_repro.training.watch import Display, Status, clock
 
@@ -86,9 +86,9 @@ class _Run:
             config.data, "val", seed=config.seed, size=config.validate_people
         )
         self.net = self._build_net()
-        self.optimizers: Optimizers = build_optimizers(self.net, config.solver)
+        self.cores = cores_for(self.net, self.device, config.solver.batch)
+        self.optimizers: Optimizers = build_optimizers(self.net, config.solver, self.cores.map)
         self.bf16 = use_bf16(config.solver.precision, self.device)
-        self.backward = ShardedBackward(self.net, shards_for(self.net, self.device, config.solver.batch))
         self.iteration, self.seconds, self.best = 0, 0.0, -1.0
         self.recent: deque[tuple[list[float], float, float]] = deque(maxlen=_WINDOW)
         self.tables: list[ScoreTable] = []
@@ -106,7 +106,8 @@ class _Run:
             )
         generator = torch.Generator().manual_seed(self.config.seed)
         initialise(net, self.config.solver.initialisation, generator)
-        return net.to(self.device, memory_format=torch.channels_last).train()
+        net = net.to(self.device)
+        return net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload,no-any-return]
 
     def _restore(self, saved: Checkpoint) -> None:
         self.net.load_state_dict(saved.model)
@@ -180,7 +181,7 @@ class _Run:
                 maps = self.net(data.contiguous(memory_format=torch.channels_last))
             return stage_losses(maps, joints[part], visible[part], self.config.target, len(image))
 
-        values = self.backward(len(image), loss_of)
+        values = sharded_backward(self.net, self.cores, len(image), loss_of)
         if not all(value < float("inf") for value in values):
             raise UserError(
                 f"the loss is no longer finite at iteration {self.iteration} (per stage {values}): "
@@ -241,7 +242,8 @@ class _Run:
 
     def validate(self) -> None:
         """Score every stage on the held-out people; keep the best state."""
-        self.tables = score_stages(predict_dataset(self.net, self.val_set, self.config.augment), self.val_set)
+        predictions = predict_dataset(self.net, self.val_set, self.config.augment, self.cores)
+        self.tables = score_stages(predictions, self.val_set)
         totals = [table.total for table in self.tables]
         self.folder.append(
             {
@@ -268,7 +270,7 @@ class _Run:
 
     def close(self) -> None:
         """Stop all threads and leave the terminal clean."""
-        self.backward.close()
+        self.cores.close()
         if self.loader is not None:
             self.loader.close()
         self.display.close()

@@ -9,7 +9,7 @@ from far fewer samples than AdamW does, which is what counts on a CPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -42,12 +42,19 @@ class Muon(torch.optim.Optimizer):
             directions.
         momentum: share of the old momentum kept each step.
         weight_decay: share of the weight removed per unit of lr.
+        run: calls a function for every weight, ``map`` or a thread pool's; the updates are independent.
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[Any],
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        run: Callable[..., Iterator[None]] = map,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._run = run
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -56,19 +63,24 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, group)
+        work = [
+            (weight, group)
+            for group in self.param_groups
+            for weight in group["params"]
+            if weight.grad is not None
+        ]
+        list(self._run(self._update, *zip(*work, strict=True)))
         return loss
 
+    @torch.no_grad()
     def _update(self, weight: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weight)
         buffer = state["momentum_buffer"]
-        buffer.lerp_(weight.grad, 1 - group["momentum"])  # type: ignore[arg-type]
-        ahead = weight.grad.lerp(buffer, group["momentum"])  # type: ignore[union-attr]
+        assert weight.grad is not None
+        buffer.lerp_(weight.grad, 1 - group["momentum"])
+        ahead = weight.grad.lerp(buffer, group["momentum"])
         matrix = ahead.reshape(weight.shape[0], -1)
         rows, columns = matrix.shape
         update = orthogonalise(matrix).reshape(weight.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -38,8 +39,10 @@ class Optimizers:
             member.load_state_dict(state)
 
 
-def build_optimizers(net: PoseMachine, solver: SolverConfig) -> Optimizers:
-    """The optimiser ``solver.optimizer`` names, over all of ``net``'s parameters."""
+def build_optimizers(
+    net: PoseMachine, solver: SolverConfig, run: Callable[..., Iterator[None]] = map
+) -> Optimizers:
+    """The optimiser ``solver.optimizer`` names, over all of ``net``'s parameters; ``run`` as in Muon."""
     if solver.optimizer == "caffe_sgd":
         from cpm_repro.caffe.sgd import CaffeSGD  # the Caffe room is heavier than a run that does not need it
 
@@ -54,7 +57,13 @@ def build_optimizers(net: PoseMachine, solver: SolverConfig) -> Optimizers:
         matrices, others = _split_for_muon(net)
         return Optimizers(
             [
-                Muon(matrices, lr=solver.muon_lr, momentum=solver.momentum, weight_decay=solver.weight_decay),
+                Muon(
+                    matrices,
+                    lr=solver.muon_lr,
+                    momentum=solver.momentum,
+                    weight_decay=solver.weight_decay,
+                    run=run,
+                ),
                 torch.optim.AdamW(others, lr=solver.lr, betas=(0.9, 0.99), weight_decay=0.0),
             ]
         )
@@ -74,7 +83,8 @@ def _split_for_muon(net: PoseMachine) -> tuple[list[torch.nn.Parameter], list[to
     """
     first = next(iter(dict(net.named_parameters())))
     edge = {first, *(f"{layer}.weight" for layer in net.output_layers)}
-    matrices, others = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, weight in net.named_parameters():
         (others if weight.ndim < 2 or name in edge else matrices).append(weight)
     return matrices, others

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from cpm_repro.config import AugmentConfig
-from cpm_repro.data import PoseDataset, val_batches
+from cpm_repro.data import PoseDataset, ValBatch, val_batches
 from cpm_repro.evaluation import ScoreTable, evaluate
 from cpm_repro.inference.decode import peaks, to_image
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
 from cpm_repro.skeleton import Visibility
+from cpm_repro.training.sharding import Cores
 
 PROTOCOL = "lspet-pck"
 
@@ -28,29 +29,33 @@ class Predictions:
     labelled: np.ndarray  # (M, K) bool
 
 
-@torch.no_grad()
 def predict_dataset(
-    net: PoseMachine, dataset: PoseDataset, augment: AugmentConfig, batch: int = 25
+    net: PoseMachine, dataset: PoseDataset, augment: AugmentConfig, cores: Cores, batch: int = 16
 ) -> Predictions:
     """Run ``net`` once, at one scale and without flipping, on every person of ``dataset``."""
     device = next(net.parameters()).device
-    training = net.training
-    net.eval()
-    keypoints, scores, truth, labelled = [], [], [], []
-    for item in val_batches(dataset, augment, batch):
+
+    @torch.no_grad()
+    def one(item: ValBatch) -> Predictions:
         data = network_input(item.batch.image.to(device), item.batch.center.to(device))
         decoded = [peaks(maps) for maps in net(data.contiguous(memory_format=torch.channels_last))]
         inverse = torch.from_numpy(item.inverse)
-        keypoints.append(np.stack([to_image(xy.cpu(), inverse).numpy() for xy, _ in decoded]))
-        scores.append(np.stack([score.cpu().numpy() for _, score in decoded]))
-        truth.append(item.joints.astype(np.float64))
-        labelled.append(item.visible != Visibility.CROPPED)
+        return Predictions(
+            keypoints=np.stack([to_image(xy.cpu(), inverse).numpy() for xy, _ in decoded]),
+            scores=np.stack([score.cpu().numpy() for _, score in decoded]),
+            truth=item.joints.astype(np.float64),
+            labelled=item.visible != Visibility.CROPPED,
+        )
+
+    training = net.training
+    net.eval()
+    done = list(cores.stream(one, val_batches(dataset, augment, batch)))
     net.train(training)
     return Predictions(
-        np.concatenate(keypoints, axis=1),
-        np.concatenate(scores, axis=1),
-        np.concatenate(truth),
-        np.concatenate(labelled),
+        np.concatenate([part.keypoints for part in done], axis=1),
+        np.concatenate([part.scores for part in done], axis=1),
+        np.concatenate([part.truth for part in done]),
+        np.concatenate([part.labelled for part in done]),
     )
 
 

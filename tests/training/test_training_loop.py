@@ -16,7 +16,7 @@ from cpm_repro.config import override, preset
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.training import load_checkpoint, stage_losses, train
 from cpm_repro.training.run_folder import RunFolder
-from cpm_repro.training.sharding import ShardedBackward
+from cpm_repro.training.sharding import Cores, sharded_backward
 
 SMALL = {
     "network.width": 0.05,
@@ -99,9 +99,8 @@ def test_shards_give_the_whole_batchs_gradient():
 
     whole = loss_of(slice(0, 5))
     expected = torch.autograd.grad(whole.sum(), list(net.parameters()))
-    backward = ShardedBackward(net, 2)
-    values = backward(5, loss_of)
-    backward.close()
+    with Cores(2) as cores:
+        values = sharded_backward(net, cores, 5, loss_of)
     assert values == pytest.approx(whole.tolist(), rel=1e-5)
     for weight, gradient in zip(net.parameters(), expected, strict=True):
         assert torch.allclose(weight.grad, gradient, rtol=1e-5, atol=1e-6)
