@@ -158,9 +158,9 @@ class PoseMachine9x9(PoseMachine):
         self._add_trunk(stage=1)
         self.conv4_stage1 = conv(c(128), c(32), 5)
         self.conv5_stage1 = conv(c(32), c(512), 9)
-        self.drop1_stage1 = nn.Dropout(DROPOUT, inplace=True)
+        self.drop1_stage1 = nn.Dropout(DROPOUT)  # not in place: the ReLU's gradient needs its output
         self.conv6_stage1 = conv(c(512), c(512), 1)
-        self.drop2_stage1 = nn.Dropout(DROPOUT, inplace=True)
+        self.drop2_stage1 = nn.Dropout(DROPOUT)
         self.conv7_stage1 = conv(c(512), maps, 1)
         if self.stages == 1:
             return

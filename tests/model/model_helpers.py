@@ -76,10 +76,20 @@ def _pool(x: torch.Tensor, layer) -> torch.Tensor:
     return torch.stack(rows, dim=-2)
 
 
-def interpret(description, parameters: dict[str, torch.Tensor], data: torch.Tensor) -> list[torch.Tensor]:
-    """Run the layer list as Caffe would, blob by blob and never in place; the belief maps of every stage."""
+def interpret(
+    description,
+    parameters: dict[str, torch.Tensor],
+    data: torch.Tensor,
+    dropout_masks: dict[str, torch.Tensor] | None = None,
+) -> list[torch.Tensor]:
+    """Run the layer list as Caffe would, blob by blob and never in place; the belief maps of every stage.
+
+    Of a training network everything but labels and losses runs; ``dropout_masks`` holds 0 or 1 per element.
+    """
     blobs = {description.input_blob: data}
     for layer in description:
+        if layer.type == "EuclideanLoss" or layer.bottom == ("label",):
+            continue
         bottom = [blobs[name] for name in layer.bottom]
         if layer.type == "Slice":
             tops = [bottom[0][:, : layer.slice_point], bottom[0][:, layer.slice_point :]]
@@ -90,6 +100,8 @@ def interpret(description, parameters: dict[str, torch.Tensor], data: torch.Tens
             tops = [bottom[0] * (bottom[0] > 0)]  # so that, as in Caffe, the gradient at 0 is 0
         elif layer.type == "Pooling":
             tops = [_pool(bottom[0], layer)]
+        elif layer.type == "Dropout":
+            tops = [bottom[0] * dropout_masks[layer.name] / (1 - layer.dropout_ratio)]
         elif layer.type == "Concat":
             tops = [torch.cat(bottom, 1)]
         else:
