@@ -71,7 +71,7 @@ class People(list[Person]):
         write_json(path, self.to_dict())
 
     def draw(self, longer_side: int = 640) -> np.ndarray:
-        """The image with every person's limbs and parts: (H', W', 3) uint8 BGR, enlarged to ``longer_side``."""
+        """The image with everybody's limbs and parts: (H', W', 3) uint8 BGR, enlarged to ``longer_side``."""
         from cpm_repro.viz import draw_poses  # drawing is needed by few callers
 
         count, parts = len(self), len(self.skeleton)

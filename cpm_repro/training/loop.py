@@ -107,7 +107,7 @@ class _Run:
         generator = torch.Generator().manual_seed(self.config.seed)
         initialise(net, self.config.solver.initialisation, generator)
         net = net.to(self.device)
-        return net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload,no-any-return]
+        return net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
     def _restore(self, saved: Checkpoint) -> None:
         self.net.load_state_dict(saved.model)
