@@ -1,0 +1,119 @@
+"""From files to a score: predictions and truth brought together person by person and part by part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cpm_repro.errors import UserError
+from cpm_repro.evaluation.evaluate import evaluate
+from cpm_repro.evaluation.part_names import reordered, skeleton_of
+from cpm_repro.evaluation.prediction_files import PredictionFile, read_predictions
+from cpm_repro.evaluation.protocols import Protocol, find_protocol
+from cpm_repro.evaluation.table import ScoreTable
+from cpm_repro.evaluation.truth_files import TruthFile, read_truth
+from cpm_repro.skeleton import Skeleton
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredFile:
+    """A score together with what was scored, in the skeleton's order; people are those of the truth file."""
+
+    table: ScoreTable
+    skeleton: Skeleton
+    predicted: np.ndarray  # (N, K, 2)
+    truth: np.ndarray  # (N, K, 2)
+    people: tuple[str, ...]  # names of the people, or their numbers
+
+
+def score_file(
+    predictions: str | Path,
+    truth: str | Path | None = None,
+    protocol: str | None = None,
+    *,
+    norm: str | None = None,
+    threshold: float | None = None,
+    swap_to_observer: bool | None = None,
+) -> ScoredFile:
+    """Score a file of predictions.
+
+    Args:
+        predictions: see :func:`read_predictions`.
+        truth: see :func:`read_truth`; None where ``predictions`` (an ``.npz``) holds the truth too.
+        protocol: one of :data:`PROTOCOLS`. None: told from what the truth has (a torso box: flic-pck, head
+            sizes: mpii-pckh, the networks' 14 parts: lspet-pck, else lsp-pck).
+        norm, threshold, swap_to_observer: as in :func:`evaluate`.
+
+    Raises:
+        UserError: files that cannot be read, or that are not of the same people or parts.
+    """
+    true = read_truth(predictions if truth is None else truth, protocol or "")
+    rule = find_protocol(protocol or _protocol_of(true))
+    given = read_predictions(predictions, rule.name)
+    skeleton = _skeleton(true, rule)
+    predicted, positions, labelled = _aligned(given, true, skeleton, rule)
+    table = evaluate(
+        predicted,
+        positions,
+        rule.name,
+        labelled=labelled,
+        head_size=true.head_size if rule.norm == "head-size" else None,
+        norm=norm,
+        threshold=threshold,
+        skeleton=skeleton,
+        torso_box_wh=true.torso_box_wh,
+        swap_to_observer=swap_to_observer,
+    )
+    people = true.people or tuple(str(number) for number in range(len(positions)))
+    return ScoredFile(table, skeleton, predicted, positions, people)
+
+
+def _protocol_of(true: TruthFile) -> str:
+    if true.torso_box_wh is not None:
+        return "flic-pck"
+    if true.head_size is not None:
+        return "mpii-pckh"
+    return "lspet-pck" if true.parts and true.parts[0] == "head" else "lsp-pck"
+
+
+def _skeleton(true: TruthFile, rule: Protocol) -> Skeleton:
+    """The protocol's own skeleton when the truth has its parts, else the one the truth names."""
+    if true.parts is None or set(rule.skeleton.parts) <= set(true.parts):
+        return rule.skeleton
+    return skeleton_of(true.parts)
+
+
+def _aligned(
+    given: PredictionFile, true: TruthFile, skeleton: Skeleton, rule: Protocol
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predictions, truth and labels in the skeleton's order."""
+    if len(given.positions) != len(true.positions):
+        raise UserError(
+            f"{given.source} predicts {len(given.positions)} people, {true.source} has {len(true.positions)}"
+        )
+    if given.people and true.people and given.people != true.people:
+        first = next(
+            i for i, pair in enumerate(zip(given.people, true.people, strict=True)) if len(set(pair)) > 1
+        )
+        raise UserError(
+            f"{given.source} is in another order than {true.source}: person {first} is {given.people[first]}, "
+            f"there {true.people[first]}"
+        )
+    true_parts = true.parts or _assumed(true.source, true.positions.shape[1], skeleton)
+    given_parts = given.parts or _assumed(given.source, given.positions.shape[1], skeleton)
+    wanted = skeleton.parts
+    predicted = reordered(given.positions, given_parts, wanted, given.source, optional=rule.not_counted)
+    positions = reordered(true.positions, true_parts, wanted, true.source)
+    labelled = reordered(true.labelled, true_parts, wanted, true.source) == 1
+    return predicted, positions, labelled
+
+
+def _assumed(source: str, count: int, skeleton: Skeleton) -> tuple[str, ...]:
+    """The skeleton's own order, for a file that names no joints."""
+    if count != len(skeleton):
+        raise UserError(
+            f"{source}: {count} joints without names; wanted the {len(skeleton)} of {skeleton.name}"
+        )
+    return skeleton.parts
