@@ -51,7 +51,9 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     parser = _Parser(prog="cpm", description="Convolutional Pose Machines, reproduced.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
     known: dict[str, _Parser] = {}
-    for add in (_add_demo, _add_train, _add_eval, _add_predict, _add_doctor):
+    for add in (
+        _add_demo, _add_train, _add_eval, _add_predict, _add_convert, _add_proto, _add_export, _add_doctor,
+    ):  # fmt: skip
         name, sub = add(verbs)
         known[name] = sub
     return parser, known
@@ -174,6 +176,84 @@ def _add_predict(verbs: Any) -> tuple[str, _Parser]:
 
     sub.set_defaults(run=run)
     return "predict", sub
+
+
+def _add_convert(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "convert",
+        "convert weights between .caffemodel, .safetensors and checkpoints (.pt)",
+        "cpm convert pose_iter_320000.caffemodel vgg.safetensors --arch mpii_vgg_6stage --check",
+    )
+    sub.add_argument("source", type=Path)
+    sub.add_argument("target", type=Path)
+    _add_network(sub)
+    sub.add_argument("--check", action="store_true", help="run both files and print each layer's difference")
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.caffe.convert import convert
+
+        numbers = {name: getattr(options, name) for name in ("arch", "stages", "parts", "width")}
+        print(convert(options.source, options.target, check=options.check, **numbers))
+
+    sub.set_defaults(run=run)
+    return "convert", sub
+
+
+def _add_proto(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "proto",
+        "write a network's deploy, training and solver prototxt",
+        "cpm proto lsp_6stage --out protos/lsp_6stage",
+    )
+    sub.add_argument("arch", help="for instance mpii_6stage")
+    sub.add_argument("--out", type=Path, required=True, help="folder for the three files")
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.caffe.generate import generate
+
+        for path in generate(options.arch).write(options.out):
+            print(path)
+
+    sub.set_defaults(run=run)
+    return "proto", sub
+
+
+def _add_export(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "export",
+        "write weights as ONNX (.onnx) or torch.export (.pt2) and print the parity measured",
+        "cpm export runs/lspet pose.onnx --peaks",
+    )
+    sub.add_argument("weights", type=Path, help="run folder or weight file")
+    sub.add_argument("target", type=Path, help="*.onnx or *.pt2")
+    sub.add_argument("--arch", help="architecture, where the file does not say")
+    sub.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input size in pixels")
+    sub.add_argument("--stages", type=int, help="run only so many stages")
+    sub.add_argument("--peaks", action="store_true", help="x, y and score out instead of belief maps")
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.inference.export import export_weights
+
+        size = tuple(options.size) if options.size else None
+        print(
+            export_weights(
+                options.weights, options.target, options.arch, size, options.stages, peaks=options.peaks
+            )
+        )
+
+    sub.set_defaults(run=run)
+    return "export", sub
+
+
+def _add_network(sub: _Parser) -> None:
+    """The options that name a network where a file does not."""
+    sub.add_argument("--arch", help="architecture, where the file does not say")
+    sub.add_argument("--stages", type=int)
+    sub.add_argument("--parts", type=int)
+    sub.add_argument("--width", type=float)
 
 
 def _add_doctor(verbs: Any) -> tuple[str, _Parser]:

@@ -17,6 +17,9 @@ from cpm_repro.errors import UserError
 FULL_CROP = 368
 """Side of the released networks' square input, pixels (paper section 4.1)."""
 
+TINY_CROP = 128
+"""Side of the ``tiny`` network's square input, pixels."""
+
 CENTER_SIGMA_AT_FULL_CROP = 21.0
 """Standard deviation of the centre map at a 368 px crop (spec `transform.md`); other crops scale it."""
 
@@ -40,7 +43,7 @@ class AugmentConfig:
     probability ``flip``, and its centre moved by up to ``shift`` of the crop's side in x and y.
     """
 
-    crop: int = 128
+    crop: int = TINY_CROP
     fill: float = 0.72
     scale_min: float = 0.7
     scale_max: float = 1.3

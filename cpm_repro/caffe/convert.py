@@ -75,7 +75,7 @@ def convert(
         EnvironmentFailure: the target cannot be written.
     """
     given = read_weight_file(source)
-    network = _network(given, arch, stages, parts, width)
+    network = choose_network(given, arch, stages, parts, width)
     weights = given.weights if network is None else fitting(given, network)
     write_weight_file(target, weights, network)
     differences = None
@@ -147,9 +147,10 @@ def _record(net: nn.Module, names: list[str], run: Any) -> dict[str, Tensor]:
     return outputs
 
 
-def _network(
+def choose_network(
     given: WeightFile, arch: str | None, stages: int | None, parts: int | None, width: float | None
 ) -> Network | None:
+    """The network that the caller's words, else the file's own, name; None when neither does."""
     own = given.network
     if arch is None and own is None:
         return None

@@ -23,7 +23,7 @@ from cpm_repro.files import atomic_write
 from cpm_repro.model import ARCHITECTURES, NetDescription, describe
 
 CHECKPOINT_FORMAT = "cpm_repro checkpoint 1"
-"""First words of a checkpoint; the inference room's constant of that name (a test holds them equal)."""
+"""First words of a checkpoint of ours."""
 
 _KINDS = {
     ".caffemodel": "caffemodel",

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from cpm_repro.config import AugmentConfig, NetworkConfig, TrainConfig, from_dict
+from cpm_repro.caffe.convert import choose_network, fitting
+from cpm_repro.caffe.weight_files import CHECKPOINT_FORMAT, read_weight_file
+from cpm_repro.config import FULL_CROP, TINY_CROP, AugmentConfig, NetworkConfig, TrainConfig, from_dict
 from cpm_repro.errors import UserError
 from cpm_repro.model import PoseMachine, build
-
-CHECKPOINT_FORMAT = "cpm_repro checkpoint 1"
 
 
 @dataclass(frozen=True)
@@ -59,30 +59,55 @@ def build_from(network: NetworkConfig, parts: int | None = None) -> PoseMachine:
     return build(network.arch, **given)  # type: ignore[arg-type]
 
 
-def load_model(path: str | Path, arch: str | None = None) -> LoadedModel:
-    """Weights from a run folder (its best checkpoint) or a checkpoint file.
+def load(
+    path: str | Path,
+    arch: str | None = None,
+    *,
+    stages: int | None = None,
+    parts: int | None = None,
+    width: float | None = None,
+) -> PoseMachine:
+    """A network with its weights, from any file that holds them: ready to run, in evaluation mode.
 
     Args:
-        path: ``runs/<name>`` or ``.../last.pt``.
-        arch: architecture the weights must be of; None takes what the file says.
+        path: .caffemodel, .safetensors, one of our checkpoints (.pt), or a run folder (its best checkpoint).
+        arch: architecture of the weights; None takes what the file says, else the one whose parameters have
+            exactly the file's names and shapes. Needed where several look alike (mpii_6stage and lsp_6stage
+            do not differ).
+        stages, parts, width: where they differ from the architecture's own.
 
     Raises:
-        UserError: nothing there, damaged, or of another architecture.
+        UserError: nothing there, damaged, or weights that do not fit (all of them are listed).
     """
-    path = Path(path)
-    if path.is_dir():
-        candidates = [path / "checkpoints" / name for name in ("best.pt", "last.pt")]
-        found = next((candidate for candidate in candidates if candidate.exists()), None)
-        if found is None:
-            raise UserError(f"{path}: wanted a run folder with checkpoints/best.pt, found none")
-        path = found
-    values = read_checkpoint_file(path)
-    config: TrainConfig = values["config"]
-    if arch is not None and arch != config.network.arch:
-        raise UserError(f"{path}: wanted weights of {arch}, got {config.network.arch}")
-    net = build_from(config.network)
-    try:
-        net.load_state_dict(values["model"])
-    except RuntimeError as error:
-        raise UserError(f"{path}: weights do not fit {config.network}: {error}") from error
-    return LoadedModel(net.eval(), config.augment, config.data)
+    path = _file_of(Path(path))
+    given = read_weight_file(path)
+    network = choose_network(given, arch, stages, parts, width)
+    if network is None:
+        raise UserError(f"{path}: these weights are of no network we know; say which with arch")
+    net = build(network.arch, stages=network.stages, parts=network.parts, width=network.width)
+    net.load_state_dict(fitting(given, network))
+    return net.eval()
+
+
+def load_model(path: str | Path, arch: str | None = None) -> LoadedModel:
+    """As :func:`load`, with the crop the weights were trained on (the usual one if the file does not say)."""
+    path = _file_of(Path(path))
+    net = load(path, arch)
+    if path.suffix == ".pt":
+        try:
+            config: TrainConfig = read_checkpoint_file(path)["config"]
+        except UserError:
+            pass  # somebody else's state dict: it fits, but says nothing of its training
+        else:
+            return LoadedModel(net, config.augment, config.data)
+    return LoadedModel(net, AugmentConfig(crop=TINY_CROP if net.arch == "tiny" else FULL_CROP), "")
+
+
+def _file_of(path: Path) -> Path:
+    """The weights that a run folder offers: its best checkpoint, else its last one; a file is itself."""
+    if not path.is_dir():
+        return path
+    for name in ("best.pt", "last.pt"):
+        if (path / "checkpoints" / name).exists():
+            return path / "checkpoints" / name
+    raise UserError(f"{path}: wanted a run folder with checkpoints/best.pt, found none")

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from cpm_repro.caffe.weight_files import CHECKPOINT_FORMAT
 from cpm_repro.config import TrainConfig, to_dict
 from cpm_repro.files import atomic_write
-from cpm_repro.inference.weights import CHECKPOINT_FORMAT, read_checkpoint_file
+from cpm_repro.inference.weights import read_checkpoint_file
 
 
 @dataclass

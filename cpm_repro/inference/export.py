@@ -1,0 +1,38 @@
+"""``cpm export``: weights of any kind into a file that other programs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cpm_repro.errors import UserError
+from cpm_repro.inference.weights import load_model
+from cpm_repro.model.export import ExportReport, export_onnx, export_program
+
+
+def export_weights(
+    weights: Path,
+    target: Path,
+    arch: str | None = None,
+    size: tuple[int, int] | None = None,
+    stages: int | None = None,
+    *,
+    peaks: bool = False,
+) -> ExportReport:
+    """Write ``weights`` as ``target`` (``.onnx`` or ``.pt2``) and measure how well the two agree.
+
+    Args:
+        weights: as in :func:`cpm_repro.inference.weights.load`. arch: of the weights.
+        target: its suffix chooses the format.
+        size: input (height, width) in pixels; None takes the crop that the weights were trained on.
+        stages: run only so many. peaks: x, y and score of each part instead of the belief maps.
+
+    Raises:
+        UserError: another suffix, unusable weights, or what the exporters refuse.
+    """
+    exporters = {".onnx": export_onnx, ".pt2": export_program}
+    if target.suffix not in exporters:
+        raise UserError(f"{target}: wanted a file called *.onnx or *.pt2")
+    model = load_model(weights, arch)
+    if size is None and model.net.input_channels == 4:
+        size = (model.augment.crop, model.augment.crop)
+    return exporters[target.suffix](model.net, target, size=size, stages=stages, peaks=peaks)
