@@ -7,6 +7,7 @@ exception is kept in ``LOAD_ERROR`` and the reference back end remains.
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import torch
 
@@ -27,9 +28,10 @@ OPERATORS = (
     "belief_maps_out",
     "center_map_out",
     "belief_map_loss",
+    "belief_map_loss_backward",
+    "imresize",
     "fuse_multiscale",
     "fuse_multiscale_peaks",
-    "imresize",
 )
 
 
@@ -68,6 +70,89 @@ def _fake_center_map_out(center: torch.Tensor, sigma: float, cutoff: bool, cente
     """Writes into its output and returns nothing."""
 
 
-if LOAD_ERROR is None:
-    torch.library.register_fake("cpm_repro::belief_maps_out", _fake_belief_maps_out)
-    torch.library.register_fake("cpm_repro::center_map_out", _fake_center_map_out)
+def _fake_belief_map_loss(
+    maps: list[torch.Tensor],
+    joints: torch.Tensor,
+    visible: torch.Tensor,
+    stride: float,
+    sigma: float,
+    scale: float,
+) -> torch.Tensor:
+    return joints.new_empty(len(maps))
+
+
+def _fake_belief_map_loss_backward(
+    grad_losses: torch.Tensor,
+    maps: list[torch.Tensor],
+    joints: torch.Tensor,
+    visible: torch.Tensor,
+    stride: float,
+    sigma: float,
+    scale: float,
+) -> list[torch.Tensor]:
+    return [torch.empty_like(stage) for stage in maps]
+
+
+def _fake_imresize(
+    image: torch.Tensor, height: int, width: int, scale_y: float, scale_x: float
+) -> torch.Tensor:
+    return image.new_empty((height, width, *image.shape[2:]))
+
+
+def _fake_fuse_multiscale(
+    maps: torch.Tensor,
+    geometry: list[int],
+    weights: list[float],
+    stride: int,
+    background: bool,
+    opencv: bool,
+    height: int,
+    width: int,
+) -> torch.Tensor:
+    return maps.new_empty((maps.shape[1], height, width))
+
+
+def _fake_fuse_multiscale_peaks(
+    maps: torch.Tensor,
+    geometry: list[int],
+    weights: list[float],
+    stride: int,
+    background: bool,
+    opencv: bool,
+    height: int,
+    width: int,
+    row_major: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return maps.new_empty((maps.shape[1], 2)), maps.new_empty(maps.shape[1])
+
+
+def _save_for_loss_gradient(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    maps, joints, visible, ctx.stride, ctx.sigma, ctx.scale = inputs
+    ctx.save_for_backward(joints, visible, *maps)
+
+
+def _loss_gradient(ctx: Any, grad_losses: torch.Tensor) -> tuple[Any, ...]:
+    joints, visible, *maps = ctx.saved_tensors
+    grads = torch.ops.cpm_repro.belief_map_loss_backward(
+        grad_losses.contiguous(), maps, joints, visible, ctx.stride, ctx.sigma, ctx.scale
+    )
+    return grads, None, None, None, None, None
+
+
+_FAKES = {
+    "belief_maps_out": _fake_belief_maps_out,
+    "center_map_out": _fake_center_map_out,
+    "belief_map_loss": _fake_belief_map_loss,
+    "belief_map_loss_backward": _fake_belief_map_loss_backward,
+    "imresize": _fake_imresize,
+    "fuse_multiscale": _fake_fuse_multiscale,
+    "fuse_multiscale_peaks": _fake_fuse_multiscale_peaks,
+}
+
+for _name, _fake in _FAKES.items():
+    if has_kernel(_name, "cpu"):
+        torch.library.register_fake(f"cpm_repro::{_name}", _fake)
+if has_kernel("belief_map_loss_backward", "cpu"):
+    torch.library.register_autograd(
+        "cpm_repro::belief_map_loss", _loss_gradient, setup_context=_save_for_loss_gradient
+    )

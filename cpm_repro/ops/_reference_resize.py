@@ -50,7 +50,7 @@ def imresize(x: torch.Tensor, size: tuple[int, int], scales: tuple[float, float]
     for axis in sorted((0, 1), key=lambda a: scales[a]):  # smaller scale first, rows first when equal
         result = resize_axis(result, axis, size[axis], scales[axis])
         if x.dtype == torch.uint8:
-            result = torch.floor(result + 0.5).clamp(0, 255)
+            result = torch.round(result).clamp(0, 255)  # half to even, as the golden arrays
     return result.to(x.dtype)
 
 

@@ -1,5 +1,6 @@
 // Every plane is filled once, then only the few cells under each bump are touched while the plane is in cache.
 #include "belief_maps.h"
+#include "belief_plane.h"
 
 #include <algorithm>
 #include <type_traits>
@@ -11,24 +12,10 @@ namespace {
 constexpr int kGroups = 2;        // the annotated person alone; everybody
 constexpr int kCenterBands = 4;  // row bands of the centre map, so that one sample still feeds several threads
 
-void draw_bump(float* plane, float* background, int h, int w, float stride, const Bump& bump, float cx, float cy) {
-  const Span rows = bump_span(cy, h, stride, bump);
-  const Span columns = bump_span(cx, w, stride, bump);
-  for (int gy = rows.first; gy <= rows.last; ++gy) {
-    const float y = cell_pixel(gy, stride);
-    for (int gx = columns.first; gx <= columns.last; ++gx) {
-      const long long cell = (long long)gy * w + gx;
-      plane[cell] = add_bump(plane[cell], squared_distance(cell_pixel(gx, stride), y, cx, cy), bump);
-      background[cell] = std::min(background[cell], background_under(plane[cell]));
-    }
-  }
-}
-
 // Float planes are drawn in place, 16-bit ones in a scratch plane so that sums stay in float32.
 template <typename T>
 void label_group(const BeliefParams& p, long long n, int group) {
   const long long cells = (long long)p.h * p.w;
-  const Bump bump = make_bump(p.sigma, 1);
   T* out = static_cast<T*>(p.label) + (n * kGroups + group) * (p.parts + 1) * cells;
   constexpr bool in_place = std::is_same<T, float>::value;
   std::vector<float> scratch(in_place ? 0 : 2 * cells);
@@ -37,11 +24,7 @@ void label_group(const BeliefParams& p, long long n, int group) {
   const int people = group == 0 ? 1 : p.people;
   for (int part = 0; part < p.parts; ++part) {
     float* plane = in_place ? reinterpret_cast<float*>(out + part * cells) : scratch.data();
-    std::fill_n(plane, cells, 0.0f);
-    for (int person = 0; person < people; ++person) {
-      float cx, cy;
-      if (drawn_joint(p, n, person, part, cx, cy)) draw_bump(plane, background, p.h, p.w, p.stride, bump, cx, cy);
-    }
+    draw_part(p, n, part, people, plane, background);
     if (!in_place) {
       std::transform(plane, plane + cells, out + part * cells, [](float v) { return convert(v, T()); });
     }

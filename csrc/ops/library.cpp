@@ -11,6 +11,21 @@ STABLE_TORCH_LIBRARY(cpm_repro, m) {
       "float center_sigma, Tensor(a!) label, Tensor(b!)? center_map) -> ()");
   // center (N,2) float32 -> center_map (N,1,H,W)
   m.def("center_map_out(Tensor center, float sigma, bool cutoff, Tensor(a!) center_map) -> ()");
+  // maps: stages x (N,K+1,h,w); scale: 1/(2N) -> (stages,) float32; the gradients have the maps' shapes and type
+  m.def("belief_map_loss(Tensor[] maps, Tensor joints, Tensor visible, float stride, float sigma, float scale) -> Tensor");
+  m.def(
+      "belief_map_loss_backward(Tensor grad_losses, Tensor[] maps, Tensor joints, Tensor visible, float stride, "
+      "float sigma, float scale) -> Tensor[]");
+  // image (H,W) or (H,W,C) uint8, float32 or float64 -> (height,width[,C]), same type
+  m.def("imresize(Tensor image, int height, int width, float scale_y, float scale_x) -> Tensor");
+  // maps (S,C,h,w) float32; geometry: per scale up, left, scaled height, scaled width -> (C,height,width)
+  m.def(
+      "fuse_multiscale(Tensor maps, int[] geometry, float[] weights, int stride, bool background, bool opencv, "
+      "int height, int width) -> Tensor");
+  // -> xy (C,2), score (C,)
+  m.def(
+      "fuse_multiscale_peaks(Tensor maps, int[] geometry, float[] weights, int stride, bool background, bool opencv, "
+      "int height, int width, bool row_major) -> (Tensor, Tensor)");
 }
 
 PyMODINIT_FUNC PyInit__C(void) {

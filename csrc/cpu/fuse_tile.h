@@ -1,0 +1,33 @@
+// Fused values of one patch of one channel; what both fuse_multiscale and fuse_multiscale_peaks are made of.
+#pragma once
+
+#include <vector>
+
+#include "fuse_tables.h"
+
+namespace cpm {
+
+struct Tile {
+  int y0, y1, x0, x1;  // image pixels, ends excluded
+};
+
+// First and last + 1 cell that pixels a..b-1 of an axis depend on.
+struct CellRange {
+  int first, last;
+};
+CellRange cells_under(const BandTable& table, int a, int b);
+
+// Space that is used again from tile to tile; one per thread.
+struct TileScratch {
+  std::vector<float> rows;          // cell rows resampled to the tile's columns, scale after scale
+  std::vector<size_t> start;        // (S,) where each scale's rows start
+  std::vector<int> first_cell;      // (S,) cell row that is first there
+  std::vector<const float*> terms;  // the rows that make one image row
+  std::vector<float> factors;       // and their weights
+};
+
+// Writes the tile to out, whose rows are `pitch` apart; out[0] is pixel (y0, x0).
+void fuse_tile(const FuseParams& params, const FuseTables& tables, int channel, const Tile& tile, float* out,
+               long long pitch, TileScratch& scratch);
+
+}  // namespace cpm

@@ -1,0 +1,165 @@
+// Multi-scale fusion. Per scale and axis the chain "enlarge by the stride, undo the padding, resize to the image"
+// is one banded matrix: row i of it (one image pixel) has few neighbouring non-zero entries (cells).
+// S scales, C channels, h w cells, H W image pixels.
+#pragma once
+
+#include "half.h"
+#include "resize.h"
+
+namespace cpm {
+
+constexpr int kMaxScales = 64;
+
+// Geometry of one axis of one scale.
+struct ChainAxis {
+  int cells;   // of the belief map
+  int stride;  // network-input pixels per cell
+  int pad;     // pixels added before the scaled image to make the network input; negative: cropped
+  int scaled;  // pixels of the scaled image
+  int image;   // pixels of the original image
+  int opencv;  // 1: one cubic step with OpenCV's constant instead of the release's two
+};
+
+CPM_HD ResizeAxis enlarge_axis(const ChainAxis& c) {
+  ResizeAxis axis;
+  axis.in = c.cells;
+  axis.out = c.cells * c.stride;
+  axis.scale = (double)c.stride;
+  return axis;
+}
+
+CPM_HD ResizeAxis image_axis(const ChainAxis& c) {
+  ResizeAxis axis;
+  axis.in = c.scaled;
+  axis.out = c.image;
+  axis.scale = (double)c.image / (double)c.scaled;
+  return axis;
+}
+
+// The most neighbouring cells that one image pixel can depend on.
+CPM_HD int chain_taps(const ChainAxis& c) {
+  if (c.opencv) return c.cells < 4 ? c.cells : 4;
+  const long long pixels = resize_taps(image_axis(c)) - 2;  // the outermost two always weigh nothing
+  const long long taps = (pixels + c.stride - 2) / c.stride + 5;
+  return taps < c.cells ? (int)taps : c.cells;
+}
+
+// One row of the banded matrix: weights[0..taps-1] of cells first..first+taps-1 (written, zeros included).
+// Returns how much of the pixel is covered by the network's input (1 inside, 0 outside, between at the seam).
+CPM_HD float opencv_row(const ChainAxis& c, int i, int taps, float* weights, int* first) {
+  const double pixel = ((double)i + 0.5) * c.scaled / c.image + c.pad;
+  const double at = pixel / c.stride - 0.5;
+  const double left = floor(at) - 1.0;
+  *first = clamp_int(left, 0, c.cells - taps);
+  for (int t = 0; t < taps; ++t) weights[t] = 0.0f;
+  if (!(pixel >= 0.0 && pixel <= (double)c.cells * c.stride)) return 0.0f;
+  for (int t = 0; t < 4; ++t) {
+    const int cell = clamp_int(left + t, 0, c.cells - 1);  // edge cells are repeated
+    weights[cell - *first] += (float)cubic(at - (left + t), kOpenCvCubicA);
+  }
+  return 1.0f;
+}
+
+// Weights of the enlarging step repeat every `stride` pixels: phase (0..stride-1) x kPhaseTaps of them.
+constexpr int kPhaseTaps = 6;
+constexpr int kMaxStride = 64;
+
+struct Phases {
+  double weight[kMaxStride * kPhaseTaps];
+  double first[kMaxStride];  // first cell for the pixel with that phase in the first period
+};
+
+CPM_HD void fill_phase(const ChainAxis& c, int phase, Phases* phases) {
+  const ResizeAxis axis = enlarge_axis(c);
+  phases->first[phase] = resize_first(axis, phase);
+  double sum = 0.0;
+  for (int q = 0; q < kPhaseTaps; ++q) sum += resize_weight(axis, phase, phases->first[phase] + q);
+  for (int q = 0; q < kPhaseTaps; ++q) {
+    phases->weight[phase * kPhaseTaps + q] = resize_weight(axis, phase, phases->first[phase] + q) / sum;
+  }
+}
+
+CPM_HD float matlab_row(const ChainAxis& c, const Phases& phases, int i, int taps, float* weights, int* first) {
+  const ResizeAxis outer = image_axis(c);
+  const long long inner_pixels = (long long)c.cells * c.stride;
+  const int outer_taps = resize_taps(outer);
+  const double start = resize_first(outer, i);
+  double sum = 0.0;
+  int lowest = c.cells;
+  // First the sum that normalises and the lowest cell, then the weights.
+  for (int p = 0; p < outer_taps; ++p) {
+    const double weight = resize_weight(outer, i, start + p);
+    sum += weight;
+    const long long box = (long long)mirror_index(start + p, c.scaled) + c.pad;
+    if (weight == 0.0 || box < 0 || box >= inner_pixels) continue;
+    const int phase = (int)(box % c.stride);
+    const double inner_start = phases.first[phase] + (double)(box / c.stride);
+    for (int q = 0; q < kPhaseTaps; ++q) {
+      if (phases.weight[phase * kPhaseTaps + q] == 0.0) continue;
+      const int cell = mirror_index(inner_start + q, c.cells);
+      lowest = cell < lowest ? cell : lowest;
+    }
+  }
+  *first = lowest < c.cells - taps ? lowest : c.cells - taps;
+  for (int t = 0; t < taps; ++t) weights[t] = 0.0f;
+  double cover = 0.0;
+  for (int p = 0; p < outer_taps; ++p) {
+    const double weight = resize_weight(outer, i, start + p) / sum;
+    const long long box = (long long)mirror_index(start + p, c.scaled) + c.pad;
+    if (weight == 0.0 || box < 0 || box >= inner_pixels) continue;
+    cover += weight;
+    const int phase = (int)(box % c.stride);
+    const double inner_start = phases.first[phase] + (double)(box / c.stride);
+    for (int q = 0; q < kPhaseTaps; ++q) {
+      const double inner_weight = phases.weight[phase * kPhaseTaps + q];
+      const int t = mirror_index(inner_start + q, c.cells) - *first;
+      if (inner_weight != 0.0 && t >= 0 && t < taps) weights[t] += (float)(weight * inner_weight);
+    }
+  }
+  return (float)cover;
+}
+
+CPM_HD float chain_row(const ChainAxis& c, const Phases& phases, int i, int taps, float* weights, int* first) {
+  return c.opencv ? opencv_row(c, i, taps, weights, first) : matlab_row(c, phases, i, taps, weights, first);
+}
+
+// Contraction is allowed here on the GPU (the tolerance is 1e-5); on the CPU it stays two roundings, so that
+// machines with and without fused multiply-add agree.
+CPM_HD float multiply_add(float a, float b, float c) {
+#if defined(__CUDA_ARCH__)
+  return fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+// What the uncovered border adds to a background pixel: 1 where nothing is known.
+CPM_HD float uncovered(float cover_y, float cover_x) { return 1.0f - cover_y * cover_x; }
+
+// Ranks pixels in the order in which the first of equal maxima is looked for.
+CPM_HD long long scan_rank(int y, int x, int height, int width, int row_major) {
+  return row_major ? (long long)y * width + x : (long long)x * height + y;
+}
+
+struct FuseParams {
+  const float* maps;  // (S, C, h, w)
+  float* out;         // (C, H, W), or null when only peaks are wanted
+  int scales, channels, h, w;
+  int image_h, image_w;
+  int stride, background, opencv, row_major;
+  int pad_y[kMaxScales], pad_x[kMaxScales], scaled_h[kMaxScales], scaled_w[kMaxScales];
+  float weight[kMaxScales];  // of each scale; they sum to 1
+};
+
+CPM_HD ChainAxis chain_axis(const FuseParams& p, int scale, int axis) {
+  ChainAxis c;
+  c.cells = axis == 0 ? p.h : p.w;
+  c.stride = p.stride;
+  c.pad = axis == 0 ? p.pad_y[scale] : p.pad_x[scale];
+  c.scaled = axis == 0 ? p.scaled_h[scale] : p.scaled_w[scale];
+  c.image = axis == 0 ? p.image_h : p.image_w;
+  c.opencv = p.opencv;
+  return c;
+}
+
+}  // namespace cpm
