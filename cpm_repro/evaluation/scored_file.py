@@ -94,9 +94,8 @@ def _aligned(
             f"{given.source} predicts {len(given.positions)} people, {true.source} has {len(true.positions)}"
         )
     if given.people and true.people and given.people != true.people:
-        first = next(
-            i for i, pair in enumerate(zip(given.people, true.people, strict=True)) if len(set(pair)) > 1
-        )
+        pairs = enumerate(zip(given.people, true.people, strict=True))
+        first = next(index for index, (name, true_name) in pairs if name != true_name)
         raise UserError(
             f"{given.source} is in another order than {true.source}: person {first} is {given.people[first]}, "
             f"there {true.people[first]}"

@@ -42,8 +42,8 @@ def read_truth(path: str | Path, protocol: str = "lsp-pck") -> TruthFile:
     Known files:
         ``.npz``: ``gt`` (N, K, 2) and, if known, ``labelled`` or ``gt_visible`` (N, K), ``head_size`` (N,),
             ``torso_box_wh`` (N, 2), ``gt_order``, ``order`` or ``parts`` (K names), ``image`` (N names).
-        LSP's ``joints.mat`` (3, 14, N): of 2000 people the last 1000 are the test set. LSP-extended's (14, 3, N):
-            every 18th person (``lspet-pck``).
+        LSP's ``joints.mat`` (3, 14, N): of 2000 people the last 1000 are the test set. LSP-extended's
+            (14, 3, N): every 18th person (``lspet-pck``).
         FLIC's ``examples.mat``: the examples with ``istest``.
         MPII's validation people as HRNet's code keeps them, ``gt_valid.mat``: ``pos_gt_src`` (16, 2, N),
             ``jnt_missing`` (16, N), ``headboxes_src`` (2, 2, N).
@@ -148,7 +148,7 @@ def _mpii(path: Path, content: dict[str, Any]) -> TruthFile:
     return TruthFile(
         source=str(path),
         positions=positions.transpose(2, 0, 1) - 1.0,
-        labelled=np.asarray(content["jnt_missing"]).T == 0,
+        labelled=np.equal(np.asarray(content["jnt_missing"]).T, 0),
         parts=MPII16.parts,
         head_size=HEAD_SHARE * np.linalg.norm(boxes[1] - boxes[0], axis=0),
     )

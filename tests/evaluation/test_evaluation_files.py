@@ -1,0 +1,224 @@
+"""Files of predictions and truth, as other programs write them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.io
+
+from cpm_repro.errors import UserError
+from cpm_repro.evaluation import failures, read_predictions, read_truth, score_file
+from cpm_repro.evaluation.part_names import part_name
+from cpm_repro.skeleton import CPM14, FLIC9, LSP14, MPII16
+
+RNG = np.random.default_rng(0)
+
+
+def test_an_npz_with_its_own_truth(tmp_path):
+    truth = RNG.uniform(0, 200, (5, 14, 2))
+    np.savez(tmp_path / "p.npz", pred=truth, gt=truth, parts=np.array(CPM14.parts))
+    scored = score_file(tmp_path / "p.npz")
+    assert scored.table.protocol_name == "lspet-pck"
+    assert scored.table.total == 100.0
+
+
+def test_predictions_in_another_order_are_brought_into_that_of_the_truth(tmp_path):
+    truth = RNG.uniform(0, 200, (5, 14, 2))
+    to_lsp = [CPM14.index(part) for part in LSP14.parts]
+    np.savez(tmp_path / "p.npz", pred=truth, order=np.array(CPM14.parts))
+    np.savez(tmp_path / "t.npz", gt=truth[:, to_lsp], order=np.array(LSP14.parts))
+    assert score_file(tmp_path / "p.npz", tmp_path / "t.npz", "lsp-pck").table.total == 100.0
+
+
+def test_the_releases_predictions_with_lsps_own_file(tmp_path):
+    joints = RNG.uniform(0, 200, (3, 14, 2000))
+    joints[2] = 1.0  # occluded, yet counted
+    scipy.io.savemat(tmp_path / "joints.mat", {"joints": joints})
+    predicted = joints[:2, :, 1000:].transpose(1, 0, 2).copy()
+    predicted[LSP14.index("head"), :, :250] += 1e4
+    scipy.io.savemat(tmp_path / "p.mat", {"prediction_all": predicted})
+    scored = score_file(tmp_path / "p.mat", tmp_path / "joints.mat", "lsp-pck")
+    assert scored.table.people == 1000
+    assert scored.table.per_joint["head"] == 75.0
+    assert scored.table.per_row["Ank"] == 100.0
+    assert scored.predicted[0, 0] == pytest.approx(joints[:2, 0, 1000] - 1), "1-based files become 0-based"
+
+
+def test_lsp_extended_counts_every_18th_person_and_labels_only(tmp_path):
+    joints = RNG.uniform(0, 200, (14, 3, 37))
+    joints[:, 2] = 1
+    joints[LSP14.index("left_knee"), 2, 18] = 0
+    scipy.io.savemat(tmp_path / "joints.mat", {"joints": joints})
+    truth = read_truth(tmp_path / "joints.mat", "lspet-pck")
+    assert truth.positions.shape == (3, 14, 2)
+    assert truth.positions[1] == pytest.approx(joints[:, :2, 18] - 1)
+    assert truth.labelled.sum() == 3 * 14 - 1
+
+
+def flic_file(path, people=3):
+    """examples.mat with ``people`` test examples after one of training; true 0-based positions and boxes."""
+    fields = ("coords", "istest", "torsobox", "filepath")
+    examples = np.empty((1, people + 1), dtype=[(name, object) for name in fields])
+    used = [0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16]
+    positions, boxes = RNG.uniform(1, 300, (people, 11, 2)), RNG.uniform(10, 90, (people, 4))
+    for index in range(people + 1):
+        coords = np.full((2, 29), np.nan)
+        coords[:, used] = positions[index - 1].T + 1 if index else 5.0
+        row = (coords, float(index > 0), boxes[index - 1], f"frame{index}.jpg")
+        for name, value in zip(fields, row, strict=True):
+            examples[0, index][name] = value
+    scipy.io.savemat(path, {"examples": examples})
+    return positions, boxes
+
+
+def test_flics_own_file(tmp_path):
+    positions, boxes = flic_file(tmp_path / "examples.mat")
+    truth = read_truth(tmp_path / "examples.mat", "flic-pck")
+    assert truth.positions == pytest.approx(positions)
+    assert truth.torso_box_wh == pytest.approx(boxes[:, 2:] - boxes[:, :2])
+    assert truth.people == ("frame1.jpg", "frame2.jpg", "frame3.jpg")
+    nine = positions[:, [0, 1, 2, 3, 4, 5, 6, 7, 10]]
+    right, left = FLIC9.index("right_shoulder"), FLIC9.index("left_shoulder")
+    turned = nine[:, right, 0] > nine[:, left, 0]
+    nine[turned] = nine[turned][:, list(FLIC9.flip_permutation)]
+    scipy.io.savemat(tmp_path / "p.mat", {"prediction_all": nine.transpose(1, 2, 0) + 1})
+    assert score_file(tmp_path / "p.mat", tmp_path / "examples.mat", "flic-pck").table.total == 100.0
+
+
+def mpii_file(path, people=4):
+    """gt_valid.mat in HRNet's layout; 0-based truth, labels and head sizes."""
+    positions = RNG.uniform(0, 500, (people, 16, 2))
+    missing = RNG.random((people, 16)) < 0.2
+    boxes = np.zeros((2, 2, people))
+    boxes[1] = np.array([[30.0], [40.0]])  # 30 wide, 40 high: diagonal 50
+    content = {
+        "pos_gt_src": positions.transpose(1, 2, 0) + 1,
+        "jnt_missing": missing.T.astype(float),
+        "headboxes_src": boxes,
+    }
+    scipy.io.savemat(path, content)
+    return positions, ~missing
+
+
+def test_hrnets_predictions_with_mpiis_validation_file(tmp_path):
+    positions, labelled = mpii_file(tmp_path / "gt_valid.mat")
+    scipy.io.savemat(tmp_path / "pred.mat", {"preds": positions + 1 + [[[14.9, 0.0]]]})
+    scored = score_file(tmp_path / "pred.mat", tmp_path / "gt_valid.mat")
+    assert scored.table.protocol_name == "mpii-pckh"
+    counted = [index for index, part in enumerate(MPII16.parts) if part not in ("pelvis", "thorax")]
+    assert scored.table.joints == labelled[:, counted].sum()
+    assert scored.table.total == 100.0  # 0.5 * 0.6 * 50 = 15 px
+    assert score_file(tmp_path / "pred.mat", tmp_path / "gt_valid.mat", threshold=0.49).table.total == 0.0
+
+
+def test_the_releases_14_mpii_joints_are_not_taken_for_lsps(tmp_path):
+    positions, _ = mpii_file(tmp_path / "gt_valid.mat")
+    kept = [index for index in range(16) if index not in (6, 7)]
+    scipy.io.savemat(tmp_path / "p.mat", {"prediction_all": positions[:, kept].transpose(1, 2, 0) + 1})
+    assert score_file(tmp_path / "p.mat", tmp_path / "gt_valid.mat").table.total == 100.0
+
+
+def test_hdf5_predictions(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    positions, _ = mpii_file(tmp_path / "gt_valid.mat")
+    with h5py.File(tmp_path / "preds.h5", "w") as file:
+        file["preds"] = positions + 1
+    assert score_file(tmp_path / "preds.h5", tmp_path / "gt_valid.mat").table.total == 100.0
+
+
+def test_without_h5py_the_way_out_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with pytest.raises(UserError, match="pip install h5py"):
+        read_predictions(tmp_path / "preds.h5")
+
+
+def test_files_of_other_people_are_refused(tmp_path):
+    truth = RNG.uniform(0, 200, (5, 14, 2))
+    names = np.array(["a", "b", "c", "d", "e"])
+    np.savez(tmp_path / "t.npz", gt=truth, image=names)
+    np.savez(tmp_path / "short.npz", pred=truth[:4])
+    with pytest.raises(UserError, match=r"predicts 4 people.*has 5"):
+        score_file(tmp_path / "short.npz", tmp_path / "t.npz")
+    np.savez(tmp_path / "shuffled.npz", pred=truth, image=names[[0, 2, 1, 3, 4]])
+    with pytest.raises(UserError, match=r"another order.*person 1 is c, there b"):
+        score_file(tmp_path / "shuffled.npz", tmp_path / "t.npz")
+    np.savez(tmp_path / "fewer.npz", pred=truth[:, :13], order=np.array(LSP14.parts[:13]))
+    with pytest.raises(UserError, match="missing: head"):
+        score_file(tmp_path / "fewer.npz", tmp_path / "t.npz")
+    np.savez(tmp_path / "nameless.npz", pred=truth[:, :13])
+    with pytest.raises(UserError, match="13 joints without names"):
+        score_file(tmp_path / "nameless.npz", tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "words"),
+    [
+        ("absent.npz", None, "nothing there"),
+        ("absent.mat", None, "nothing there"),
+        ("text.npz", lambda path: path.write_text("no"), "not a whole .npz"),
+        ("text.mat", lambda path: path.write_text("no"), "not a MATLAB file"),
+        ("other.npz", lambda path: np.savez(path, xy=np.zeros(3)), "wanted an array 'pred', got xy"),
+        ("flat.npz", lambda path: np.savez(path, pred=np.zeros((3, 4))), "people x joints x 2, got 3 x 4"),
+        ("words.npz", lambda path: np.savez(path, pred=np.full((1, 2, 2), "a")), "wanted pred as"),
+        ("pickle.npz", lambda path: np.savez(path, pred=np.array([{}], object)), "not a whole .npz"),
+        ("other.mat", lambda path: scipy.io.savemat(path, {"x": 1.0}), "wanted one of the arrays"),
+        (
+            "turned.mat",
+            lambda path: scipy.io.savemat(path, {"prediction_all": np.zeros((2, 14, 9))}),
+            "joints x 2",
+        ),
+        ("table.csv", lambda path: path.write_text("x"), "npz, .mat or .h5"),
+    ],
+)
+def test_prediction_files_that_cannot_be_used(tmp_path, name, write, words):
+    if write:
+        write(tmp_path / name)
+    with pytest.raises(UserError, match=words) as caught:
+        read_predictions(tmp_path / name)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"joints": np.zeros((2, 2, 2))}, "3 x 14 x N or 14 x 3 x N"),
+        ({"examples": np.zeros(3)}, "examples with the fields"),
+        ({"pos_gt_src": np.zeros((16, 2, 3))}, "missing: jnt_missing, headboxes_src"),
+        ({"other": 1.0}, "got other"),
+    ],
+)
+def test_truth_files_that_cannot_be_used(tmp_path, content, words):
+    scipy.io.savemat(tmp_path / "t.mat", content)
+    with pytest.raises(UserError, match=words):
+        read_truth(tmp_path / "t.mat")
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("Rsho", "right_shoulder"),
+        ("l_ank", "left_ankle"),
+        ("right_hip", "right_hip"),
+        ("nose", "head"),
+        ("neck", "neck"),
+    ],
+)
+def test_spellings(name, part):
+    assert part_name(name) == part
+
+
+def test_the_worst_person_comes_first(tmp_path):
+    truth = np.zeros((4, 14, 2))
+    truth[:, LSP14.index("left_shoulder")] = (100, 0)  # torso 100 px: right within 20
+    pred = truth.copy()
+    pred[1, 3:6, 1] = 25.0  # three joints just missed
+    pred[2, 3:6, 1] = 80.0  # three joints far off
+    pred[3, 0, 1] = 1e9  # one joint lost altogether
+    np.savez(tmp_path / "p.npz", pred=pred, gt=truth)
+    worst = failures(score_file(tmp_path / "p.npz", protocol="lsp-pck").table)
+    assert [failure.person for failure in worst] == [2, 1, 3]
+    assert (worst[0].missed, worst[0].counted) == (3, 14)
+    assert worst[2].worst_parts == ("right_ankle",)
+    assert worst[2].mean_distance == pytest.approx(5 * 0.2 / 14), "capped at five thresholds"
+    assert len(failures(score_file(tmp_path / "p.npz", protocol="lsp-pck").table, 1)) == 1
