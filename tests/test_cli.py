@@ -31,6 +31,10 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["eval", "--weights", "no/such/run"], "no/such/run"),
         (["predict", "--weights", "no/such/run", "x.jpg"], "no/such/run"),
         (["predict", "x.jpg"], "--weights"),
+        (["proto", "lsp_6stag", "--out", "x"], "did you mean lsp_6stage?"),
+        (["convert", "no.caffemodel", "x.safetensors"], "no.caffemodel"),
+        (["export", "no/such/run", "x.onnx"], "no/such/run"),
+        (["export", "no/such/run", "x.tflite"], "*.onnx or *.pt2"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, words, capsys, tmp_path, monkeypatch):
@@ -42,7 +46,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, words, capsys, t
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "eval", "predict", "doctor"])
+@pytest.mark.parametrize("verb", ["demo", "train", "eval", "predict", "convert", "proto", "export", "doctor"])
 def test_every_verb_has_help_with_an_example(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
