@@ -222,7 +222,7 @@ def check(config: TrainConfig) -> None:
         ),
         (config.workers >= 0, f"workers must not be negative, got {config.workers}"),
         (
-            bool(config.iterations) or bool(config.minutes),
+            config.iterations is not None or config.minutes is not None,
             "a training run needs a budget: iterations or minutes",
         ),
         (
