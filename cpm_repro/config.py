@@ -158,11 +158,11 @@ def preset(name: str) -> TrainConfig:
     return PRESETS[name]()
 
 
-def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """One line for a name nobody knows: the nearest known one, and all of them."""
+def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str], whole: str | None = None) -> str:
+    """One line for an unknown name: the nearest known one, and all of them; ``whole`` is what was typed."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})"
+    return f"unknown {kind} {whole or repr(name)}{hint} (known: {', '.join(known)})"
 
 
 ConfigT = TypeVar("ConfigT")
@@ -178,7 +178,7 @@ def override(config: ConfigT, changes: Mapping[str, Any]) -> ConfigT:
 def _override_one(config: ConfigT, path: list[str], value: Any, dotted: str) -> ConfigT:
     names = [item.name for item in dataclasses.fields(config)]  # type: ignore[arg-type]
     if path[0] not in names:
-        raise UserError(unknown("setting", dotted, names))
+        raise UserError(unknown("setting", path[0], names, whole=dotted))
     if len(path) > 1:
         value = _override_one(getattr(config, path[0]), path[1:], value, dotted)
     return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]

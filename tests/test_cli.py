@@ -25,7 +25,7 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["train", "--arch", "mpii_5stage"], "unknown architecture 'mpii_5stage'; did you mean mpii_6stage?"),
         (["train", "--minutes", "soon"], "invalid float value: 'soon'"),
         (["train", "--set", "solver.lr"], "--set wants NAME=VALUE"),
-        (["train", "--set", "solver.lrr=1"], "unknown setting 'solver.lrr'"),
+        (["train", "--set", "solver.lrr=1"], "unknown setting solver.lrr; did you mean lr?"),
         (["train", "--data", "no/such/folder", "--iterations", "1"], "no/such/folder"),
         (["train", "--iterations", "0"], "iterations must be positive"),
         (["eval", "--weights", "no/such/run"], "no/such/run"),
