@@ -11,6 +11,9 @@ from typing import Any
 import torch
 
 MAX_SIDE = 2**31 - 1
+# Fixed arrays in csrc/math; tests compare the numbers.
+MAX_STAGES, MAX_SCALES, MAX_STRIDE = 32, 64, 64
+MAX_SHRINKING = 256  # scaled pixels per image pixel; bounds the width of the antialiasing kernel
 OUTPUT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 

@@ -4,6 +4,9 @@ Importing this module loads ``cpm_repro._C``, which registers ``torch.ops.cpm_re
 exception is kept in ``LOAD_ERROR`` and the reference back end remains.
 """
 
+# Fakes have the operators' signatures and need few of their arguments.
+# ruff: noqa: ARG001
+
 from __future__ import annotations
 
 import importlib

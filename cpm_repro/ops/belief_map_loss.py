@@ -9,8 +9,6 @@ import torch
 from cpm_repro.ops import _checks, _reference
 from cpm_repro.ops._backend import choose
 
-MAX_STAGES = 32  # the fixed array in csrc/math/loss.h; a test compares
-
 
 def belief_map_loss(
     maps: Sequence[torch.Tensor],
@@ -73,8 +71,8 @@ def _stages(maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     if isinstance(maps, torch.Tensor):
         raise TypeError("maps must be a list with one tensor per stage, got a torch.Tensor")
     stages = [_checks.tensor(f"maps[{index}]", value) for index, value in enumerate(maps)]
-    if not 1 <= len(stages) <= MAX_STAGES:
-        raise ValueError(f"maps must hold 1 to {MAX_STAGES} stages, got {len(stages)}")
+    if not 1 <= len(stages) <= _checks.MAX_STAGES:
+        raise ValueError(f"maps must hold 1 to {_checks.MAX_STAGES} stages, got {len(stages)}")
     first = stages[0]
     if first.dtype not in _checks.OUTPUT_TYPES:
         raise TypeError(f"maps[0] must be float32, float16 or bfloat16, got {first.dtype}")

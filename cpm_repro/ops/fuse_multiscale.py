@@ -13,7 +13,6 @@ from cpm_repro.ops._backend import choose
 
 Mode = Literal["matlab", "opencv"]
 Order = Literal["column", "row"]
-MAX_SCALES = 64  # the fixed array in csrc/math/fuse.h; a test compares
 
 
 def fuse_multiscale(
@@ -184,14 +183,14 @@ def _chain(
     if given.ndim != 4 or 0 in given.shape[1:]:
         raise ValueError(f"maps must have shape (S, C, h, w) with no empty side, got {tuple(given.shape)}")
     scales = given.shape[0]
-    if not 1 <= scales <= MAX_SCALES:
-        raise ValueError(f"maps must hold 1 to {MAX_SCALES} scales, got {scales}")
+    if not 1 <= scales <= _checks.MAX_SCALES:
+        raise ValueError(f"maps must hold 1 to {_checks.MAX_SCALES} scales, got {scales}")
     if mode not in ("matlab", "opencv"):
         raise ValueError(f"mode must be 'matlab' or 'opencv', got {mode!r}")
     if isinstance(stride, bool) or not isinstance(stride, int):
         raise TypeError(f"stride must be a whole number, got {type(stride).__name__}")
-    if stride < 1:
-        raise ValueError(f"stride must be at least 1, got {stride}")
+    if not 1 <= stride <= _checks.MAX_STRIDE:
+        raise ValueError(f"stride must be between 1 and {_checks.MAX_STRIDE}, got {stride}")
     pad_rows = _checks.whole_rows("pads", pads, scales, 4)
     size_rows = _checks.whole_rows("sizes", sizes, scales, 2)
     for index, ((up, left, down, right), (height, width)) in enumerate(zip(pad_rows, size_rows, strict=True)):
@@ -204,6 +203,10 @@ def _chain(
                 f"pads[{index}] and sizes[{index}] must add up to {box} input pixels, got {padded}"
             )
     image = _checks.size("image_hw", image_hw)
+    for index, (height, width) in enumerate(size_rows):
+        if height > _checks.MAX_SHRINKING * image[0] or width > _checks.MAX_SHRINKING * image[1]:
+            limit = f"{_checks.MAX_SHRINKING} times image_hw {image}"
+            raise ValueError(f"sizes[{index}] must be at most {limit}, got {(height, width)}")
     normal = _checks.scale_weights(weights, scales)
     clean = given.detach().to(torch.float32).contiguous()
     return _Chain(clean, pad_rows, size_rows, image, normal, mode, stride, bool(background))

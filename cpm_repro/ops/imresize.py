@@ -13,6 +13,7 @@ from cpm_repro.ops import _checks, _reference_resize
 from cpm_repro.ops._backend import choose
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
+MIN_SCALE = 1e-5  # the stretched kernel then looks at 400,000 pixels
 _TYPES = (torch.uint8, torch.float32, torch.float64)
 
 
@@ -22,8 +23,8 @@ def imresize(
     """Resize as MATLAB's ``imresize(array, scale)`` or ``imresize(array, [h w])`` does, bicubic.
 
     Keys' cubic with a = -0.5, stretched when shrinking (antialiasing), weights normalised, edges mirrored;
-    the axis with the smaller scale goes first, rows when equal; uint8 is rounded (half to even) and clipped after
-    each axis. Spec `inference.md`. Sums are float64. OpenCV's INTER_CUBIC and torch's bicubic differ (both
+    the axis with the smaller scale goes first; uint8 is rounded (half to even) and clipped
+    after each axis. Spec `inference.md`. Sums are float64. OpenCV's INTER_CUBIC and torch's bicubic differ (both
     a = -0.75, no antialiasing). Not differentiable.
 
     Args:
@@ -64,5 +65,7 @@ def _wanted(
         wanted = _checks.size("size", size)
         return wanted, (wanted[0] / height, wanted[1] / width)
     factor = _checks.positive("scale", scale)
+    if factor < MIN_SCALE:
+        raise ValueError(f"scale must be at least {MIN_SCALE}, got {factor}")
     wanted = _checks.size("scale * size", [math.ceil(factor * height), math.ceil(factor * width)])
     return wanted, (factor, factor)

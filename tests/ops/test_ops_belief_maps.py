@@ -6,32 +6,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from ops_support import people
 from support import golden
 
 from cpm_repro.ops import _checks, _library, _reference, belief_maps, center_map
-
-BACKENDS = ["cpu", "reference"]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    if request.param == "cpu" and _library.LOAD_ERROR is not None:
-        pytest.skip(f"extension is not built: {_library.LOAD_ERROR}")
-    return request.param
-
-
-@pytest.fixture
-def compiled():
-    if _library.LOAD_ERROR is not None:
-        pytest.skip(f"extension is not built: {_library.LOAD_ERROR}")
-    return "cpu"
-
-
-def sample(seed=0, samples=2, people=3, parts=4, side=368):
-    generator = torch.Generator().manual_seed(seed)
-    joints = torch.rand(samples, people, parts, 2, generator=generator) * (side + 60) - 30
-    visible = torch.randint(0, 3, (samples, people, parts), generator=generator)
-    return joints, visible, torch.rand(samples, 2, generator=generator) * side
 
 
 def near_cutoff(joints, grid, stride, sigma):
@@ -95,7 +73,7 @@ def test_golden_label_and_centre_maps(backend):
     ],
 )
 def test_kernel_equals_reference(compiled, grid, stride, sigma, size):
-    joints, visible, center = sample(side=grid[1] * stride)
+    joints, visible, center = people(side=grid[1] * stride)
     options = {
         "grid": grid,
         "stride": stride,
@@ -142,7 +120,7 @@ def test_cells_sit_at_half_stride(backend):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_16_bit_results_are_the_rounded_float32_ones(backend, dtype):
-    joints, visible, center = sample()
+    joints, visible, center = people()
     exact = belief_maps(joints, visible, center=center, backend=backend)
     rounded = belief_maps(joints, visible, center=center, dtype=dtype, backend=backend)
     for wide, narrow in zip(exact, rounded, strict=True):
@@ -161,7 +139,7 @@ def test_centre_map_with_and_without_cutoff(backend):
 
 
 def test_strided_inputs_and_other_types(backend):
-    joints, visible, center = sample()
+    joints, visible, center = people()
     expected = belief_maps(joints, visible, center=center, backend=backend)
     turned = joints.double().transpose(0, 2).contiguous().transpose(0, 2)
     codes = visible.to(torch.uint8).transpose(1, 2).contiguous().transpose(1, 2)
@@ -186,7 +164,7 @@ def test_empty_batch_and_no_parts(backend):
 
 def test_joints_that_are_not_finite_are_not_drawn_and_reported_once(backend):
     _checks._warn_not_finite.cache_clear()
-    joints, visible, _ = sample()
+    joints, visible, _ = people()
     visible[:] = 1
     hidden = visible.clone()
     hidden[0, 0, 0] = hidden[1, 2, 3] = hidden[0, 1, 1] = 2
@@ -206,7 +184,7 @@ def test_huge_positions_touch_nothing(backend):
 
 
 def test_threads_do_not_change_the_bits(compiled):
-    joints, visible, center = sample(samples=5)
+    joints, visible, center = people(samples=5)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -219,7 +197,7 @@ def test_threads_do_not_change_the_bits(compiled):
 
 
 def test_writes_into_given_tensors(backend):
-    joints, visible, center = sample()
+    joints, visible, center = people()
     out = (torch.full((2, 10, 46, 46), 7.0), torch.full((2, 1, 368, 368), 7.0))
     got = belief_maps(joints, visible, center=center, out=out, backend=backend)
     assert got[0] is out[0]
@@ -313,7 +291,7 @@ def test_missing_extension_falls_back_with_one_warning(monkeypatch):
 
 @pytest.mark.usefixtures("compiled")
 def test_operators_pass_opcheck():
-    joints, visible, center = sample()
+    joints, visible, center = people()
     label, centers = torch.zeros(2, 10, 46, 46), torch.zeros(2, 1, 64, 64)
     torch.library.opcheck(
         torch.ops.cpm_repro.belief_maps_out.default,
@@ -324,7 +302,7 @@ def test_operators_pass_opcheck():
 
 @pytest.mark.usefixtures("compiled")
 def test_compile_and_export_go_through():
-    joints, visible, center = sample()
+    joints, visible, center = people()
     expected = belief_maps(joints, visible, center=center)
 
     class Targets(torch.nn.Module):
