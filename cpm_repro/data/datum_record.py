@@ -1,0 +1,138 @@
+"""A training record inside an LMDB value: three image planes and a fourth of metadata (spec `data.md`)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cpm_repro.caffe.datum import decode_datum, encode_datum
+from cpm_repro.data.record import PersonRecord
+from cpm_repro.errors import UserError
+
+MIN_WIDTH = 64
+"""Narrower images are padded to it with grey so that a row holds 16 floats."""
+
+_GREY = 128
+_FIXED_ROWS = 8
+
+
+def encode_record(image: np.ndarray, record: PersonRecord, count: int, total: int) -> bytes:
+    """The bytes that the original data layer reads.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        record: its annotation, 1-based.
+        count: running number of this record in the LMDB, from 0.
+        total: number of records in the LMDB.
+
+    Raises:
+        UserError: the annotation does not fit into the image's rows (an image of very few pixels, or too many
+            people), or a number does not fit into its byte.
+    """
+    height, width = image.shape[:2]
+    if width < MIN_WIDTH:
+        pad = np.full((height, MIN_WIDTH - width, 3), _GREY, np.uint8)
+        image = np.concatenate([image, pad], axis=1)
+    rows = _rows(record, count, total)
+    widest = max(len(row) for row in rows)
+    if len(rows) > height or widest > image.shape[1]:
+        raise UserError(
+            f"{record.name}: the annotation needs {len(rows)} rows of {widest} bytes, "
+            f"the image has {height} rows of {image.shape[1]}"
+        )
+    planes = np.zeros((4, *image.shape[:2]), np.uint8)
+    planes[:3] = image.transpose(2, 0, 1)
+    for index, row in enumerate(rows):
+        planes[3, index, : len(row)] = np.frombuffer(row, np.uint8)
+    return encode_datum(planes)
+
+
+def _rows(record: PersonRecord, count: int, total: int) -> list[bytes]:
+    """The metadata plane row by row."""
+    if record.others > 255 or record.people_index > 255:
+        raise UserError(f"{record.name}: at most 255 people fit into a record, got {record.others + 1}")
+    joints = np.asarray(record.joint_self)
+    flags = bytes([int(record.is_validation), record.others, record.people_index])
+    rows = [
+        record.dataset.encode("ascii"),
+        _floats(record.img_height, record.img_width),
+        flags + _floats(record.annolist_index, count, total),
+        _floats(*record.objpos),
+        _floats(record.scale),
+        *(_floats(*joints[:, column]) for column in range(3)),
+    ]
+    if record.others:
+        rows += [_floats(*place) for place in np.reshape(record.objpos_other, (-1, 2))]
+        rows.append(_floats(*np.ravel(record.scale_other)))
+        for other in np.reshape(record.joint_others, (record.others, -1, 3)):
+            rows += [_floats(*other[:, column]) for column in range(3)]
+    return rows
+
+
+def _floats(*values: float) -> bytes:
+    return np.array(values, "<f4").tobytes()
+
+
+def decode_record(raw: bytes, name: str, joints: int | None = None) -> tuple[np.ndarray, PersonRecord]:
+    """Read one value of an LMDB written by the release, or by `encode_record`.
+
+    Args:
+        raw: the value.
+        name: stands in messages (file and key).
+        joints: per person; None takes 9 for FLIC and 16 otherwise.
+
+    Returns:
+        (H, W, 3) uint8 BGR image and the record; its numbers are float32 as stored.
+
+    Raises:
+        UserError: not a Datum of this layout.
+    """
+    planes = decode_datum(raw, name).planes
+    if planes is None or planes.shape[0] != 4:
+        raise UserError(f"{name}: expected a datum of 4 planes (B, G, R, annotation), got another kind")
+    meta = planes[3]
+    if meta.shape[0] < _FIXED_ROWS or meta.shape[1] < MIN_WIDTH:
+        raise UserError(f"{name}: expected at least {_FIXED_ROWS} x {MIN_WIDTH} pixels, got {meta.shape}")
+    dataset = meta[0].tobytes().split(b"\0")[0]
+    if not dataset or not dataset.isascii() or not dataset.decode().isprintable():
+        raise UserError(f"{name}: expected a data set's name in the annotation plane, got other bytes")
+    count = joints or (9 if dataset == b"FLIC" else 16)
+    if 4 * count > meta.shape[1]:
+        raise UserError(f"{name}: {count} joints do not fit into a row of {meta.shape[1]} bytes")
+    record = _parse(meta, dataset.decode(), name, count)
+    return np.ascontiguousarray(planes[:3].transpose(1, 2, 0)), record
+
+
+def _parse(meta: np.ndarray, dataset: str, name: str, joints: int) -> PersonRecord:
+    def floats(row: int, count: int, start: int = 0) -> np.ndarray:
+        return np.frombuffer(meta[row].tobytes(), "<f4", count, start).astype(np.float32)
+
+    def person(row: int) -> np.ndarray:
+        return np.stack([floats(row + column, joints) for column in range(3)], axis=1)
+
+    validation, others, people_index = (int(value) for value in meta[2, :3])
+    height, width = floats(1, 2)
+    numbers = (height, width, floats(2, 1, 3)[0], floats(4, 1)[0])
+    if not np.isfinite(numbers).all() or height < 1 or width < 1:
+        raise UserError(f"{name}: expected image size and scale in the annotation plane, got {numbers}")
+    if others and (8 + 4 * others + 1 > meta.shape[0] or 4 * others > meta.shape[1]):
+        raise UserError(f"{name}: {others} other people do not fit into {meta.shape[0]} rows")
+    first = _FIXED_ROWS + others + 1
+    return PersonRecord(
+        dataset=dataset,
+        img_path=name,
+        img_width=int(width),
+        img_height=int(height),
+        objpos=floats(3, 2),
+        joint_self=person(5),
+        scale=float(floats(4, 1)[0]),
+        joint_others=np.stack([person(first + 3 * n) for n in range(others)])
+        if others
+        else np.zeros((0, joints, 3), np.float32),
+        scale_other=floats(_FIXED_ROWS + others, others) if others else np.zeros(0, np.float32),
+        objpos_other=np.stack([floats(_FIXED_ROWS + n, 2) for n in range(others)])
+        if others
+        else np.zeros((0, 2), np.float32),
+        is_validation=bool(validation),
+        annolist_index=int(floats(2, 1, 3)[0]),
+        people_index=people_index,
+    )

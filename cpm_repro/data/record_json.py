@@ -1,0 +1,149 @@
+"""The release's JSON record files: `MPI_annotations.json` and its kin (spec `data.md`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpm_repro.data.record import PersonRecord
+from cpm_repro.errors import UserError
+from cpm_repro.files import atomic_write
+
+_KEYS = (
+    "dataset", "isValidation", "img_paths", "img_width", "img_height", "objpos", "joint_self",
+    "scale_provided", "joint_others", "scale_provided_other", "objpos_other", "annolist_index",
+    "people_index", "numOtherPeople",
+)  # fmt: skip
+
+
+def write_records(path: str | Path, records: Iterable[PersonRecord], progress: bool = False) -> int:
+    """Write ``{"root": [...]}``: three decimals, coordinates 1-based, one other person not nested.
+
+    The file is written record by record and appears under its name when it is whole.
+
+    Returns:
+        Number of records.
+    """
+    from tqdm import tqdm
+
+    count = 0
+    with atomic_write(path, "w") as file:
+        file.write('{"root": [')
+        for record in tqdm(records, disable=not progress, unit="people"):
+            file.write(("," if count else "") + "\n" + format_record(record))
+            count += 1
+        file.write("\n]}\n")
+    return count
+
+
+def format_record(record: PersonRecord) -> str:
+    """One record as JSON text."""
+    lone = record.others == 1
+    others: Any = np.reshape(record.joint_others, (record.others, -1, 3)) if record.others else []
+    values: dict[str, Any] = {
+        "dataset": record.dataset,
+        "isValidation": float(record.is_validation),
+        "img_paths": record.img_path,
+        "img_width": record.img_width,
+        "img_height": record.img_height,
+        "objpos": record.objpos,
+        "joint_self": record.joint_self,
+        "scale_provided": record.scale,
+        "joint_others": others[0] if lone else others,
+        "scale_provided_other": record.scale_other[0] if lone else record.scale_other,
+        "objpos_other": record.objpos_other[0] if lone else record.objpos_other,
+        "annolist_index": record.annolist_index,
+        "people_index": record.people_index,
+        "numOtherPeople": record.others,
+    }
+    return "{" + ", ".join(f'"{key}": {_text(value, key, record)}' for key, value in values.items()) + "}"
+
+
+def _text(value: Any, key: str, record: PersonRecord) -> str:
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, (list, np.ndarray)) and np.ndim(value) > 0:
+        return "[" + ", ".join(_text(item, key, record) for item in value) + "]"
+    if not np.isfinite(value):
+        raise UserError(f"{record.name}: {key} is {value}, which JSON cannot hold")
+    return f"{float(value):.3f}"
+
+
+def read_records(path: str | Path, joints: int | None = None) -> list[PersonRecord]:
+    """Read such a file, written by the release or by `write_records`.
+
+    Args:
+        path: the JSON.
+        joints: per person; None takes the number of rows of each record's joint_self. Other people with fewer
+            rows (MPII's are cut after the last labelled joint) get (0, 0, 0) for the rest.
+
+    Raises:
+        UserError: not JSON, no ``root`` list, or a record without one of its keys.
+    """
+    path = Path(path)
+    try:
+        root = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: expected JSON, got something else: {error}") from error
+    root = root.get("root") if isinstance(root, dict) else None
+    if not isinstance(root, list):
+        raise UserError(f"{path}: expected an object with a list 'root' of records")
+    return [_record(item, f"{path} record {number}", joints) for number, item in enumerate(root)]
+
+
+def _record(item: Any, name: str, joints: int | None) -> PersonRecord:
+    missing = [key for key in _KEYS if not isinstance(item, dict) or key not in item]
+    if missing:
+        raise UserError(f"{name}: expected the key {missing[0]}")
+    try:
+        own = np.array(item["joint_self"], float).reshape(-1, 3)
+        rows, n = joints or len(own), int(item["numOtherPeople"])
+        others = [item["joint_others"]] if n == 1 else item["joint_others"]
+        return PersonRecord(
+            dataset=str(item["dataset"]),
+            img_path=str(item["img_paths"]),
+            img_width=int(item["img_width"]),
+            img_height=int(item["img_height"]),
+            objpos=np.array(item["objpos"], float).reshape(2),
+            joint_self=_pad(own, rows),
+            scale=float(item["scale_provided"]),
+            joint_others=np.stack([_pad(np.array(o, float).reshape(-1, 3), rows) for o in others])
+            if n
+            else np.zeros((0, rows, 3)),
+            scale_other=np.array(item["scale_provided_other"], float).reshape(n),
+            objpos_other=np.array(item["objpos_other"], float).reshape(n, 2),
+            is_validation=bool(item["isValidation"]),
+            annolist_index=int(item["annolist_index"]),
+            people_index=int(item["people_index"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: a value has another shape than the release's: {error}") from error
+
+
+def _pad(joints: np.ndarray, rows: int) -> np.ndarray:
+    if len(joints) > rows:
+        raise ValueError(f"{len(joints)} joints where {rows} were expected")
+    return np.concatenate([joints, np.zeros((rows - len(joints), 3))])
+
+
+def same_records(a: Sequence[PersonRecord], b: Sequence[PersonRecord], tolerance: float = 0.0) -> bool:
+    """Whether two lists hold the same people, numbers within ``tolerance``."""
+    return len(a) == len(b) and all(
+        (x.dataset, x.img_path, x.people_index, x.is_validation)
+        == (y.dataset, y.img_path, y.people_index, y.is_validation)
+        and abs(x.scale - y.scale) <= tolerance
+        and _close(x.joint_self, y.joint_self, tolerance)
+        and _close(x.joint_others, y.joint_others, tolerance)
+        and _close(x.objpos, y.objpos, tolerance)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def _close(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
+    return np.size(a) == np.size(b) and bool(np.all(np.abs(np.ravel(a) - np.ravel(b)) <= tolerance))
