@@ -69,18 +69,14 @@ class CaffeSGD(torch.optim.Optimizer):
     def _clip_factor(self) -> float:
         if self.clip_gradients < 0:
             return 1.0
-        gradients = [
-            weight.grad
-            for group in self.param_groups
-            for weight in group["params"]
-            if weight.grad is not None
-        ]
-        norm = float(torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients])))
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        norms = [weight.grad.norm() for weight in weights if weight.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
         return self.clip_gradients / norm if norm > self.clip_gradients else 1.0
 
     def _update(self, weights: list[Tensor], group: dict[str, Any], share: float) -> None:
         buffers = [self._buffer(weight) for weight in weights]
-        gradients = torch._foreach_mul([weight.grad for weight in weights], share)
+        gradients = torch._foreach_mul([weight.grad for weight in weights if weight.grad is not None], share)
         decay = group["weight_decay"] * group["decay_mult"]
         if decay:
             torch._foreach_add_(gradients, weights, alpha=decay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,31 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not an intact checkpoint ({reason})") from error
     if not isinstance(values, dict) or values.get("format") != CHECKPOINT_FORMAT:
         raise UserError(f"{path}: wanted a {CHECKPOINT_FORMAT!r} file, got something else")
+    if "digest" in values and values.pop("digest") != content_digest(values):
+        raise UserError(f"{path}: damaged: its content does not match its digest")
     return {**values, "config": from_dict(json.loads(values["config"]))}
+
+
+def content_digest(values: Any) -> str:
+    """SHA-256 over everything in nested dictionaries and lists of tensors, numbers and strings."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, dict):
+            for key in sorted(value, key=str):
+                digest.update(f"{key}:".encode())
+                add(value[key])
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                add(item)
+        elif isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        else:
+            digest.update(f"{value!r};".encode())
+
+    add(values)
+    return digest.hexdigest()
 
 
 def build_from(network: NetworkConfig, parts: int | None = None) -> PoseMachine:

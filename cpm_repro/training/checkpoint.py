@@ -12,7 +12,7 @@ import torch
 from cpm_repro.caffe.weight_files import CHECKPOINT_FORMAT
 from cpm_repro.config import TrainConfig, to_dict
 from cpm_repro.files import atomic_write
-from cpm_repro.inference.weights import read_checkpoint_file
+from cpm_repro.inference.weights import content_digest, read_checkpoint_file
 
 
 @dataclass
@@ -43,7 +43,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "optimizers": checkpoint.optimizers,
     }
     with atomic_write(path) as file:
-        torch.save(values, file)
+        torch.save({**values, "digest": content_digest(values)}, file)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -142,6 +142,8 @@ def evaluate_weights(weights: Path, data: str | None, out: Path | None) -> list[
     tables = score_stages(predictions, dataset)
     text = scores_markdown(tables)
     print(text)
+    for remark in tables[-1].warnings:
+        print(f"warning: {remark}")
     if out is not None:
         with atomic_write(out / "scores.md", "w") as file:
             file.write(text + "\n")

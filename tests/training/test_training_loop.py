@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -141,13 +142,13 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
     if damage == "cut":
         path.write_bytes(data[: len(data) // 2])
     elif damage == "flipped":
-        path.write_bytes(data[:40] + bytes([data[40] ^ 255]) + data[41:])
+        # One bit in the middle, inside a weight: torch itself reads such a file without a word.
+        middle = len(data) // 2
+        path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
     elif damage == "text":
         path.write_text("not a checkpoint")
     else:
-        import pickle
-
-        path.write_bytes(pickle.dumps({"format": print}))
+        path.write_bytes(pickle.dumps({"format": print}, protocol=2))
     with pytest.raises(UserError, match=r"last\.pt"):
         train(small(2), tmp_path / "run", resume=True)
 
