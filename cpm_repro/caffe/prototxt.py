@@ -48,7 +48,7 @@ def read_solver(path: str | Path) -> Any:
 
 def parse_prototxt(text: str, message: str = "NetParameter", source: str = "prototxt") -> Any:
     """Message ``message`` from prototxt ``text``; ``source`` names the text in errors."""
-    _check_depth(text, source)
+    text = _checked_text(text, source)
     result = message_class(message)()
     try:
         text_format.Parse(text, result, allow_unknown_extension=False, allow_unknown_field=False)
@@ -158,8 +158,27 @@ def _read_text(path: str | Path) -> str:
         raise UserError(f"{path}: wanted a prototxt of at most {MAX_BYTES >> 20} MiB, got a larger file")
     if b"\0" in raw:
         raise UserError(f"{path}: wanted prototxt text, got binary data (is it a caffemodel?)")
-    # Comments in old encodings are common and harmless; a name in one fails in the parser.
+    # Comments in old encodings are common and harmless; broken text elsewhere is refused with its place.
     return raw.decode("utf-8-sig", errors="surrogateescape")
+
+
+def _checked_text(text: str, source: str) -> str:
+    """``text`` without what the parser cannot stand: nesting bombs and, outside of comments, broken UTF-8."""
+    _check_depth(text, source)
+    if text.isascii():
+        return text
+    text = _TOKENS.sub(lambda match: _printable(match[0]) if match[0][0] == "#" else match[0], text)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        column = error.start - text.rfind("\n", 0, error.start)
+        raise UserError(f"{source}: line {line}, column {column}: this is not UTF-8 text") from error
+    return text
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _check_depth(text: str, source: str) -> None:
@@ -189,5 +208,4 @@ def _parse_sentence(error: text_format.ParseError, source: str) -> str:
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
-    line = (text.splitlines() or [type(error).__name__])[0][:300]
-    return line.encode("utf-8", "replace").decode()  # so that the message can be printed
+    return (text.splitlines() or [type(error).__name__])[0][:300]

@@ -127,7 +127,8 @@ def test_layer_parameters_of_every_float_read_back():
         ("force_backward: maybe", r"line 1, column .*"),
         ("layer " + "{" * 100_000, r"line 1: nested deeper than 32"),
         ("input_dim: " + "[" * 100_000, r"line 1: nested deeper than 32"),
-        ('name: "\udcff"', r"line 1, column"),
+        ('name: "\udcff"', r"line 1, column 8: this is not UTF-8 text"),
+        ("# a comment\nlayers {\n type:\udc80POOLING }", r"line 3, column 7: this is not UTF-8 text"),
         ("[type.googleapis.com/x] { }", r"line 1, column"),
     ],
 )

@@ -1,0 +1,126 @@
+"""Exported files run elsewhere give the module's numbers, and the original's."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from support import golden
+
+from cpm_repro.errors import UserError
+from cpm_repro.inference.decode import peaks as decode_peaks
+from cpm_repro.model import build
+from cpm_repro.model.export import Keypoints, export_onnx, export_program
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+NETS = {"mpii": "mpii_6stage", "flic": "flic_4stage", "vgg": "mpii_vgg_6stage", "person": "person_4stage"}
+
+
+def small_net(arch="tiny", **numbers):
+    """A small net whose maps have values of order 1 (Caffe's own filler would leave next to nothing)."""
+    torch.manual_seed(0)
+    net = build(arch, **({"stages": 2, "parts": 3, "width": 0.125} | numbers))
+    for name, parameter in net.named_parameters():
+        std = (2 / parameter[0].numel()) ** 0.5 if name.endswith("weight") else 0.05
+        torch.nn.init.normal_(parameter, 0, std)
+    return net
+
+
+def run(path, data):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {"data": data.numpy()})
+
+
+@pytest.mark.parametrize("arch", ["tiny", "mpii_6stage", "person_4stage"])
+def test_onnx_of_any_batch(arch, tmp_path):
+    net = small_net(arch).train()
+    report = export_onnx(net, tmp_path / "x.onnx", size=(64, 72))
+    assert net.training
+    assert [row.name for row in report.outputs] == ["stage1", "stage2"]
+    assert all(row.largest <= 1e-5 * row.range for row in report.outputs)  # measured 1.9e-6
+    net.eval()
+    for batch in (1, 3):
+        data = torch.randn(batch, net.input_channels, 64, 72)
+        for got, want in zip(run(tmp_path / "x.onnx", data), net(data), strict=True):
+            error = np.abs(got - want.detach().numpy()).max()
+            assert error <= 1e-5 * np.ptp(got)  # measured 1.4e-6
+    assert "checked with onnxruntime" in str(report)
+
+
+def test_peaks_inside_equal_the_decoder(tmp_path):
+    net = small_net().eval()
+    report = export_onnx(net, tmp_path / "x.onnx", size=(64, 72), peaks=True)
+    assert [row.name for row in report.outputs] == ["xy", "score"]
+    assert report.outputs[0].largest == 0
+    data = torch.randn(5, 4, 64, 72)
+    (got,) = run(tmp_path / "x.onnx", data)
+    with torch.no_grad():
+        xy, score = decode_peaks(net(data)[-1])
+    np.testing.assert_array_equal(got[..., :2], xy.numpy())
+    np.testing.assert_allclose(got[..., 2], score.numpy(), rtol=1e-5)
+
+
+def test_peaks_are_where_a_bump_is():
+    """A network that passes a known bump: the bump's cell centre comes out in input pixels."""
+    net = small_net().eval()
+    maps = torch.zeros(1, 4, 8, 9)
+    maps[0, 1, 5, 2] = 0.75
+    net.forward = lambda *_: [maps]
+    keypoints = Keypoints(net, 1)(torch.zeros(1, 4, 64, 72))[0]
+    # cell (5, 2) is centred on pixel (43.5, 19.5): of the two nearest pixels the first one is taken
+    assert keypoints[0, 1, :2].tolist() == [19, 43]
+    assert keypoints[0, 1, 2].item() == pytest.approx(0.75, rel=0.05)
+
+
+def test_torch_export_of_any_batch(tmp_path):
+    net = small_net().eval()
+    report = export_program(net, tmp_path / "x.pt2", size=(64, 72), stages=1)
+    assert [row.largest for row in report.outputs] == [0]
+    data = torch.randn(4, 4, 64, 72)
+    again = torch.export.load(tmp_path / "x.pt2").module()
+    torch.testing.assert_close(again(data)[0], net(data, 1)[0])
+
+
+def golden_net(name):
+    stored = dict(np.load(golden(f"forward_{name}.npz")))
+    net = build(NETS[name])
+    with torch.no_grad():
+        for index, layer in enumerate(net.description.convolutions):
+            module = net.layer(layer.name)
+            rng = np.random.RandomState(1000 + index + int(stored["seed"]) * 100_000)
+            weight = rng.randn(*module.weight.shape) * np.sqrt(2 / module.weight[0].numel())
+            module.weight.copy_(torch.from_numpy(weight.astype(np.float32)))
+            module.bias.copy_(torch.from_numpy((rng.randn(len(module.bias)) * 0.05).astype(np.float32)))
+    return stored, net
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        pytest.param(name, case, marks=[] if (name, case) == ("vgg", 1) else [pytest.mark.slow])
+        for name in NETS
+        for case in (0, 1)
+    ],
+)
+def test_onnx_against_golden_forward(name, case, tmp_path):
+    stored, net = golden_net(name)
+    data = torch.from_numpy(stored[f"case{case}_input"])
+    export_onnx(net, tmp_path / "x.onnx", size=tuple(data.shape[2:]))
+    for blob, got in zip(stored["belief_blobs"], run(tmp_path / "x.onnx", data), strict=True):
+        want = stored[f"case{case}_belief_{blob}"]
+        assert np.abs(got - want).max() <= 1e-4 * np.ptp(want)  # worst measured 2.2e-6
+
+
+def test_bad_wishes_are_named(tmp_path, monkeypatch):
+    net = small_net()
+    with pytest.raises(UserError, match=r"tiny wanted a height of 64 or 66, got 65"):
+        export_onnx(net, tmp_path / "x.onnx", size=(65, 64))
+    with pytest.raises(UserError, match="wanted 1 to 2 stages, got 3"):
+        export_program(net, tmp_path / "x.pt2", size=(64, 64), stages=3)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match="ONNX export needs the package onnxscript"):
+        export_onnx(net, tmp_path / "x.onnx", size=(64, 64))
+    assert not list(tmp_path.iterdir())
