@@ -5,7 +5,7 @@ directly because a CPU build of torch knows no CUDA. The library uses LibTorch's
 build serves torch >= 2.10 with or without CUDA.
 
 Environment: CPM_CUDA=auto|0|1 (auto: if nvcc is found), CPM_NVCC (path), CPM_CUDA_ARCHS ("80;90+PTX"),
-CXX (compiler), CPM_CXXFLAGS (added last).
+CXX (compiler), CPM_CXXFLAGS (added last), CPM_EXTENSION=0 (install the package without building).
 """
 
 from __future__ import annotations
@@ -145,5 +145,6 @@ class BuildExtension(build_ext):
         return objects
 
 
-EXTENSION = Extension("cpm_repro._C", sources=[], py_limited_api=True)
-setup(ext_modules=[EXTENSION], cmdclass={"build_ext": BuildExtension})
+BUILD = os.environ.get("CPM_EXTENSION") != "0"
+EXTENSIONS = [Extension("cpm_repro._C", sources=[], py_limited_api=True)] if BUILD else []
+setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": BuildExtension})
