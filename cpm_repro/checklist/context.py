@@ -1,0 +1,56 @@
+"""What a check may use, and whether what a claim needs is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Context:
+    """Folders given to the checklist; None where none was given."""
+
+    data: Path | None = None  # holds published_predictions/
+    golden: Path | None = None  # arrays made by running the original
+    weights: Path | None = None  # released .caffemodel files
+
+    def path(self, need: str) -> Path | None:
+        """Where a need of the form ``predictions/NAME``, ``golden/NAME`` or ``weights/NAME`` would be."""
+        kind, _, name = need.partition("/")
+        folders = {
+            "predictions": self.data / "published_predictions" if self.data else None,
+            "golden": self.golden,
+            "weights": self.weights,
+        }
+        folder = folders.get(kind)
+        return folder / name if folder is not None and name else None
+
+    def missing(self, needs: Sequence[str]) -> list[str]:
+        """Those of ``needs`` that are not there, in words."""
+        lacking = []
+        for need in needs:
+            if need == "gpu":
+                if not _has_gpu():
+                    lacking.append("a CUDA device")
+                continue
+            path = self.path(need)
+            if path is None or not path.exists():
+                lacking.append(_in_words(need))
+        return lacking
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _in_words(need: str) -> str:
+    kind, _, name = need.partition("/")
+    options = {
+        "predictions": "published_predictions/{} (give its parent folder with --data)",
+        "golden": "golden file {} (give its folder with --golden)",
+        "weights": "weights {} (give their folder with --weights)",
+    }
+    return options[kind].format(name) if kind in options and name else need
