@@ -37,7 +37,7 @@ $(STAMP): requirements.lock
 
 $(BUILT): $(STAMP) $(SOURCE)
 	$(PY) setup.py --quiet build_ext --inplace
-	CPM_EXTENSION=0 $(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	CPM_EXTENSION=0 PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
 clean:

@@ -23,8 +23,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-ROOT = Path(__file__).resolve().parent
-CSRC = ROOT / "csrc"
+CSRC = Path(__file__).resolve().parent / "csrc"
 # Machine code for the common data-centre cards, and PTX that every card from Turing on compiles by itself.
 DEFAULT_ARCHS = "75+PTX;80;90"
 CXX_FLAGS = shlex.split(
