@@ -90,7 +90,7 @@ def judge(claim: Claim, value: Value) -> tuple[bool, str]:
         "at least": min(off) >= -allowed,
         "at most": max(off) <= allowed,
     }[claim.compare]
-    return meets, f"{worst:+.4g}{' ' + claim.unit if claim.unit else ''}"
+    return meets, f"{worst:+.4g}{' ' + claim.unit if claim.unit else ''}" if worst else ""
 
 
 def _numbers(value: Any) -> list[float] | None:

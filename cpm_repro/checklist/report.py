@@ -66,6 +66,7 @@ def as_dict(result: Result) -> dict[str, Any]:
         "compare": claim.compare,
         "unit": claim.unit,
         "protocol": claim.protocol,
+        "note": claim.note,
         "status": result.status,
         "value": result.value,
         "difference": result.difference,
@@ -102,6 +103,8 @@ def cells(result: Result) -> list[str]:
     statement = f"{claim.statement} ({claim.source})"
     if claim.protocol:
         statement += f" [{claim.protocol}]"
+    if claim.note:
+        statement += f". {claim.note}"
     return [
         statement,
         _published(result),

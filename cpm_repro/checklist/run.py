@@ -58,7 +58,7 @@ def run_checklist(
     """Check the claims and write ``CHECKLIST.md``, ``CHECKLIST.html``, ``CHECKLIST.json`` and the proofs.
 
     A claim whose needs are met is measured now. One whose needs are not met keeps the proof of an earlier
-    run in ``folder``, shown as stale when a file it depends on has changed since; without one it is "not run".
+    run in ``folder``, shown as stale when a file it depends on has changed since; without one it was not run.
 
     Args:
         folder: of the checklist; made if absent.
