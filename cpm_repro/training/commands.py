@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from cpm_repro.config import PRESETS, NetworkConfig, TrainConfig, from_dict, override, preset, unknown
+from cpm_repro.config import (
+    FULL_CROP,
+    PRESETS,
+    TINY_CROP,
+    NetworkConfig,
+    TrainConfig,
+    from_dict,
+    override,
+    preset,
+    unknown,
+)
 from cpm_repro.data import open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable, stage_table
@@ -60,7 +70,13 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
     name = options["preset"] or (arch if arch in PRESETS else "tiny")
     config = preset(name)
     if arch is not None and config.network.arch != arch:
-        config = replace(config, name=arch, network=NetworkConfig(arch=arch))
+        crop = TINY_CROP if arch == "tiny" else FULL_CROP
+        config = replace(
+            config,
+            name=arch,
+            network=NetworkConfig(arch=arch),
+            augment=replace(config.augment, crop=crop),
+        )
     config = _budget(config, options)
     config = override(
         config, {dotted: options[name] for name, dotted in _DOTTED.items() if options[name] is not None}

@@ -100,6 +100,8 @@ class _Run:
 
     def _build_net(self) -> PoseMachine:
         net = build_from(self.config.network, parts=len(self.train_set.skeleton))
+        if net.input_channels != 4:
+            raise UserError(f"{net.arch} finds people, not parts: training it is not there yet")
         if net.parts != len(self.train_set.skeleton):
             raise UserError(
                 f"{self.config.data} labels {len(self.train_set.skeleton)} parts, the network has {net.parts}"

@@ -1,0 +1,60 @@
+"""``cpm train`` and ``cpm eval`` as a user types them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cpm_repro.cli import main
+from cpm_repro.errors import UserError
+from cpm_repro.training.commands import resolve
+
+SMALL = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--set=validate_people=6"]
+OPTIONS = dict.fromkeys(("arch", "preset", "data", "out", "iterations", "minutes", "batch", "stages", "width", "lr", "seed", "workers", "checkpoint_iterations"))  # fmt: skip
+
+
+def options(**given):
+    return {**OPTIONS, "set": [], "resume": False, **given}
+
+
+def test_train_then_eval(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "--iterations", "2", "--out", str(run), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "| Stage | Head | Sho | Elb | Wri | Hip | Kne | Ank | Total |" in printed
+    assert (run / "report.md").read_text() in printed
+    assert (run / "curves.png").stat().st_size > 1000
+    assert json.loads((run / "config.json").read_text())["network"]["width"] == 0.05
+
+    assert main(["eval", "--weights", str(run), "--out", str(tmp_path / "scores")]) == 0
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    saved = np.load(tmp_path / "scores" / "predictions.npz")
+    assert len(scores) == 3
+    assert saved["pred"].shape == saved["gt"].shape == (500, 14, 2)
+    # The file alone gives the printed score again.
+    import cpm_repro as cpm
+
+    again = cpm.evaluate(saved["pred"], saved["gt"], "lspet-pck", labelled=saved["labelled"])
+    assert again.total == pytest.approx(scores[-1]["total"])
+
+
+def test_a_preset_is_overridden_by_single_options_and_those_by_set():
+    config = resolve(options(preset="tiny", lr=0.5, iterations=7, set=["solver.lr=0.25", "name=mine"]))
+    assert (config.solver.lr, config.name) == (0.25, "mine")
+    assert (config.iterations, config.minutes) == (7, None)
+
+
+def test_an_architecture_with_a_preset_takes_it():
+    assert resolve(options(arch="lsp_6stage")).solver.optimizer == "caffe_sgd"
+
+
+def test_an_architecture_without_a_preset_starts_from_tiny_at_its_own_crop():
+    config = resolve(options(arch="mpii_vgg_6stage", stages=2))
+    assert (config.network.arch, config.network.stages) == ("mpii_vgg_6stage", 2)
+    assert config.augment.crop == 368
+
+
+@pytest.mark.parametrize("text", ["solver.lr", "=3"])
+def test_assignments_that_are_none(text):
+    with pytest.raises(UserError):
+        resolve(options(set=[text]))
