@@ -4,6 +4,7 @@ from cpm_repro.caffe.caffemodel import CaffeModel, ModelLayer, read_caffemodel, 
 from cpm_repro.caffe.convert import Conversion, Difference, convert
 from cpm_repro.caffe.datum import Datum, decode_datum, encode_datum, encode_encoded_datum
 from cpm_repro.caffe.generate import REFERENCE_NETS, Prototxts, generate
+from cpm_repro.caffe.lr_policy import LrPolicy, policy_of
 from cpm_repro.caffe.net import CaffeNet, LoadReport
 from cpm_repro.caffe.prototxt import (
     format_prototxt,
@@ -12,6 +13,7 @@ from cpm_repro.caffe.prototxt import (
     read_solver,
     write_prototxt,
 )
+from cpm_repro.caffe.resume import history_of, optimizer_for, restore_history
 from cpm_repro.caffe.sgd import CaffeSGD
 from cpm_repro.caffe.solverstate import SolverState, read_solverstate, write_solverstate
 from cpm_repro.caffe.weight_files import (
@@ -32,6 +34,7 @@ __all__ = [
     "Datum",
     "Difference",
     "LoadReport",
+    "LrPolicy",
     "ModelLayer",
     "Network",
     "Prototxts",
@@ -43,15 +46,19 @@ __all__ = [
     "encode_encoded_datum",
     "format_prototxt",
     "generate",
+    "history_of",
     "identify",
     "load_weights",
+    "optimizer_for",
     "parse_prototxt",
+    "policy_of",
     "read_caffemodel",
     "read_model",
     "read_prototxt",
     "read_solver",
     "read_solverstate",
     "read_weight_file",
+    "restore_history",
     "write_caffemodel",
     "write_prototxt",
     "write_solverstate",
