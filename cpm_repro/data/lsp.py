@@ -1,4 +1,4 @@
-"""Leeds Sports Pose Extended in its original layout: `joints.mat` beside `images/im00001.jpg` and so on."""
+"""Leeds Sports Pose and its extension in their original layouts: `joints.mat` beside `images/`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from cpm_repro.data.annotations import Annotations, Intake, Person
 from cpm_repro.data.images import DEFAULT_CACHE_BYTES, ImageCache
+from cpm_repro.data.matlab import load_mat_array
 from cpm_repro.data.sample import PoseSample, center_and_extent
 from cpm_repro.errors import UserError
-from cpm_repro.skeleton import CPM14, LSP_TO_CPM14, Skeleton, Visibility
+from cpm_repro.skeleton import CPM14, LSP14, LSP_TO_CPM14, Skeleton, Visibility
 
 VALIDATION_STEP = 18
 """Every 18th person (0, 18, 36, ...) is held out: 500 of the 9000 (spec `evaluation.md`, lspet-pck)."""
+
+LSP_TRAIN = 1000
 
 
 def is_lspet_folder(folder: Path) -> bool:
@@ -31,7 +35,7 @@ def read_lspet_joints(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         UserError: no such file, not a .mat, no variable `joints`, another shape, or labelled coordinates that
             are NaN or infinite.
     """
-    values = load_mat_array(Path(path), "joints")
+    values = load_mat_array(path, "joints", 3)
     if values.ndim != 3 or values.shape[:2] != (14, 3):
         raise UserError(f"{path}: expected joints of shape 14 x 3 x N (LSP-extended), got {_shape(values)}")
     xy = np.ascontiguousarray(values[:, :2].transpose(2, 0, 1), dtype=np.float64) - 1.0
@@ -47,32 +51,23 @@ def read_lspet_joints(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return xy, labelled
 
 
-def load_mat_array(path: Path, variable: str) -> np.ndarray:
-    """The numeric array called ``variable`` of a MATLAB file (version 7 or older).
+def read_lsp(path: str | Path) -> Annotations:
+    """Read LSP's `joints.mat`: 3 x 14 x N, third row 1 = occluded; the first 1000 train, the rest test.
 
     Raises:
-        UserError: the file is missing, truncated, not a MATLAB file, or lacks such an array.
+        UserError: another shape, or NaN coordinates.
     """
-    import scipy.io
-
-    if not path.is_file():
-        raise UserError(
-            f"{path}: expected a MATLAB file, got {'a folder' if path.is_dir() else 'nothing there'}"
-        )
-    try:
-        content = scipy.io.loadmat(str(path), variable_names=[variable])
-    except MemoryError:
-        raise
-    except Exception as error:  # scipy raises many kinds for a truncated or foreign file
-        raise UserError(
-            f"{path}: expected a MATLAB file (version 7 or older), but it cannot be read: {error}"
-        ) from error
-    values = content.get(variable)
-    if values is None:
-        raise UserError(f"{path}: expected a variable '{variable}', got none of that name")
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise UserError(f"{path}: expected '{variable}' to be a numeric array, got {type(values).__name__}")
-    return values
+    values = load_mat_array(path, "joints", 3)
+    if values.shape[:2] != (3, 14):
+        raise UserError(f"{path}: expected joints of shape 3 x 14 x N (LSP), got {_shape(values)}")
+    intake = Intake()
+    for index, (x, y, occluded) in enumerate(values.transpose(2, 0, 1)):
+        visible = np.where(occluded == 1, Visibility.OCCLUDED, Visibility.VISIBLE).astype(np.uint8)
+        joints = np.stack([x, y], axis=1).astype(np.float64) - 1.0
+        split = "train" if index < LSP_TRAIN else "test"
+        name = f"im{index + 1:04d}.jpg"
+        intake.add(f"person {index + 1}", name, index + 1, Person(joints, visible, 1, split=split))
+    return intake.done("lsp", LSP14)
 
 
 def _shape(values: np.ndarray) -> str:

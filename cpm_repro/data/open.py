@@ -1,24 +1,39 @@
-"""Opening a data set by what the user names: a built-in one or a path."""
+"""Opening a data set by what the user names: a built-in one or a path, recognised by its contents."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from cpm_repro.data.lsp import LspetDataset, is_lspet_folder
+from cpm_repro.data.annotations import Annotations, PeopleDataset, split_people
+from cpm_repro.data.flic import read_flic
+from cpm_repro.data.lmdb_store import LmdbDataset, is_lmdb_folder
+from cpm_repro.data.lsp import LspetDataset, is_lspet_folder, read_lsp
+from cpm_repro.data.matlab import load_mat_array
+from cpm_repro.data.mpii import load_json, mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
+from cpm_repro.data.own import read_coco, read_csv
 from cpm_repro.data.sample import PoseDataset
+from cpm_repro.data.skeleton_file import read_skeleton
 from cpm_repro.data.synthetic import SyntheticDataset
 from cpm_repro.errors import UserError
+from cpm_repro.skeleton import CPM14, MPII16, Skeleton
 
 Split = Literal["train", "val"]
+
+MPII_MAT = "mpii_human_pose_v1_u12_1.mat"
+_VAL_PAIRS = ("mpii_val_pairs.npz", "detections.mat")
 
 
 def open_dataset(spec: str, split: Split, *, seed: int = 0, size: int | None = None) -> PoseDataset:
     """Open one split of a data set.
 
+    A path is recognised by what it contains: `joints.mat` + `images/` (LSP-extended or LSP by the array's
+    shape), the MPII .mat, FLIC's `examples.mat`, an LMDB (`data.mdb`), or a COCO / MPII-style JSON or a CSV,
+    with the images beside it or in `images/`, and an optional `skeleton.toml`. The path may also name the
+    file. MPII's and LSP's people come in the networks' 14 parts.
+
     Args:
-        spec: "synthetic", or a path that is recognised by what it contains: `joints.mat` + `images/` is the
-            LSP-extended layout.
+        spec: "synthetic", or a path.
         split: "train" or "val"; they share nobody.
         seed: of the synthetic people; files do not depend on it.
         size: number of samples (synthetic), or the first so many (files); None = all, or the default size.
@@ -37,20 +52,71 @@ def open_dataset(spec: str, split: Split, *, seed: int = 0, size: int | None = N
         raise UserError(
             f"{spec}: expected 'synthetic' or the path of a data set, but there is no such file or folder"
         )
+    if path.is_dir() and is_lmdb_folder(path):
+        return LmdbDataset(path, split, size=size)
     if path.is_dir() and is_lspet_folder(path):
-        return LspetDataset(path, split, size=size)
+        shape = load_mat_array(path / "joints.mat", "joints", 3).shape
+        if shape[:2] != (3, 14):
+            return LspetDataset(path, split, size=size)
+    annotations, images, skeleton = read_annotations(path)
+    people = split_people(annotations, split)
+    if not people:
+        raise UserError(f"{spec}: {annotations.summary()}; nobody is in the split {split}")
+    return PeopleDataset(annotations, images, skeleton, people[:size])
+
+
+def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Path, Skeleton | None]:
+    """Find and read the annotation file of a folder, or read the file named.
+
+    Returns:
+        The annotations, the folder that its image paths are relative to, and the skeleton that samples are
+        given in (None: the annotations' own).
+
+    Raises:
+        UserError: nothing recognised, or a file that does not fit its layout.
+    """
+    file = _annotation_file(path)
+    folder = file.parent
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    own = read_skeleton(folder / "skeleton.toml") if (folder / "skeleton.toml").exists() else None
+    if file.name == "examples.mat":
+        return read_flic(file, strict=strict), images, None
+    if file.name == "joints.mat":
+        return read_lsp(file), images, CPM14
+    if file.suffix == ".mat":
+        annotations = read_mpii_mat(file, strict)
+        pairs = next((folder / name for name in _VAL_PAIRS if (folder / name).exists()), None)
+        return (mark_validation(annotations, read_val_pairs(pairs)) if pairs else annotations), images, CPM14
+    if file.suffix == ".csv":
+        return read_csv(file, own, strict), images, None
+    if isinstance(load_json(file), list):
+        return read_mpii_json(file, own or MPII16, strict), images, None if own else CPM14
+    return read_coco(file, own, strict), images, None
+
+
+def _annotation_file(path: Path) -> Path:
+    if path.is_file():
+        if path.suffix in (".mat", ".csv", ".json"):
+            return path
+        raise UserError(f"{path}: expected annotations in a .mat, .json or .csv file")
+    for name in (MPII_MAT, "examples.mat", "joints.mat"):
+        if (path / name).exists():
+            return path / name
+    found = sorted(entry for entry in path.iterdir() if entry.suffix in (".json", ".csv"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(entry.name for entry in found)
+        raise UserError(f"{path}: which one holds the annotations, {names}? Give the file's path")
     raise UserError(
-        f"{spec}: expected a folder with joints.mat and images/ (LSP-extended), got {_contents(path)}"
+        f"{path}: expected joints.mat and images/, {MPII_MAT}, examples.mat, data.mdb, or one .json or .csv, "
+        f"got {_contents(path)}"
     )
 
 
 def _contents(path: Path) -> str:
     """A few names of what is there, for the message."""
-    if path.is_file():
-        return "a file"
     names = sorted(entry.name for entry in path.iterdir())
-    return (
-        "an empty folder"
-        if not names
-        else "a folder with " + ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
-    )
+    if not names:
+        return "an empty folder"
+    return "a folder with " + ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")

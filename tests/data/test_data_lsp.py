@@ -78,10 +78,10 @@ def test_unknown_layout_names_what_is_there(tmp_path):
 
 
 def test_joints_of_another_shape(tmp_path):
-    folder = write_lspet(tmp_path / "lsp", np.zeros((3, 14, 5)), images=5)
+    folder = write_lspet(tmp_path / "lsp", np.zeros((5, 14, 3)), images=3)
     message = error_of(folder)
     assert "14 x 3 x N" in message
-    assert "3 x 14 x 5" in message
+    assert "5 x 14 x 3" in message
 
 
 def test_joints_without_the_variable(tmp_path):

@@ -1,0 +1,205 @@
+"""What every reader of annotation files gives: images with their labelled people, and what was wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cpm_repro.data.images import DEFAULT_CACHE_BYTES, ImageCache, inside
+from cpm_repro.data.sample import PoseSample, center_and_extent
+from cpm_repro.errors import UserError
+from cpm_repro.skeleton import Skeleton, Visibility, permutation
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One labelled person, **0-based** pixels.
+
+    Attributes:
+        joints: (K, 2) float64 in the order of the annotations' skeleton.
+        visible: (K,) uint8 Visibility; CROPPED is missing or unlabelled.
+        number: 1-based position in the file's list of this image (or of the file, where it has no images).
+        center: (2,) as the file gives it; None when it does not.
+        scale: height / 200 px; NaN when the file does not say.
+        split: "train", "val", "test" or "" when the file does not say.
+        box: (x1, y1, x2, y2) of what the data set boxes (MPII the head, FLIC the torso, COCO the person).
+    """
+
+    joints: np.ndarray
+    visible: np.ndarray
+    number: int = 1
+    center: np.ndarray | None = None
+    scale: float = math.nan
+    split: str = ""
+    box: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedImage:
+    """One picture: its path relative to the image folder, its 1-based number in the file, its people."""
+
+    path: str
+    number: int
+    people: tuple[Person, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An item that could not be used: its id in the file and why."""
+
+    id: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """A file of annotations.
+
+    ``read`` people = people in ``images`` + ``problems``: nothing is dropped silently.
+    """
+
+    name: str
+    skeleton: Skeleton
+    images: tuple[AnnotatedImage, ...]
+    problems: tuple[Problem, ...]
+    read: int
+
+    def people(self) -> Iterator[tuple[AnnotatedImage, Person]]:
+        """Every person with the image, in the file's order."""
+        return ((image, person) for image in self.images for person in image.people)
+
+    def summary(self) -> str:
+        """One line of counts."""
+        used = sum(len(image.people) for image in self.images)
+        return f"{self.name}: {self.read} people read, {used} used, {len(self.problems)} reported"
+
+
+@dataclass
+class Intake:
+    """Collects people while a file is read: good ones by image, bad ones as problems.
+
+    Strict raises at the first.
+    """
+
+    strict: bool = False
+    read: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    _images: dict[str, tuple[int, list[Person]]] = field(default_factory=dict)
+
+    def report(self, identity: str, what: str) -> None:
+        """Count a person who cannot be used."""
+        self.read += 1
+        self.problems.append(Problem(identity, what))
+        if self.strict:
+            raise UserError(str(self.problems[-1]))
+
+    def add(self, identity: str, path: str, number: int, person: Person) -> None:
+        """Count a person and check what every data set has to fulfil."""
+        what = fault(person)
+        if what:
+            self.report(identity, what)
+            return
+        self.read += 1
+        self._images.setdefault(path, (number, []))[1].append(person)
+
+    def done(self, name: str, skeleton: Skeleton) -> Annotations:
+        """The finished annotations."""
+        images = tuple(AnnotatedImage(path, n, tuple(people)) for path, (n, people) in self._images.items())
+        return Annotations(name, skeleton, images, tuple(self.problems), self.read)
+
+
+def fault(person: Person) -> str:
+    """Why a person cannot be used, or ""."""
+    labelled = person.visible != Visibility.CROPPED
+    if not labelled.any():
+        return "no labelled joint"
+    if not np.isfinite(person.joints[labelled]).all():
+        return "a labelled joint is NaN or infinite"
+    if np.ptp(person.joints[labelled], axis=0).max() <= 0:
+        return "the box of the labelled joints has no size"
+    if person.center is not None and not np.isfinite(person.center).all():
+        return "the centre is NaN or infinite"
+    if person.scale <= 0 or math.isinf(person.scale):
+        return f"scale: expected a positive number, got {person.scale:g}"
+    return ""
+
+
+class PeopleDataset:
+    """Annotations as samples: one per person, the others of the image behind him.
+
+    Args:
+        annotations: what a reader gave.
+        root: folder that image paths are relative to; no path may leave it.
+        skeleton: of the samples; its parts must be among the annotations'. None keeps the annotations'.
+        people: which, as positions in ``annotations.people()``; None takes all.
+        cache_bytes: memory for decoded images.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        root: str | Path,
+        skeleton: Skeleton | None = None,
+        people: Sequence[int] | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
+        self._root = Path(root)
+        self._skeleton = skeleton or annotations.skeleton
+        self._order = list(permutation(annotations.skeleton.parts, self._skeleton.parts))
+        everybody = [(image, rank) for image in annotations.images for rank in range(len(image.people))]
+        self._people = everybody if people is None else [everybody[index] for index in people]
+        self._name = annotations.name
+        self._cache = ImageCache(cache_bytes)
+
+    @property
+    def name(self) -> str:
+        """Name in tables."""
+        return self._name
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Parts of the samples."""
+        return self._skeleton
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+    def __getitem__(self, index: int) -> PoseSample:
+        image, rank = self._people[index]
+        own = image.people[rank]
+        order = [own, *(other for other in image.people if other is not own)]
+        joints = np.stack([person.joints[self._order] for person in order])
+        visible = np.stack([person.visible[self._order] for person in order])
+        joints = np.where((visible == Visibility.CROPPED)[..., None], 0, joints).astype(np.float32)
+        center, extent = center_and_extent(own.joints, own.visible)
+        return PoseSample(
+            image=self._cache.read(inside(self._root, image.path)),
+            joints=joints,
+            visible=visible,
+            center=center if own.center is None else own.center.astype(np.float32),
+            extent=extent,
+            id=f"{self._name}/{image.path}#{own.number}",
+            scale=own.scale,
+        )
+
+
+def split_people(annotations: Annotations, split: str, step: int = 18) -> list[int]:
+    """Positions in ``annotations.people()`` of a split.
+
+    Files that mark held-out people are believed ("test" stands in where nobody is "val"). Others hold out
+    every ``step``-th image with everybody in it, so that no picture is in both splits.
+    """
+    people = list(annotations.people())
+    marks = {person.split for _, person in people}
+    if marks & {"val", "test"}:
+        wanted = "test" if split == "val" and "val" not in marks else split
+        return [index for index, (_, person) in enumerate(people) if person.split == wanted]
+    held_out = {image.path for image in annotations.images[::step]}
+    return [index for index, (image, _) in enumerate(people) if (image.path in held_out) == (split == "val")]

@@ -1,0 +1,77 @@
+"""Reading nested MATLAB structs whose fields may be missing, empty or of unexpected kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpm_repro.errors import UserError
+
+
+def load_mat(path: str | Path, variable: str) -> Any:
+    """The variable of a MATLAB file (version 7 or older), squeezed: structs as np.void or arrays of them.
+
+    Raises:
+        UserError: the file is missing, truncated, no MATLAB file, or has no such variable.
+    """
+    import scipy.io
+
+    path = Path(path)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing there"
+        raise UserError(f"{path}: expected a MATLAB file, got {found}")
+    try:
+        content = scipy.io.loadmat(str(path), variable_names=[variable], squeeze_me=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # scipy raises many kinds for a truncated or foreign file
+        reason = str(error) or type(error).__name__
+        wanted = "a MATLAB file (version 7 or older)"
+        raise UserError(f"{path}: expected {wanted}, but it cannot be read: {reason}") from error
+    if variable not in content:
+        raise UserError(f"{path}: expected a variable '{variable}', got none of that name")
+    return content[variable]
+
+
+def load_mat_array(path: str | Path, variable: str, dimensions: int) -> np.ndarray:
+    """A numeric array; squeezed dimensions of length 1 at the end are put back up to ``dimensions``."""
+    values = load_mat(path, variable)
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise UserError(f"{path}: expected '{variable}' to be a numeric array, got another kind")
+    return values.reshape(values.shape + (1,) * (dimensions - values.ndim))
+
+
+def member(struct: Any, name: str) -> Any:
+    """Field ``name`` of one struct, None where it is absent or empty."""
+    if not isinstance(struct, (np.void, np.ndarray)) or name not in (struct.dtype.names or ()):
+        return None
+    value = struct[name]
+    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0:
+        value = value.item()
+    return None if isinstance(value, np.ndarray) and value.size == 0 else value
+
+
+def elements(value: Any) -> list[Any]:
+    """A struct array as a list; one struct is a list of one, nothing an empty list."""
+    if value is None:
+        return []
+    if isinstance(value, np.ndarray):
+        return list(value.ravel()) if value.ndim else [value[()]]
+    return [value]
+
+
+def number(value: Any) -> float:
+    """A scalar that may be a number, a string ('1') or empty: NaN when it is none."""
+    if value is None:
+        return float("nan")
+    try:
+        return float(np.asarray(value).ravel()[0])
+    except (ValueError, TypeError, IndexError):
+        return float("nan")
+
+
+def text(value: Any) -> str:
+    """A string, "" when it is none."""
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,142 @@
+"""People's own data: COCO key-point JSON and CSV tables with any number of parts. Both are 0-based."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpm_repro.data.annotations import Annotations, Intake, Person
+from cpm_repro.data.mpii import load_json
+from cpm_repro.data.skeleton_file import skeleton_from_names
+from cpm_repro.errors import UserError
+from cpm_repro.skeleton import Skeleton, Visibility
+
+_COCO_VISIBILITY = np.array([Visibility.CROPPED, Visibility.OCCLUDED, Visibility.VISIBLE], np.uint8)
+
+
+def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool = False) -> Annotations:
+    """Read a COCO key-point JSON; v 0 is not labelled, 1 occluded, 2 visible.
+
+    The first category with key points counts; without ``skeleton`` its names give the parts, its `skeleton`
+    the limbs (1-based pairs) and left_x / right_x the pairs. Crowds are not people and are skipped.
+
+    Raises:
+        UserError: not such a file; with ``strict`` also the first unusable person.
+    """
+    content = load_json(path)
+    wanted = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in wanted):
+        raise UserError(f"{path}: expected a COCO JSON with the lists images, annotations and categories")
+    categories = [c for c in content["categories"] if isinstance(c, dict) and c.get("keypoints")]
+    if not categories:
+        raise UserError(f"{path}: expected a category with keypoints, got none")
+    if skeleton is None:
+        limbs = [(a - 1, b - 1) for a, b in categories[0].get("skeleton", [])]
+        skeleton = skeleton_from_names(
+            str(categories[0].get("name", "coco")), categories[0]["keypoints"], limbs
+        )
+    names = {image.get("id"): image.get("file_name") for image in content["images"]}
+    numbers = {identity: rank + 1 for rank, identity in enumerate(names)}
+    intake, seen = Intake(strict), set()
+    for rank, item in enumerate(content["annotations"]):
+        if item.get("iscrowd"):
+            continue
+        identity = f"annotation {item.get('id', rank)}"
+        name = names.get(item.get("image_id"))
+        person = _coco_person(item, len(skeleton), rank + 1)
+        if item.get("id", rank) in seen:
+            intake.report(identity, "an annotation of this id came before")
+        elif not isinstance(name, str):
+            intake.report(identity, f"image_id {item.get('image_id')} is not among the images")
+        elif person is None:
+            intake.report(identity, f"keypoints: expected {3 * len(skeleton)} numbers with v of 0, 1 or 2")
+        else:
+            intake.add(identity, name, numbers[item["image_id"]], person)
+        seen.add(item.get("id", rank))
+    return intake.done(Path(path).stem, skeleton)
+
+
+def _coco_person(item: dict[str, Any], parts: int, rank: int) -> Person | None:
+    try:
+        values = np.array(item["keypoints"], float).reshape(parts, 3)
+        visible = (
+            _COCO_VISIBILITY[values[:, 2].astype(int)] if np.isin(values[:, 2], (0, 1, 2)).all() else None
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    if visible is None:
+        return None
+    box = np.array(item.get("bbox", []), float)
+    if box.shape == (4,) and (box[2:] > 0).all():
+        corners = np.concatenate([box[:2], box[:2] + box[2:]])
+        return Person(
+            values[:, :2], visible, rank, (corners[:2] + corners[2:]) / 2, box[3] / 200, "", corners
+        )
+    return Person(values[:, :2], visible, rank)
+
+
+def read_csv(path: str | Path, skeleton: Skeleton | None = None, strict: bool = False) -> Annotations:
+    """Read a table of one line per person: `image`, and per part `<part>_x`, `<part>_y`, `<part>_visible`.
+
+    `<part>_visible` is optional: 1 (default), or 0 for an occluded joint; an empty x or y is a missing one.
+    Also optional: `center_x`, `center_y`, `scale` (height / 200 px), `split` (train, val, test).
+
+    Raises:
+        UserError: no such header; with ``strict`` also the first unusable person.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            rows, columns = list(table), list(table.fieldnames or [])
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected a CSV table: {error}") from error
+    parts = [c[:-2] for c in columns if c.endswith("_x") and c != "center_x" and c[:-2] + "_y" in columns]
+    if "image" not in columns or not parts:
+        raise UserError(
+            f"{path}: expected columns image, <part>_x and <part>_y, got {', '.join(columns[:5]) or 'none'}"
+        )
+    skeleton = skeleton or skeleton_from_names(Path(path).stem, parts)
+    absent = [part for part in skeleton.parts if part not in parts]
+    if absent:
+        raise UserError(
+            f"{path}: expected columns {absent[0]}_x and {absent[0]}_y of the skeleton {skeleton.name}"
+        )
+    intake = Intake(strict)
+    numbers: dict[str, int] = {}
+    for rank, row in enumerate(rows):
+        identity, name = f"line {rank + 2}", row["image"]
+        try:
+            person = _csv_person(row, skeleton, rank + 1)
+        except (TypeError, ValueError) as error:
+            intake.report(identity, f"expected numbers: {error}")
+            continue
+        if name:
+            intake.add(identity, name, numbers.setdefault(name, len(numbers) + 1), person)
+        else:
+            intake.report(identity, "no image")
+    return intake.done(Path(path).stem, skeleton)
+
+
+def _csv_person(row: dict[str, str], skeleton: Skeleton, rank: int) -> Person:
+    def value(column: str) -> float:
+        return float(row[column]) if row.get(column) else math.nan
+
+    joints = np.array([[value(f"{part}_x"), value(f"{part}_y")] for part in skeleton.parts])
+    occluded = np.array([value(f"{part}_visible") == 0 for part in skeleton.parts])
+    visible = np.where(occluded, Visibility.OCCLUDED, Visibility.VISIBLE)
+    visible = np.where(np.isnan(joints).any(axis=1), Visibility.CROPPED, visible).astype(np.uint8)
+    center = np.array([value("center_x"), value("center_y")])
+    return Person(
+        joints=joints,
+        visible=visible,
+        number=rank,
+        center=None if np.isnan(center).any() else center,
+        scale=value("scale"),
+        split=row.get("split") or "",
+    )

@@ -1,0 +1,76 @@
+"""A body described by its owner: part names, left/right pairs and limbs from a small TOML file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cpm_repro.errors import UserError
+from cpm_repro.skeleton import Skeleton
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_KEYS = {"name", "parts", "flip_pairs", "limbs", "torso"}
+
+
+def read_skeleton(path: str | Path) -> Skeleton:
+    """Read a skeleton file::
+
+        name = "hand"
+        parts = ["wrist", "left_thumb", "right_thumb"]
+        flip_pairs = [["left_thumb", "right_thumb"]]
+        limbs = [["wrist", "left_thumb"], ["wrist", "right_thumb"]]
+        torso = ["left_thumb", "wrist"]        # optional: the distance that normalises PCK
+
+    Raises:
+        UserError: no TOML, a key that does not belong, or a name that is not among the parts.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected TOML: {error}") from error
+    unknown = sorted(set(values) - _KEYS)
+    if unknown:
+        raise UserError(f"{path}: unknown key {unknown[0]}; expected {', '.join(sorted(_KEYS))}")
+    parts = values.get("parts")
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise UserError(f"{path}: expected parts, a list of names")
+    torso = _pairs(path, parts, "torso", [values["torso"]]) if "torso" in values else ()
+    return Skeleton(
+        name=str(values.get("name", path.stem)),
+        parts=tuple(parts),
+        flip_pairs=_pairs(path, parts, "flip_pairs", values.get("flip_pairs", [])),
+        limbs=_pairs(path, parts, "limbs", values.get("limbs", [])),
+        torso=torso[0] if torso else None,
+    )
+
+
+def _pairs(path: Path, parts: Sequence[str], key: str, value: Any) -> tuple[tuple[int, int], ...]:
+    if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        raise UserError(f"{path}: {key}: expected pairs of part names")
+    for name in (name for pair in value for name in pair):
+        if name not in parts:
+            raise UserError(f"{path}: {key}: {name!r} is not among the parts")
+    return tuple((parts.index(a), parts.index(b)) for a, b in value)
+
+
+def skeleton_from_names(name: str, parts: Sequence[str], limbs: Sequence[tuple[int, int]] = ()) -> Skeleton:
+    """A skeleton whose left/right pairs follow from the names (left_x and right_x)."""
+    if len(set(parts)) != len(parts) or not parts:
+        raise UserError(f"{name}: part names must be unique and not empty, got {list(parts)}")
+    pairs = [
+        (index, list(parts).index(part.replace("right", "left", 1)))
+        for index, part in enumerate(parts)
+        if part.startswith("right") and part.replace("right", "left", 1) in parts
+    ]
+    both = all(side in parts for side in ("left_shoulder", "right_hip"))
+    torso = (list(parts).index("left_shoulder"), list(parts).index("right_hip")) if both else None
+    return Skeleton(name, tuple(parts), tuple(pairs), tuple(limbs), torso)
