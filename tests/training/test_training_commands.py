@@ -10,7 +10,12 @@ from cpm_repro.errors import UserError
 from cpm_repro.training.commands import resolve
 
 SMALL = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--set=validate_people=6"]
-OPTIONS = dict.fromkeys(("arch", "preset", "data", "out", "iterations", "minutes", "batch", "stages", "width", "lr", "seed", "workers", "checkpoint_iterations"))  # fmt: skip
+OPTIONS = dict.fromkeys(
+    (
+        "arch", "preset", "data", "out", "iterations", "minutes", "batch", "stages", "width", "lr", "seed",
+        "workers", "checkpoint_iterations",
+    )
+)  # fmt: skip
 
 
 def options(**given):
