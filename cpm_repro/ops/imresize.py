@@ -23,9 +23,9 @@ def imresize(
     """Resize as MATLAB's ``imresize(array, scale)`` or ``imresize(array, [h w])`` does, bicubic.
 
     Keys' cubic with a = -0.5, stretched when shrinking (antialiasing), weights normalised, edges mirrored;
-    the axis with the smaller scale goes first; uint8 is rounded (half to even) and clipped
-    after each axis. Spec `inference.md`. Sums are float64. OpenCV's INTER_CUBIC and torch's bicubic differ (both
-    a = -0.75, no antialiasing). Not differentiable.
+    the axis with the smaller scale goes first, rows when equal; uint8 is rounded (half to even) and clipped
+    after each axis. Spec `inference.md`. Sums are float64. OpenCV's INTER_CUBIC and torch's bicubic differ
+    (both a = -0.75, no antialiasing). Not differentiable.
 
     Args:
         array: (H, W) or (H, W, C), NumPy array or torch tensor; uint8, float32 or float64.

@@ -120,14 +120,24 @@ __device__ void fuse_pixels(const FuseParams& p, const Tables& t, int channel, i
   }
 }
 
-__device__ float background_border(const FuseParams& p, const Tables& t, int y, int x) {
-  float border = 0.0f;
+// The background's share where the network's input did not reach.
+__device__ void add_border(const FuseParams& p, const Tables& t, int y0, int x0, float (*sum)[kRows]) {
+#pragma unroll 1
   for (int scale = 0; scale < p.scales; ++scale) {
-    const float cover_y = t.base[t.cover[0] + (long long)scale * p.image_h + y];
-    const float cover_x = t.base[t.cover[1] + (long long)scale * p.image_w + x];
-    border = multiply_add(p.weight[scale], uncovered(cover_y, cover_x), border);
+    const float* cover_y = t.base + t.cover[0] + (long long)scale * p.image_h;
+    const float* cover_x = t.base + t.cover[1] + (long long)scale * p.image_w;
+#pragma unroll
+    for (int c = 0; c < kPerThread; ++c) {
+      const int x = x0 + c * kThreads + (int)threadIdx.x;
+      if (x >= p.image_w) continue;
+      const float column = cover_x[x];
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        const int y = y0 + r < p.image_h ? y0 + r : p.image_h - 1;
+        sum[c][r] = multiply_add(p.weight[scale], uncovered(cover_y[y], column), sum[c][r]);
+      }
+    }
   }
-  return border;
 }
 
 // Larger values first, then earlier pixels: so that one unsigned maximum finds the first maximum.
@@ -151,7 +161,7 @@ __global__ void __launch_bounds__(kThreads) fuse_kernel(FuseParams p, Tables t, 
       for (int r = 0; r < kRows; ++r) sum[c][r] = 0.0f;
     }
     fuse_pixels(p, t, channel, y0, x0, dense, sum);
-    const bool background = p.background && channel == p.channels - 1;
+    if (p.background && channel == p.channels - 1) add_border(p, t, y0, x0, sum);
     unsigned long long key = 0;
 #pragma unroll
     for (int c = 0; c < kPerThread; ++c) {
@@ -160,7 +170,7 @@ __global__ void __launch_bounds__(kThreads) fuse_kernel(FuseParams p, Tables t, 
       for (int r = 0; r < kRows; ++r) {
         const int y = y0 + r;
         if (x >= p.image_w || y >= p.image_h) continue;
-        const float value = background ? sum[c][r] + background_border(p, t, y, x) : sum[c][r];
+        const float value = sum[c][r];
         if (!kPeaks) {
           p.out[((long long)channel * p.image_h + y) * p.image_w + x] = value;
         } else if (value == value) {

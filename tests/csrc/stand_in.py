@@ -15,27 +15,37 @@ CUDA = ROOT / "csrc" / "cuda"
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 
-def build(folder: Path, replaced: dict[str, str] | None = None) -> ctypes.CDLL:
-    """Compile csrc/cuda/*.cu, with the text of some files replaced, into a library in ``folder``."""
+def build(folder: Path, replaced: dict[str, str] | None = None, rest: Path | None = None) -> ctypes.CDLL:
+    """Compile csrc/cuda/*.cu, with the text of some files replaced, into a library in ``folder``.
+
+    The other objects come from ``rest``, the folder of an earlier build, if one is given.
+    """
     compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:
         pytest.skip("no C++ compiler found")
-    copy = folder / "csrc"
-    shutil.copytree(ROOT / "csrc", copy, dirs_exist_ok=True)
-    shutil.copytree(ROOT / "tests" / "csrc", folder / "tests" / "csrc", dirs_exist_ok=True)
-    for name, text in (replaced or {}).items():
-        (copy / "cuda" / name).write_text(text)
-    library = folder / "stand_in.so"
-    sources = [*map(str, sorted((copy / "cuda").glob("*.cu"))), str(folder / "tests/csrc/stand_in_api.cpp")]
     flags = [
         "-std=c++17",
         "-O1",
         "-fPIC",
-        "-shared",
         "-ffp-contract=off",
-        f"-I{folder}/tests/csrc/cuda_stand_in",
+        f"-I{ROOT}/tests/csrc/cuda_stand_in",
+        f"-I{CUDA}",
     ]
-    subprocess.run([compiler, *flags, "-x", "c++", *sources, "-o", str(library)], check=True)
+    objects = []
+    for source in [*sorted(CUDA.glob("*.cu")), ROOT / "tests/csrc/stand_in_api.cpp"]:
+        text = (replaced or {}).get(source.name)
+        target = folder / f"{source.name}.o"
+        if text is None and rest is not None:
+            objects.append(str(rest / target.name))
+            continue
+        if text is not None:
+            source = folder / source.name
+            # Its own folder is where it looks first for what it includes.
+            source.write_text(text.replace('"../math/', f'"{ROOT}/csrc/math/'))
+        subprocess.run([compiler, *flags, "-x", "c++", "-c", str(source), "-o", str(target)], check=True)
+        objects.append(str(target))
+    library = folder / "stand_in.so"
+    subprocess.run([compiler, "-shared", *objects, "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
 
 
@@ -71,3 +81,79 @@ def belief_maps(
     )  # fmt: skip
     assert error is None
     return label, centers
+
+
+def belief_map_loss(
+    library: ctypes.CDLL,
+    maps: list[torch.Tensor],
+    joints: torch.Tensor,
+    visible: torch.Tensor,
+    grad_losses: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Losses (stride 8, sigma 7) and the gradients of their sum weighted by ``grad_losses``."""
+    grads = [torch.full_like(stage, float("nan")) for stage in maps]
+    losses = torch.full((len(maps),), float("nan"))
+    codes = visible.int().contiguous()
+    samples, people, parts = joints.shape[:3]
+    sizes = (ctypes.c_int * 6)(people, parts, *maps[0].shape[2:], len(maps), TYPES[maps[0].dtype])
+    array = ctypes.c_void_p * len(maps)
+    numbers = (
+        ctypes.c_longlong(samples),
+        sizes,
+        ctypes.c_double(8),
+        ctypes.c_double(7),
+        ctypes.c_double(scale),
+    )
+    addresses = (pointer(joints), pointer(codes), array(*[stage.data_ptr() for stage in maps]))
+    library.belief_map_loss.restype = ctypes.c_char_p
+    assert library.belief_map_loss(*addresses, None, None, pointer(losses), *numbers) is None
+    to = array(*[grad.data_ptr() for grad in grads])
+    assert library.belief_map_loss(*addresses, to, pointer(grad_losses), None, *numbers) is None
+    return losses, grads
+
+
+def imresize(
+    library: ctypes.CDLL, image: torch.Tensor, size: tuple[int, int], scales: tuple[float, float]
+) -> torch.Tensor:
+    """Both passes of imresize over (H, W, C)."""
+    kinds = {torch.uint8: 0, torch.float32: 1, torch.float64: 2}
+    library.resize_axis.restype = ctypes.c_char_p
+    for axis in sorted((0, 1), key=lambda a: scales[a]):
+        shape = list(image.shape)
+        shape[axis] = size[axis]
+        to = torch.full(shape, 77, dtype=image.dtype)
+        outer, inner = (1, shape[1] * shape[2]) if axis == 0 else (shape[0], shape[2])
+        error = library.resize_axis(
+            pointer(image), pointer(to), ctypes.c_longlong(outer), ctypes.c_longlong(inner),
+            image.shape[axis], size[axis], ctypes.c_double(scales[axis]), kinds[image.dtype],
+        )  # fmt: skip
+        assert error is None
+        image = to
+    return image
+
+
+def fuse_multiscale(
+    library: ctypes.CDLL,
+    maps: torch.Tensor,
+    pads: list[list[int]],
+    sizes: list[list[int]],
+    image: tuple[int, int],
+    stride: int = 8,
+    opencv: bool = False,
+    row_major: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Fused maps, and positions and values of their maxima."""
+    scales, channels = maps.shape[:2]
+    full = torch.full((channels, *image), float("nan"))
+    xy, score = torch.full((channels, 2), float("nan")), torch.full((channels,), float("nan"))
+    numbers = (ctypes.c_int * 10)(*maps.shape, *image, stride, 1, opencv, row_major)
+    flat = [n for (up, left, *_), size in zip(pads, sizes, strict=True) for n in (up, left, *size)]
+    weights = torch.full((scales,), 1 / scales)
+    library.fuse_multiscale.restype = ctypes.c_char_p
+    error = library.fuse_multiscale(
+        pointer(maps), numbers, (ctypes.c_int * len(flat))(*map(int, flat)), pointer(weights),
+        pointer(full), pointer(xy), pointer(score),
+    )  # fmt: skip
+    assert error is None
+    return full, xy, score

@@ -6,12 +6,17 @@ import pytest
 import stand_in
 import torch
 
-from cpm_repro.ops import _reference
+from cpm_repro.ops import _reference, _reference_resize
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return stand_in.build(tmp_path_factory.mktemp("stand_in"))
+def objects(tmp_path_factory):
+    return tmp_path_factory.mktemp("stand_in")
+
+
+@pytest.fixture(scope="module")
+def library(objects):
+    return stand_in.build(objects)
 
 
 def people(seed, samples, persons, parts, side):
@@ -68,20 +73,98 @@ def test_empty_batch_launches_nothing(library):
     assert centers.shape == (0, 1, 8, 8)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_cuda_source_of_the_stage_losses(library, dtype, reverse):
+    joints, visible, _ = people(2, 2, 3, 4, 160)
+    generator = torch.Generator().manual_seed(5)
+    maps = [torch.randn(2, 5, 20, 17, generator=generator).to(dtype).requires_grad_() for _ in range(9)]
+    upstream = torch.arange(1.0, 10.0)
+    library.set_reverse_order(int(reverse))
+    losses, grads = stand_in.belief_map_loss(library, maps, joints, visible, upstream, 0.25)
+    library.set_reverse_order(0)
+    expected = _reference.belief_map_loss(maps, joints, visible, 8, 7.0, 0.25)
+    torch.testing.assert_close(losses, expected.detach(), rtol=1e-6, atol=0)  # measured 2e-7
+    tolerance = {"rtol": 1e-6, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 2**-7, "atol": 1e-6}
+    for grad, other in zip(grads, torch.autograd.grad(expected @ upstream, maps), strict=True):
+        torch.testing.assert_close(grad, other, **tolerance)
+
+
+def test_cuda_source_of_the_losses_of_an_empty_batch(library):
+    maps = [torch.zeros(0, 3, 4, 4)]
+    losses, _ = stand_in.belief_map_loss(
+        library, maps, torch.zeros(0, 1, 2, 2), torch.zeros(0, 1, 2), torch.ones(1), 1.0
+    )
+    assert losses.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
 @pytest.mark.parametrize(
-    ("right", "wrong"),
+    ("size", "scales"), [((9, 4), (0.45, 0.4)), ((31, 60), (1.55, 6.0)), ((5, 30), (0.25, 3.0))]
+)
+def test_cuda_source_of_imresize(library, dtype, size, scales):
+    image = torch.rand(20, 10, 3, generator=torch.Generator().manual_seed(0)).mul(255).to(dtype)
+    got = stand_in.imresize(library, image, size, scales)
+    expected = _reference_resize.imresize(image, size, scales)
+    torch.testing.assert_close(got, expected, rtol=0, atol=6e-5 if dtype == torch.float32 else 1e-11)
+
+
+FUSE_CASES = {
+    "enlarging, two tiles wide": (
+        (40, 300),
+        [[100, 34, 100, 34], [90, -16, 90, -16]],
+        [[168, 300], [188, 400]],
+        8,
+        46,
+    ),
+    "shrinking": ((17, 20), [[-40, -60, -40, -60]], [[448, 488]], 8, 46),
+    "off the edge": ((33, 20), [[-30, 20, 30, -20]], [[40, 40]], 8, 5),
+    "one pixel": ((1, 1), [[10, 12, 10, 12]], [[20, 16]], 4, 10),
+}
+
+
+@pytest.mark.parametrize("name", FUSE_CASES)
+@pytest.mark.parametrize("opencv", [False, True])
+def test_cuda_source_of_the_fusion(library, name, opencv):
+    image, pads, sizes, stride, cells = FUSE_CASES[name]
+    maps = torch.randn(len(pads), 2, cells, cells, generator=torch.Generator().manual_seed(0))
+    maps[:, 0] -= 5  # all negative: the peak search must cope
+    reference = _reference_resize.fuse_opencv if opencv else _reference_resize.fuse_multiscale
+    weights = [1 / len(pads)] * len(pads)
+    expected = reference(maps, pads, sizes, image, stride, weights, True)
+    for reverse in (False, True):
+        library.set_reverse_order(int(reverse))
+        full, xy, score = stand_in.fuse_multiscale(
+            library, maps, pads, sizes, image, stride, opencv, row_major=reverse
+        )
+        library.set_reverse_order(0)
+        torch.testing.assert_close(full, expected, rtol=0, atol=5e-6)  # measured 2e-6 on values of 8
+        place, value = _reference_resize.first_peaks(full, reverse)
+        assert torch.equal(score, value)
+        assert torch.equal(xy, place.float())
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
     [
-        ("write<T, kVector>(all_out + part * cells, all)", "write<T, kVector>(all_out + part * cells, self)"),
-        ("(first + i) / p.w", "(first + i) / p.h"),
-        ("vector * kVector)", "vector * kVector + 1)"),
+        ("belief_maps.cu", "(all_out + part * cells, all)", "(all_out + part * cells, self)"),
+        ("belief_maps.cu", "(first + i) / p.w", "(first + i) / p.h"),
+        ("belief_map_loss.cu", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
+        ("imresize.cu", "* p.inner + j;", "* p.inner;"),
+        ("fuse_multiscale.cu", "const int y = y0 + r;", "const int y = y0 + r + 1;"),
+        ("fuse_multiscale.cu", "      __syncthreads();\n      for (int cell", "      for (int cell"),
     ],
 )
-def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, right, wrong):
-    text = (stand_in.CUDA / "belief_maps.cu").read_text()
+@pytest.mark.usefixtures("library")
+def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, objects, name, right, wrong):
+    text = (stand_in.CUDA / name).read_text()
     assert right in text
-    broken = stand_in.build(tmp_path, {"belief_maps.cu": text.replace(right, wrong, 1)})
-    with pytest.raises(AssertionError):
+    broken = stand_in.build(tmp_path, {name: text.replace(right, wrong, 1)}, objects)
+    with pytest.raises(AssertionError):  # noqa: PT012
         assert_like_reference(broken, (5, 8), 8, 7.0, (8, 8))
+        test_cuda_source_of_the_stage_losses(broken, torch.float32, reverse=True)
+        test_cuda_source_of_imresize(broken, torch.float64, (9, 4), (0.45, 0.4))
+        test_cuda_source_of_the_fusion(broken, "enlarging, two tiles wide", opencv=False)
 
 
 def test_16_bit_rounding_is_torchs(library):

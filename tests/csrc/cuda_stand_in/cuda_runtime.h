@@ -16,6 +16,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __noinline__
 #define __launch_bounds__(...)
 #define __shared__ static
 #define __restrict__
@@ -123,6 +124,12 @@ template <typename T>
 T __shfl_down_sync(unsigned int, T value, unsigned int delta) {
   const unsigned int lane = stand_in::current % 32;
   return stand_in::from_lane(value, lane + delta < 32 ? lane + delta : lane);
+}
+
+inline unsigned long long atomicMax(unsigned long long* address, unsigned long long value) {
+  const unsigned long long old = *address;
+  *address = std::max(old, value);
+  return old;
 }
 
 #define CPM_LAUNCH(kernel, blocks, threads, shared_bytes, stream, ...) \
