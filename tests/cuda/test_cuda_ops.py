@@ -1,0 +1,164 @@
+"""Every operator on a real GPU against the reference on the CPU: values, streams, graphs, sizes, autograd."""
+
+import pytest
+import torch
+
+from cpm_repro import ops
+from cpm_repro.ops import _library, _reference_resize
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(params=["cuda", "cupy"])
+def backend(request):
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    if request.param == "cuda" and not _library.has_kernel("belief_maps_out", "cuda"):
+        pytest.skip("the extension was built without CUDA")
+    if request.param not in ops.available_backends():
+        pytest.skip(f"{request.param} is not available here")
+    return request.param
+
+
+@pytest.fixture
+def cuda():
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    if not _library.has_kernel("belief_maps_out", "cuda"):
+        pytest.skip("the extension was built without CUDA")
+    return "cuda"
+
+
+def people(samples=3, persons=2, parts=5, side=368, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    joints = torch.rand(samples, persons, parts, 2, generator=generator) * (side + 60) - 30
+    visible = torch.randint(0, 3, (samples, persons, parts), generator=generator)
+    return joints, visible, torch.rand(samples, 2, generator=generator) * side
+
+
+def on_gpu(*tensors):
+    return [t.cuda() for t in tensors]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("grid", [(46, 46), (5, 7), (1, 1), (12, 16)])
+def test_small_belief_maps(backend, grid, dtype):
+    joints, visible, center = people(side=grid[1] * 8)
+    joints[0, 0, 0] = float("nan")
+    options = {"grid": grid, "dtype": dtype}
+    expected = ops.belief_maps(joints, visible, center=center, backend="reference", **options)
+    j, v, c = on_gpu(joints, visible, center)
+    for got, want in zip(ops.belief_maps(j, v, center=c, backend=backend, **options), expected, strict=True):
+        tolerance = 1e-6 if dtype == torch.float32 else 2**-8
+        torch.testing.assert_close(got.cpu(), want, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("cutoff", [True, False])
+def test_small_center_map(backend, cutoff):
+    center = people()[2]
+    got = ops.center_map(center.cuda(), (40, 52), 9.0, cutoff, backend=backend)
+    torch.testing.assert_close(
+        got.cpu(), ops.center_map(center, (40, 52), 9.0, cutoff, backend="reference"), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_small_losses_and_gradients(cuda, dtype):
+    joints, visible, _ = people()
+    maps = [torch.randn(3, 6, 20, 17).to(dtype).requires_grad_() for _ in range(9)]
+    expected = ops.belief_map_loss(maps, joints, visible, backend="reference")
+    grads = torch.autograd.grad(expected.sum(), maps)
+    moved = [m.detach().cuda().requires_grad_() for m in maps]
+    got = ops.belief_map_loss(moved, joints.cuda(), visible.cuda(), backend=cuda)
+    again = ops.belief_map_loss(moved, joints.cuda(), visible.cuda(), backend=cuda)
+    assert torch.equal(got, again)
+    torch.testing.assert_close(got.cpu(), expected, rtol=1e-6, atol=0)
+    for a, b in zip(torch.autograd.grad(got.sum(), moved), grads, strict=True):
+        tolerance = 1e-6 if dtype == torch.float32 else 2**-7
+        torch.testing.assert_close(a.cpu(), b, rtol=tolerance, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.7])
+def test_small_imresize(cuda, dtype, scale):
+    image = torch.rand(41, 29, 3).mul(255).to(dtype)
+    got = ops.imresize(image.cuda(), scale, backend=cuda).cpu()
+    expected = ops.imresize(image, scale, backend="reference")
+    if dtype == torch.uint8:  # an exact tie may fall either way where the compiler contracts
+        assert (got.int() - expected.int()).abs().max() <= 1
+        assert (got != expected).sum() <= 2
+    else:
+        torch.testing.assert_close(got, expected, rtol=0, atol=6e-5 if dtype == torch.float32 else 1e-10)
+
+
+@pytest.mark.parametrize("mode", ["matlab", "opencv"])
+@pytest.mark.parametrize("image", [(1, 1), (40, 50), (301, 257)])
+def test_small_fusion_and_peaks(cuda, image, mode):
+    maps = torch.randn(3, 4, 46, 46)
+    pads, sizes = [[100, 34, 100, 34], [-20, 10, -20, 10], [0, 0, 0, 0]], [[168, 300], [408, 348], [368, 368]]
+    if image == (1, 1):
+        pads, sizes = [[100, 114, 100, 114]] * 3, [[168, 140]] * 3
+    expected = ops.fuse_multiscale(maps, pads, sizes, image, mode=mode, backend="reference")
+    full = ops.fuse_multiscale(maps.cuda(), pads, sizes, image, mode=mode, backend=cuda)
+    torch.testing.assert_close(full.cpu(), expected, rtol=0, atol=1e-5)
+    for order in ("column", "row"):
+        xy, score = ops.fuse_multiscale_peaks(
+            maps.cuda(), pads, sizes, image, mode=mode, order=order, backend=cuda
+        )
+        place, value = _reference_resize.first_peaks(full, order == "row")
+        assert torch.equal(score, value)
+        assert torch.equal(xy, place.float())
+
+
+def test_side_stream_and_strided_inputs(backend):
+    joints, visible, _ = people(samples=64)
+    expected = ops.belief_maps(joints, visible, backend="reference")
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        slow = torch.randn(4096, 4096, device="cuda")
+        for _ in range(5):
+            slow = slow @ slow * 1e-3
+        j = (joints.cuda() + slow[0, 0] * 0).transpose(0, 2).contiguous().transpose(0, 2)
+        got = ops.belief_maps(j, visible.cuda(), backend=backend)
+    stream.synchronize()
+    torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-6)
+
+
+def test_cuda_graph_capture(cuda):
+    joints, visible, center = on_gpu(*people())
+    out = (torch.empty(3, 12, 46, 46, device="cuda"), torch.empty(3, 1, 368, 368, device="cuda"))
+    ops.belief_maps(joints, visible.int(), center=center, out=out, backend=cuda)
+    graph = torch.cuda.CUDAGraph()
+    codes = visible.int()
+    with torch.cuda.graph(graph):
+        ops.belief_maps(joints, codes, center=center, out=out, backend=cuda)
+    joints += 3
+    expected = ops.belief_maps(joints, codes, center=center, backend=cuda)
+    graph.replay()
+    torch.cuda.synchronize()
+    assert all(torch.equal(a, b) for a, b in zip(out, expected, strict=True))
+
+
+def test_more_than_two_to_the_31_elements(cuda):
+    if torch.cuda.mem_get_info()[0] < 6e9:
+        pytest.skip("needs 6 GB of free GPU memory")
+    samples = 2**31 // (368 * 368) + 2
+    center = torch.full((samples, 2), 100.0, device="cuda")
+    maps = ops.center_map(center, dtype=torch.float16, backend=cuda)
+    assert maps.numel() > 2**31
+    assert torch.equal(maps[-1], maps[0])
+    assert maps[-1, 0, 100, 100] == 1
+
+
+def test_tensors_on_two_devices_are_refused(cuda):
+    joints, visible, _ = people()
+    with pytest.raises(ValueError, match="visible must be on the device of joints"):
+        ops.belief_maps(joints.cuda(), visible, backend=cuda)
+
+
+def test_opcheck_on_the_gpu(cuda):
+    joints, visible, _ = on_gpu(*people())
+    maps = [torch.randn(3, 6, 5, 4, device=cuda, requires_grad=True) for _ in range(2)]
+    torch.library.opcheck(
+        torch.ops.cpm_repro.belief_map_loss.default, (maps, joints, visible.int(), 8.0, 7.0, 0.5)
+    )
