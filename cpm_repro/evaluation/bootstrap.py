@@ -81,7 +81,9 @@ def paired_bootstrap(
     )
     differences = 100 * sums[:, 0] / sums[:, 1]
     interval = _interval(differences, level)
-    p_value = min(1.0, 2 * min(np.mean(differences <= 0), np.mean(differences >= 0)))
+    # The run itself counts as one resample, so that no finite number of them can claim certainty.
+    beyond = 1 + min(np.sum(differences <= 0), np.sum(differences >= 0))
+    p_value = min(1.0, 2 * beyond / (resamples + 1))
     return PairedDifference(a.total - b.total, interval.low, interval.high, float(p_value), level, resamples)
 
 

@@ -97,8 +97,8 @@ def _aligned(
         pairs = enumerate(zip(given.people, true.people, strict=True))
         first = next(index for index, (name, true_name) in pairs if name != true_name)
         raise UserError(
-            f"{given.source} is in another order than {true.source}: person {first} is {given.people[first]}, "
-            f"there {true.people[first]}"
+            f"{given.source} is in another order than {true.source}: person {first} is "
+            f"{given.people[first]}, there {true.people[first]}"
         )
     true_parts = true.parts or _assumed(true.source, true.positions.shape[1], skeleton)
     given_parts = given.parts or _assumed(given.source, given.positions.shape[1], skeleton)

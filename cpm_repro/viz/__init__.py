@@ -7,6 +7,7 @@ from cpm_repro.viz.beliefs import belief_grid
 from cpm_repro.viz.plots import curves, pck_figure
 from cpm_repro.viz.pose import draw_pose, draw_poses, legend
 from cpm_repro.viz.save import save_jpg, save_png
+from cpm_repro.viz.score_report import failure_sheet, score_report
 from cpm_repro.viz.sheets import contact_sheet
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "curves",
     "draw_pose",
     "draw_poses",
+    "failure_sheet",
     "legend",
     "pck_figure",
     "save_jpg",
     "save_png",
+    "score_report",
 ]

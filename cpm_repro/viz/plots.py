@@ -85,7 +85,8 @@ def pck_figure(tables: Mapping[str, ScoreTable], path: str | Path) -> tuple[Path
             axes[index].set_ylabel(f"{first.metric} (%)")
         for axis in axes[-columns:]:
             axis.set_xlabel("threshold / normaliser")
-        axes[0].legend(loc="lower right", fontsize=8)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
         return _save(figure, Path(path))
 
 

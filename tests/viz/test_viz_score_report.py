@@ -1,0 +1,64 @@
+"""Scoring a file of predictions from end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_repro.errors import UserError
+from cpm_repro.skeleton import CPM14
+from cpm_repro.viz import score_report
+
+
+def write(folder, name, noise, people=30):
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(10, 90, (people, 14, 2))
+    pred = truth + np.random.default_rng(1).normal(0, noise, truth.shape)
+    images = np.array([f"p{index}.png" for index in range(people)])
+    np.savez(folder / name, pred=pred, gt=truth, parts=np.array(CPM14.parts), image=images)
+    return folder / name
+
+
+def test_everything_is_written(tmp_path, capsys):
+    predictions, other = write(tmp_path, "a.npz", 4.0), write(tmp_path, "b.npz", 12.0)
+    (tmp_path / "images").mkdir()
+    for index in range(30):
+        cv2.imwrite(str(tmp_path / "images" / f"p{index}.png"), np.full((100, 100, 3), 90, np.uint8))
+    out = tmp_path / "out"
+    scored = score_report(predictions, compare=other, out=out, images=tmp_path / "images", resamples=100)
+    text = capsys.readouterr().out
+    assert "| Head | Sho | Elb | Wri | Hip | Kne | Ank | Total | Mean |" in text
+    assert "95 % intervals by 100 resamples" in text
+    assert "PCK@0.2 (lspet-pck)" in text
+    content = json.loads((out / "scores.json").read_text())
+    assert content["total"] == scored.table.total
+    assert content["intervals"]["Total"]["low"] < content["total"] < content["intervals"]["Total"]["high"]
+    assert content["paired"]["low"] > 0
+    rows = {row["row"]: row for row in csv.DictReader((out / "scores.csv").open())}
+    assert float(rows["Total"]["percent"]) == pytest.approx(scored.table.total, abs=1e-3)
+    assert float(rows["left_wrist"]["percent"]) == pytest.approx(
+        scored.table.per_joint["left_wrist"], abs=1e-3
+    )
+    worst = list(csv.DictReader((out / "failures.csv").open()))
+    share = [int(row["missed"]) / int(row["counted"]) for row in worst]
+    assert share == sorted(share, reverse=True)
+    assert worst[0]["name"] == f"p{worst[0]['person']}.png"
+    for picture in ("curves.png", "failures.png"):
+        assert cv2.imread(str(out / picture)) is not None
+    assert (out / "curves.svg").exists()
+
+
+def test_what_cannot_be_reported(tmp_path):
+    predictions = write(tmp_path, "a.npz", 4.0)
+    with pytest.raises(UserError, match="none of the photographs"):
+        score_report(predictions, out=tmp_path / "out", images=tmp_path, resamples=10)
+    with pytest.raises(UserError, match="known: lsp-pck"):
+        score_report(predictions, protocol="pck")
+    truth = np.zeros((2, 14, 2))  # torsos of no length
+    np.savez(tmp_path / "flat.npz", pred=truth, gt=truth)
+    with pytest.raises(UserError, match="no joint of any person counts"):
+        score_report(tmp_path / "flat.npz")
