@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+from data_fakes import lspet_joints, write_lspet
+from test_data_readers import flic_example, structs
+
+from cpm_repro.data import SyntheticDataset
+from cpm_repro.data.check import check_data
+from cpm_repro.data.show import show_samples
+from cpm_repro.errors import UserError
+from cpm_repro.skeleton import MPII16
+
+
+def upright(**moved) -> list[list[float]]:
+    joints = [[50.0 + (8 if p.startswith("left") else -8), 10.0 + 3 * i] for i, p in enumerate(MPII16.parts)]
+    for part, place in moved.items():
+        joints[MPII16.index(part)] = place
+    return joints
+
+
+def entry(image: str, joints, **changes) -> dict:
+    return {
+        "image": image,
+        "center": [50, 40],
+        "scale": 0.5,
+        "joints": joints,
+        "joints_vis": [1] * 16,
+        **changes,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("good.png", "twice.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((100, 110, 3), np.uint8))
+    (tmp_path / "page.png").write_text("<html>not found</html>")
+    (tmp_path / "dir.png").mkdir()
+    swapped = upright(left_shoulder=[30, 40], right_shoulder=[70, 40])
+    people = [
+        entry("good.png", upright()),
+        entry("good.png", swapped),
+        entry("good.png", upright(head=[400, 5])),
+        entry("twice.png", upright()),
+        entry("twice.png", [[x + 1, y] for x, y in upright()]),
+        entry("page.png", upright()),
+        entry("dir.png", upright()),
+        entry("none.png", upright()),
+        entry("good.png", upright(), scale=-1),
+    ]
+    (tmp_path / "people.json").write_text(json.dumps(people))
+    return tmp_path
+
+
+def kinds(report) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for finding in report.findings:
+        found.setdefault(finding.kind, []).append(str(finding.problem))
+    return found
+
+
+def test_everything_is_found_and_counted(folder):
+    report = check_data(folder)
+    assert "9 people read, 8 used, 1 reported" in report.summary
+    found = kinds(report)
+    assert len(found["unusable"]) == 1
+    assert len(found["image"]) == 3
+    assert any("page.png" in line for line in found["image"])
+    assert any("got a folder" in line for line in found["image"])
+    assert len(found["swapped"]) == 1
+    assert len(found["outside"]) == 1
+    assert "1 labelled joints outside of the 110 x 100 image" in found["outside"][0]
+    assert any("twice.png" in line for line in found["duplicate"])
+    assert "image: 3" in report.to_text()
+
+
+def test_strict_stops_at_the_first(folder):
+    with pytest.raises(UserError, match="scale"):
+        check_data(folder, strict=True)
+
+
+def test_flics_swapped_people(tmp_path):
+    examples = [flic_example(False), flic_example(True)]
+    scipy.io.savemat(tmp_path / "examples.mat", {"examples": structs(examples)})
+    cv2.imwrite(str(tmp_path / "f.jpg"), np.zeros((150, 120, 3), np.uint8))
+    assert len(kinds(check_data(tmp_path))["swapped"]) == 1
+
+
+def test_lspet(tmp_path):
+    joints = lspet_joints(3)
+    joints[:, 2] = 1
+    joints[0, :2, 1] = 300
+    report = check_data(write_lspet(tmp_path / "lspet", joints))
+    assert "3 people read, 3 used" in report.summary
+    assert len(kinds(report)["outside"]) == 1
+
+
+def test_a_sheet_of_samples(tmp_path):
+    show_samples(SyntheticDataset("train", size=4), tmp_path / "sheet.png", count=4)
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet.shape == (2 * 256, 3 * 512, 3)
+    assert sheet[:256, :512].std() > 10
+    assert (sheet[256:, 512:] == 0).all()
