@@ -122,8 +122,10 @@ def tiny() -> TrainConfig:
     return TrainConfig(
         name="tiny",
         network=NetworkConfig(arch="tiny"),
-        augment=AugmentConfig(fill=0.8, scale_min=0.9, scale_max=1.1, rotate=10.0),
-        solver=SolverConfig(optimizer="muon", momentum=0.95),
+        augment=AugmentConfig(fill=0.8, scale_min=0.85, scale_max=1.15, rotate=10.0),
+        solver=SolverConfig(
+            optimizer="muon", momentum=0.95, muon_lr=0.015, schedule="linear", decay_share=0.8
+        ),
         minutes=15.0,
     )
 
