@@ -52,7 +52,8 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
     known: dict[str, _Parser] = {}
     for add in (
-        _add_demo, _add_train, _add_eval, _add_predict, _add_convert, _add_proto, _add_export, _add_doctor,
+        _add_demo, _add_train, _add_eval, _add_predict, _add_data, _add_convert, _add_proto, _add_export,
+        _add_checklist, _add_doctor,
     ):  # fmt: skip
         name, sub = add(verbs)
         known[name] = sub
@@ -178,6 +179,36 @@ def _add_predict(verbs: Any) -> tuple[str, _Parser]:
     return "predict", sub
 
 
+def _add_data(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "data",
+        "look at a data set before training on it: check finds faults, show draws samples",
+        "cpm data check path/to/lspet && cpm data show path/to/lspet --out samples.png",
+    )
+    sub.add_argument("action", choices=["check", "show"])
+    sub.add_argument("path", help="'synthetic' (show only), a folder or an annotation file")
+    sub.add_argument(
+        "--strict", action="store_true", help="check: stop at the first unusable person or image"
+    )
+    sub.add_argument("--out", type=Path, default=Path("samples.png"), help="show: the picture")
+    sub.add_argument("--count", type=int, default=12, help="show: how many samples")
+    sub.add_argument("--seed", type=int, default=0)
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.data import check_data, open_dataset, show_samples
+
+        if options.action == "check":
+            print(check_data(options.path, strict=options.strict, progress=sys.stderr.isatty()).to_text())
+        else:
+            dataset = open_dataset(options.path, "train", seed=options.seed)
+            show_samples(dataset, options.out, count=options.count, seed=options.seed)
+            print(options.out)
+
+    sub.set_defaults(run=run)
+    return "data", sub
+
+
 def _add_convert(verbs: Any) -> tuple[str, _Parser]:
     sub = _verb(
         verbs,
@@ -254,6 +285,29 @@ def _add_network(sub: _Parser) -> None:
     sub.add_argument("--stages", type=int)
     sub.add_argument("--parts", type=int)
     sub.add_argument("--width", type=float)
+
+
+def _add_checklist(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "checklist",
+        "check the paper's and the release's claims that can be checked here",
+        "cpm checklist --out checklist --data path/to/data",
+    )
+    sub.add_argument("--out", type=Path, default=Path("checklist"), help="folder of the checklist")
+    sub.add_argument("--data", type=Path, help="folder with published_predictions/ (default: CPM_DATA)")
+    sub.add_argument("--weights", type=Path, help="folder with the released .caffemodel files")
+    sub.add_argument("--golden", type=Path, help="folder of golden arrays (default: CPM_GOLDEN)")
+    sub.add_argument("--only", nargs="+", default=[], metavar="ID", help="measure only these claims anew")
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.checklist import run_checklist
+
+        run_checklist(options.out, options.data, options.weights, golden=options.golden, only=options.only)
+        print(f"written to {options.out}")
+
+    sub.set_defaults(run=run)
+    return "checklist", sub
 
 
 def _add_doctor(verbs: Any) -> tuple[str, _Parser]:

@@ -32,6 +32,9 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["eval", "--weights", "no/such/run"], "no/such/run"),
         (["predict", "--weights", "no/such/run", "x.jpg"], "no/such/run"),
         (["predict", "x.jpg"], "--weights"),
+        (["data", "check", "no/such/data"], "no/such/data"),
+        (["data", "chekc", "x"], "invalid choice: 'chekc'"),
+        (["checklist", "--data", "no/such/data"], "no/such/data"),
         (["proto", "lsp_6stag", "--out", "x"], "did you mean lsp_6stage?"),
         (["convert", "no.caffemodel", "x.safetensors"], "no.caffemodel"),
         (["export", "no/such/run", "x.onnx"], "no/such/run"),
@@ -47,7 +50,9 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, words, capsys, t
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "eval", "predict", "convert", "proto", "export", "doctor"])
+@pytest.mark.parametrize(
+    "verb", ["demo", "train", "eval", "predict", "data", "convert", "proto", "export", "checklist", "doctor"]
+)
 def test_every_verb_has_help_with_an_example(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
