@@ -73,6 +73,7 @@ def test_reference_imports_only_torch():
     assert set(imports) <= {"__future__", "torch", "torch.nn.functional"}
 
 
+@pytest.mark.timeout(1200)
 def test_cuda_sources_compile_for_all_architectures_without_spills():
     if shutil.which("nvcc") is None:
         pytest.skip("nvcc is not on PATH")
