@@ -10,7 +10,8 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from cpm_repro.errors import UserError
 
@@ -182,8 +183,46 @@ def _override_one(config: ConfigT, path: list[str], value: Any, dotted: str) -> 
     if path[0] not in names:
         raise UserError(unknown("setting", path[0], names, whole=dotted))
     if len(path) > 1:
-        value = _override_one(getattr(config, path[0]), path[1:], value, dotted)
+        inner = getattr(config, path[0])
+        if not dataclasses.is_dataclass(inner):
+            raise UserError(f"setting {dotted}: {path[0]} has no settings of its own")
+        value = _override_one(inner, path[1:], value, dotted)
+    else:
+        value = _fitting(value, get_type_hints(type(config))[path[0]], dotted)
     return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
+
+
+def _fitting(value: Any, wanted: Any, dotted: str) -> Any:
+    """``value`` if it is of the setting's type; whole numbers fit where fractions are wanted."""
+    kinds = get_args(wanted) or (wanted,)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds):
+        return value
+    name = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in kinds)
+    raise UserError(f"setting {dotted}: wanted {name}, got {value!r}")
+
+
+_FREE_ON_RESUME = ("iterations", "minutes", "workers", "checkpoint_", "validate_")
+
+
+def first_difference(old: TrainConfig, new: TrainConfig) -> str | None:
+    """Name and values of the first setting that makes ``new`` another run than ``old``; None: the same run.
+
+    Budgets, workers, and when to save and validate may change: they do not touch what an update does.
+    """
+    flat_old, flat_new = _flat(to_dict(old)), _flat(to_dict(new))
+    for name, value in flat_old.items():
+        if flat_new[name] != value and not name.startswith(_FREE_ON_RESUME):
+            return f"{name} = {value}, got {flat_new[name]}"
+    return None
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -222,6 +261,7 @@ def check(config: TrainConfig) -> None:
             config.target.sigma > 0 and config.target.stride > 0,
             f"sigma and stride must be positive, got {config.target.sigma} and {config.target.stride}",
         ),
+        (config.seed >= 0, f"seed must not be negative, got {config.seed}"),
         (config.workers >= 0, f"workers must not be negative, got {config.workers}"),
         (
             config.iterations is not None or config.minutes is not None,

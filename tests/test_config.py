@@ -1,5 +1,6 @@
 """Configurations: presets, overrides, and one clear line for what cannot work."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from cpm_repro.config import (
     TrainConfig,
     center_sigma,
     check,
+    first_difference,
     from_dict,
     override,
     preset,
@@ -57,6 +59,7 @@ def test_centre_sigma_keeps_its_share_of_the_crop():
         ("solver.optimizer", "adam", "unknown optimizer 'adam'; did you mean adamw"),
         ("solver.precision", "fp8", "unknown precision"),
         ("workers", -1, "workers"),
+        ("seed", -1, "seed must not be negative"),
     ],
 )
 def test_numbers_no_run_can_work_with(dotted, value, words):
@@ -78,3 +81,30 @@ def test_a_configuration_of_another_version_says_so():
 
 def test_unknown_without_a_near_one_lists_all():
     assert unknown("verb", "zzz", ["train", "eval"]) == "unknown verb 'zzz' (known: train, eval)"
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "words"),
+    [
+        ("solver.lr", "fast", "setting solver.lr: wanted float, got 'fast'"),
+        ("seed", 1.5, "setting seed: wanted int, got 1.5"),
+        ("seed", True, "wanted int, got True"),
+        ("iterations", "many", "wanted int or nothing"),
+        ("seed.x", 1, "seed has no settings of its own"),
+    ],
+)
+def test_settings_of_another_type(dotted, value, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        override(preset("tiny"), {dotted: value})
+
+
+def test_whole_numbers_fit_where_fractions_are_wanted():
+    assert override(preset("tiny"), {"solver.lr": 1}).solver.lr == 1.0
+
+
+def test_a_run_may_be_resumed_with_another_budget_but_not_another_seed():
+    config = preset("tiny")
+    assert first_difference(config, override(config, {"iterations": 5, "workers": 3})) is None
+    assert first_difference(config, override(config, {"seed": 5})) == "seed = 0, got 5"
+    changed = override(config, {"solver.lr": 0.5})
+    assert first_difference(config, changed) == "solver.lr = 0.002, got 0.5"

@@ -35,6 +35,7 @@ from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.validate import predict_dataset, score_stages
 
 _DOTTED = {
+    "arch": "network.arch",
     "data": "data",
     "stages": "network.stages",
     "width": "network.width",
@@ -48,10 +49,10 @@ _DOTTED = {
 
 def run_from_options(options: Mapping[str, Any]) -> RunResult:
     """Train as ``cpm train`` was asked to: preset, then single options, then ``--set``; print the table."""
-    config = resolve(options)
-    out: Path = options["out"] or Path("runs") / config.name
-    if options["resume"] and (out / "config.json").exists():
-        config = _resumed(out, options)
+    out: Path = options["out"] or Path("runs") / resolve(options).name
+    started = out / "config.json"
+    again = options["resume"] and started.exists()
+    config = _changed(_read_config(started), options) if again else resolve(options)
     return run_from_config(config, out, resume=options["resume"])
 
 
@@ -77,6 +78,11 @@ def resolve(options: Mapping[str, Any]) -> TrainConfig:
             network=NetworkConfig(arch=arch),
             augment=replace(config.augment, crop=crop),
         )
+    return _changed(config, options)
+
+
+def _changed(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
+    """``config`` with every single option and ``--set`` that was given."""
     config = _budget(config, options)
     config = override(
         config, {dotted: options[name] for name, dotted in _DOTTED.items() if options[name] is not None}
@@ -101,10 +107,15 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _resumed(out: Path, options: Mapping[str, Any]) -> TrainConfig:
-    """The configuration the run was started with; only its budget may be changed on resuming."""
-    saved = from_dict(json.loads((out / "config.json").read_text(encoding="utf-8")))
-    return _budget(saved, options)
+def _read_config(path: Path) -> TrainConfig:
+    """The configuration a run was started with."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a run's configuration ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: not a run's configuration")
+    return from_dict(values)
 
 
 def report(result: RunResult, config: TrainConfig) -> None:

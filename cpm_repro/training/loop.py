@@ -11,7 +11,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from cpm_repro.config import TrainConfig, check
+from cpm_repro.config import TrainConfig, check, first_difference
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
@@ -57,7 +57,7 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
     folder = RunFolder(out)
     saved = load_checkpoint(folder.last) if resume and folder.last.exists() else None
     if saved is not None:
-        _check_same_network(saved, config, folder)
+        _check_same_run(saved, config, folder)
     run = _Run(config, folder, resume=resume, saved=saved)
     try:
         run.work()
@@ -66,10 +66,11 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
         run.close()
 
 
-def _check_same_network(saved: Checkpoint, config: TrainConfig, folder: RunFolder) -> None:
-    if saved.config.network != config.network:
+def _check_same_run(saved: Checkpoint, config: TrainConfig, folder: RunFolder) -> None:
+    if (difference := first_difference(saved.config, config)) is not None:
         raise UserError(
-            f"{folder.last} holds another network: wanted {config.network}, got {saved.config.network}"
+            f"{folder.last} belongs to another run: wanted {difference}; resume with the settings it was "
+            f"started with, or train into another folder"
         )
 
 
@@ -95,6 +96,8 @@ class _Run:
         folder.start(config, resume=resume)
         if saved is not None:
             self._restore(saved)
+        if resume:
+            folder.rewind(self.iteration)
         self.display = Display()
         self.loader: TrainLoader | None = None
 
@@ -115,7 +118,6 @@ class _Run:
         self.net.load_state_dict(saved.model)
         self.optimizers.load_state_dict(saved.optimizers)
         self.iteration, self.seconds, self.best = saved.iteration, saved.seconds, saved.best
-        self.folder.rewind(saved.iteration)
 
     def work(self) -> None:
         """Iterate until the budget is spent, saving and validating on the way."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from cpm_repro.cli import main
 from cpm_repro.config import override, preset
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.training import load_checkpoint, stage_losses, train
@@ -89,6 +90,30 @@ def test_kill_9_and_resume_gives_the_same_losses_bit_for_bit(tmp_path):
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(tmp_path):
+    config = small(2)
+    folder = RunFolder(tmp_path / "run")
+    folder.start(config, resume=False)
+    folder.append({"kind": "train", "iteration": 1, "loss": [9.0, 9.0, 9.0]})
+    train(config, tmp_path / "run", resume=True)
+    made = losses(tmp_path / "run")
+    assert len(made) == 2
+    assert made[0] != [9.0, 9.0, 9.0]
+
+
+def test_resume_takes_the_runs_own_settings_and_refuses_others(tmp_path, capsys):
+    run = tmp_path / "run"
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
+    assert main(["train", "--iterations", "1", "--seed", "4", "--out", str(run), *settings]) == 0
+    assert main(["train", "--iterations", "2", "--resume", "--out", str(run)]) == 0
+    assert len(losses(run)) == 2
+    capsys.readouterr()
+    assert main(["train", "--iterations", "3", "--resume", "--out", str(run), "--seed", "5"]) == 2
+    assert "belongs to another run: wanted seed = 4, got 5" in capsys.readouterr().err
+    assert main(["train", "--resume", "--out", str(run), "--arch", "lsp_6stage"]) == 2
+    assert "wanted network.arch = tiny, got lsp_6stage" in capsys.readouterr().err
+
+
 def test_shards_give_the_whole_batchs_gradient():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3))
@@ -130,7 +155,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     train(small(1), tmp_path / "run")
-    with pytest.raises(UserError, match="holds another network"):
+    with pytest.raises(UserError, match=r"another run: wanted network\.stages = None, got 2"):
         train(small(2, **{"network.stages": 2}), tmp_path / "run", resume=True)
 
 
