@@ -16,12 +16,13 @@ class Context:
     weights: Path | None = None  # released .caffemodel files
 
     def path(self, need: str) -> Path | None:
-        """Where a need of the form ``predictions/NAME``, ``golden/NAME`` or ``weights/NAME`` would be."""
+        """Where ``predictions/NAME``, ``golden/NAME``, ``weights/NAME`` or ``data/NAME`` would be."""
         kind, _, name = need.partition("/")
         folders = {
             "predictions": self.data / "published_predictions" if self.data else None,
             "golden": self.golden,
             "weights": self.weights,
+            "data": self.data,
         }
         folder = folders.get(kind)
         return folder / name if folder is not None and name else None
@@ -51,6 +52,7 @@ def _in_words(need: str) -> str:
     options = {
         "predictions": "published_predictions/{} (give its parent folder with --data)",
         "golden": "golden file {} (give its folder with --golden)",
+        "data": "{} (give the folder that holds it with --data)",
         "weights": "weights {} (give their folder with --weights)",
     }
     return options[kind].format(name) if kind in options and name else need

@@ -77,6 +77,15 @@ def record_scores(folder: str | Path, claim_id: str, scores: str | Path, row: st
     return write_evidence(Path(folder), new_evidence(claim, float(value), detail, claim.command))
 
 
+def record_assignment(folder: str | Path, text: str) -> Path:
+    """:func:`record_scores` from a command line's ``ID=SCORES.JSON`` or ``ID=SCORES.JSON:ROW``."""
+    claim_id, equals, rest = text.partition("=")
+    if not equals or not rest:
+        raise UserError(f"--record wants ID=SCORES.JSON or ID=SCORES.JSON:ROW, got {text!r}")
+    path, _, row = rest.rpartition(":") if not rest.endswith(".json") else (rest, "", "")
+    return record_scores(folder, claim_id, path or rest, row or "total")
+
+
 @dataclass(frozen=True)
 class Origin:
     """Which code on which machine makes a proof."""

@@ -123,10 +123,11 @@ def _flic(path: Path, examples: Any) -> TruthFile:
         raise UserError(f"{path}: wanted {len(_FLIC_PARTS)} columns of coords in use, got {used.sum()}")
     positions = coords[:, :, used].transpose(0, 2, 1) - 1.0
     boxes = np.array([np.asarray(example["torsobox"], dtype=np.float64).ravel() for example in test])
+    finite: np.ndarray = np.isfinite(positions)
     return TruthFile(
         source=str(path),
         positions=positions,
-        labelled=np.isfinite(positions).all(axis=2),
+        labelled=finite[..., 0] & finite[..., 1],
         parts=_FLIC_PARTS,
         torso_box_wh=boxes[:, 2:4] - boxes[:, 0:2],
         people=tuple(str(np.ravel(example["filepath"])[0]) for example in test),
@@ -145,10 +146,11 @@ def _mpii(path: Path, content: dict[str, Any]) -> TruthFile:
     boxes = np.asarray(content["headboxes_src"], dtype=np.float64)
     if boxes.shape != (2, 2, positions.shape[2]):
         raise UserError(f"{path}: wanted headboxes_src as 2 x 2 x {positions.shape[2]}, got {boxes.shape}")
+    absent: np.ndarray = np.asarray(content["jnt_missing"]).T.astype(bool)
     return TruthFile(
         source=str(path),
         positions=positions.transpose(2, 0, 1) - 1.0,
-        labelled=np.equal(np.asarray(content["jnt_missing"]).T, 0),
+        labelled=~absent,
         parts=MPII16.parts,
         head_size=HEAD_SHARE * np.linalg.norm(boxes[1] - boxes[0], axis=0),
     )

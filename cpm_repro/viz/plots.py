@@ -158,6 +158,7 @@ def _save(figure: Figure, path: Path) -> tuple[Path, Path]:
     png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
     with atomic_write(png) as file:
         figure.savefig(file, format="png", dpi=130)
+    figure.set_layout_engine("none")  # places are found once; finding them takes longer than drawing
     with atomic_write(svg) as file:
         figure.savefig(file, format="svg", metadata={"Date": None})
     return png, svg

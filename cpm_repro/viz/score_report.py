@@ -122,8 +122,9 @@ def _markdown(
     )
     if paired is not None:
         lines.append(
-            f"Total above that of {other}: {paired.difference:+.2f} points, {100 * paired.level:g} % "
-            f"interval {paired.low:+.2f} to {paired.high:+.2f} by paired resamples (p = {paired.p_value:.3g})."
+            f"Total above that of {other}: {paired.difference:+.2f} points; by paired resamples the "
+            f"{100 * paired.level:g} % interval is {paired.low:+.2f} to {paired.high:+.2f}, "
+            f"p = {paired.p_value:.2g}."
         )
     return "\n".join(lines)
 

@@ -7,7 +7,14 @@ import json
 import pytest
 from support import data_root
 
-from cpm_repro.checklist import evidence, load_claims, record_evidence, record_scores, run_checklist
+from cpm_repro.checklist import (
+    evidence,
+    load_claims,
+    record_assignment,
+    record_evidence,
+    record_scores,
+    run_checklist,
+)
 from cpm_repro.errors import UserError
 
 
@@ -124,9 +131,16 @@ def scores(protocol="lsp-pck", people=1000, total=84.4):
 def test_scores_of_an_evaluation_become_a_proof(tmp_path):
     file = tmp_path / "scores.json"
     file.write_text(json.dumps([scores(total=10.0), scores(total=84.30)]))  # the last stage counts
-    record_scores(tmp_path, "paper.lsp", file)
+    record_assignment(tmp_path, f"paper.lsp={file}")
     result = run(tmp_path)["paper.lsp"]
     assert (result.status, result.value) == ("reproduced", 84.30)
+    file.write_text(json.dumps(scores("flic-pck", 1016)))
+    record_assignment(tmp_path, f"paper.flic.elbow={file}:Elb")
+    assert run(tmp_path)["paper.flic.elbow"].value == 80.0
+    with pytest.raises(UserError, match="ID=SCORES"):
+        record_assignment(tmp_path, "paper.lsp")
+    with pytest.raises(UserError, match="no score 'Toe'"):
+        record_scores(tmp_path, "paper.flic.elbow", file, "Toe")
 
 
 @pytest.mark.parametrize(
