@@ -39,11 +39,11 @@ def _once(work: Work) -> float:
     if torch.cuda.is_available():
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()
-        start.record()  # type: ignore[no-untyped-call]
+        start.record()
         work()
-        stop.record()  # type: ignore[no-untyped-call]
+        stop.record()
         torch.cuda.synchronize()
-        return start.elapsed_time(stop) / 1000  # type: ignore[no-untyped-call]
+        return start.elapsed_time(stop) / 1000
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin

@@ -10,6 +10,7 @@ exception is kept in ``LOAD_ERROR`` and the reference back end remains.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -142,7 +143,7 @@ def _loss_gradient(ctx: Any, grad_losses: torch.Tensor) -> tuple[Any, ...]:
     return grads, None, None, None, None, None
 
 
-_FAKES = {
+_FAKES: dict[str, Callable[..., Any]] = {
     "belief_maps_out": _fake_belief_maps_out,
     "center_map_out": _fake_center_map_out,
     "belief_map_loss": _fake_belief_map_loss,

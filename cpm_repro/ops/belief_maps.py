@@ -7,7 +7,7 @@ from typing import overload
 
 import torch
 
-from cpm_repro.ops import _checks, _reference
+from cpm_repro.ops import _checks, _cupy, _reference
 from cpm_repro.ops._backend import choose
 
 
@@ -116,6 +116,8 @@ def belief_maps(
         if where is not None and centers is not None:
             height, width = centers.shape[2:]
             centers.copy_(_reference.center_map(where, (height, width), center_sigma, True))
+    elif chosen == "cupy":
+        _cupy.belief_maps_out(positions, codes, where, stride, sigma, center_sigma, label, centers)
     else:
         torch.ops.cpm_repro.belief_maps_out(
             positions, codes, where, stride, sigma, center_sigma, label, centers
@@ -157,6 +159,9 @@ def center_map(
     chosen = choose(backend, "center_map_out", positions.device)
     if chosen == "reference":
         return out.copy_(_reference.center_map(positions, (height, width), sigma, bool(cutoff)))
+    if chosen == "cupy":
+        _cupy.center_map_out(positions, sigma, bool(cutoff), out)
+        return out
     torch.ops.cpm_repro.center_map_out(positions, sigma, bool(cutoff), out)
     return out
 

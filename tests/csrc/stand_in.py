@@ -32,6 +32,8 @@ def build(folder: Path, replaced: dict[str, str] | None = None, rest: Path | Non
         f"-I{CUDA}",
     ]
     objects = []
+    for name in filter(lambda name: name.endswith(".h"), replaced or {}):
+        (folder / name).write_text((replaced or {})[name].replace('"../math/', f'"{ROOT}/csrc/math/'))
     for source in [*sorted(CUDA.glob("*.cu")), ROOT / "tests/csrc/stand_in_api.cpp"]:
         text = (replaced or {}).get(source.name)
         target = folder / f"{source.name}.o"
@@ -157,3 +159,15 @@ def fuse_multiscale(
     )  # fmt: skip
     assert error is None
     return full, xy, score
+
+
+def compile_library(folder: Path, text: str, *flags: str) -> ctypes.CDLL:
+    """A library of one C++ text."""
+    compiler = shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no C++ compiler found")
+    source, library = folder / "one.cpp", folder / "one.so"
+    source.write_text(text)
+    command = [compiler, "-std=c++17", "-O1", "-fPIC", "-shared", *flags, str(source), "-o", str(library)]
+    subprocess.run(command, check=True)
+    return ctypes.CDLL(str(library))

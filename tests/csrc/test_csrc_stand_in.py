@@ -147,8 +147,8 @@ def test_cuda_source_of_the_fusion(library, name, opencv):
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
-        ("belief_maps.cu", "(all_out + part * cells, all)", "(all_out + part * cells, self)"),
-        ("belief_maps.cu", "(first + i) / p.w", "(first + i) / p.h"),
+        ("belief_maps_kernel.h", "(all_out + part * cells, all)", "(all_out + part * cells, self)"),
+        ("belief_maps_kernel.h", "(first + i) / p.w", "(first + i) / p.h"),
         ("belief_map_loss.cu", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
         ("imresize.cu", "* p.inner + j;", "* p.inner;"),
         ("fuse_multiscale.cu", "const int y = y0 + r;", "const int y = y0 + r + 1;"),
@@ -159,7 +159,11 @@ def test_cuda_source_of_the_fusion(library, name, opencv):
 def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, objects, name, right, wrong):
     text = (stand_in.CUDA / name).read_text()
     assert right in text
-    broken = stand_in.build(tmp_path, {name: text.replace(right, wrong, 1)}, objects)
+    replaced = {name: text.replace(right, wrong, 1)}
+    if name.endswith("_kernel.h"):  # a changed copy of the header needs its source beside it
+        source = name.replace("_kernel.h", ".cu")
+        replaced[source] = (stand_in.CUDA / source).read_text()
+    broken = stand_in.build(tmp_path, replaced, objects)
     with pytest.raises(AssertionError):  # noqa: PT012
         assert_like_reference(broken, (5, 8), 8, 7.0, (8, 8))
         test_cuda_source_of_the_stage_losses(broken, torch.float32, reverse=True)

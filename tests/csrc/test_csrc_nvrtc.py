@@ -1,0 +1,71 @@
+"""The CuPy back end's text, without CuPy: NVRTC compiles it, and the struct has the header's layout."""
+
+import ctypes
+import glob
+import re
+import sysconfig
+from pathlib import Path
+
+import pytest
+import stand_in
+
+from cpm_repro.ops import _cupy
+
+
+def nvrtc():
+    """NVRTC of the CUDA toolkit or of pip's nvidia-cuda-nvrtc; needs no driver."""
+    places = ["/usr/local/cuda*/lib64", f"{sysconfig.get_paths()['purelib']}/nvidia/*/lib"]
+    found = sorted(path for place in places for path in glob.glob(f"{place}/libnvrtc.so.*"))
+    for path in found:
+        if "alt" not in path:
+            return ctypes.CDLL(path)
+    pytest.skip("NVRTC is not here: neither the toolkit's nor pip's nvidia-cuda-nvrtc")
+
+
+def compile_text(library, text, options):
+    program = ctypes.c_void_p()
+    assert library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"k.cu", 0, None, None) == 0
+    array = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
+    status = library.nvrtcCompileProgram(program, len(options), array)
+    size = ctypes.c_size_t()
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    library.nvrtcGetPTXSize(program, ctypes.byref(size))
+    ptx = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetPTX(program, ptx)
+    return status, log.value.decode(), ptx.value.decode()
+
+
+def test_nvrtc_compiles_the_kernel():
+    status, log, ptx = compile_text(
+        nvrtc(), _cupy.source(), [*_cupy.options(), "--gpu-architecture=compute_90"]
+    )
+    assert status == 0, log
+    entries = re.findall(r"\.entry (\w+)", ptx)
+    assert sorted(entries) == sorted(
+        f"belief_maps_{kind}_{vector}" for kind in ("float", "Half", "BFloat16") for vector in (1, 4)
+    )
+
+
+def test_params_have_the_headers_layout(tmp_path):
+    fields = ", ".join(f"offsetof(cpm::BeliefParams, {name})" for name in _cupy.PARAMS.names)
+    text = f"""
+#include <cstddef>
+#include "{stand_in.ROOT}/csrc/math/belief.h"
+extern "C" void layout(int* to) {{
+  const size_t offsets[] = {{sizeof(cpm::BeliefParams), {fields}}};
+  for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); ++i) to[i] = (int)offsets[i];
+}}
+"""
+    got = (ctypes.c_int * (1 + len(_cupy.PARAMS.names)))()
+    stand_in.compile_library(tmp_path, text).layout(got)
+    assert list(got) == [
+        _cupy.PARAMS.itemsize,
+        *(_cupy.PARAMS.fields[name][1] for name in _cupy.PARAMS.names),
+    ]
+
+
+def test_threads_are_the_kernels():
+    text = (Path(_cupy.headers()) / "cuda" / "belief_maps_kernel.h").read_text()
+    assert int(re.search(r"kThreads = (\d+)", text)[1]) == _cupy.THREADS
