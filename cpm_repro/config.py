@@ -94,12 +94,16 @@ class TrainConfig:
 
     The budget is ``iterations`` or ``minutes`` (whichever ends first; at least one is set). Under
     ``minutes`` the schedule follows the clock, so only ``iterations`` runs are reproducible bit for bit.
+    ``weights`` (any weight file) are loaded by layer name before the first update, as Caffe fine-tunes;
+    ``vgg19`` are an ILSVRC caffemodel's or torchvision's VGG-19 for the trunk of the VGG networks.
     The held-out people (the first ``validate_people``, None: all) are scored after every ``validate_every``
     of the budget.
     """
 
     name: str = "run"
     data: str = "synthetic"
+    weights: str | None = None
+    vgg19: str | None = None
     network: NetworkConfig = field(default_factory=NetworkConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     target: TargetConfig = field(default_factory=TargetConfig)

@@ -37,6 +37,8 @@ from cpm_repro.training.validate import predict_dataset, score_stages
 _DOTTED = {
     "arch": "network.arch",
     "data": "data",
+    "weights": "weights",
+    "vgg19": "vgg19",
     "stages": "network.stages",
     "width": "network.width",
     "batch": "solver.batch",

@@ -23,6 +23,7 @@ from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for, keep_freed_memory, sharded_backward
+from cpm_repro.training.start import start_from
 from cpm_repro.training.validate import predict_dataset, score_stages
 from cpm_repro.training.watch import Display, Status, clock
 
@@ -99,6 +100,8 @@ class _Run:
         if resume:
             folder.rewind(self.iteration)
         self.display = Display()
+        if saved is None and self.started_from:
+            self.display.say(self.started_from)
         self.loader: TrainLoader | None = None
 
     def _build_net(self) -> PoseMachine:
@@ -111,6 +114,7 @@ class _Run:
             )
         generator = torch.Generator().manual_seed(self.config.seed)
         initialise(net, self.config.solver.initialisation, generator)
+        self.started_from = start_from(net, self.config)
         net = net.to(self.device)
         return net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 

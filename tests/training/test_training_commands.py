@@ -12,8 +12,8 @@ from cpm_repro.training.commands import resolve
 SMALL = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--set=validate_people=6"]
 OPTIONS = dict.fromkeys(
     (
-        "arch", "preset", "data", "out", "iterations", "minutes", "batch", "stages", "width", "lr", "seed",
-        "workers", "checkpoint_iterations",
+        "arch", "preset", "data", "weights", "vgg19", "out", "iterations", "minutes", "batch", "stages",
+        "width", "lr", "seed", "workers", "checkpoint_iterations",
     )
 )  # fmt: skip
 
@@ -63,3 +63,25 @@ def test_an_architecture_without_a_preset_starts_from_tiny_at_its_own_crop():
 def test_assignments_that_are_none(text):
     with pytest.raises(UserError):
         resolve(options(set=[text]))
+
+
+def test_fine_tuning_lists_what_was_loaded_left_and_ignored(tmp_path, capsys):
+    """Two stages from three: the third is ignored; a weight that fits nowhere stays at its filler."""
+    assert main(["train", "--iterations", "1", "--out", str(tmp_path / "a"), *SMALL]) == 0
+    weights = str(tmp_path / "a" / "checkpoints" / "last.pt")
+    capsys.readouterr()
+    command = ["train", "--iterations", "1", "--stages", "2", "--weights", weights]
+    assert main([*command, "--out", str(tmp_path / "b"), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "weights from last.pt: loaded" in printed
+    assert "not in the network, ignored: Mconv1_stage3" in printed
+    wider = [*command, "--out", str(tmp_path / "c"), *SMALL, "--set=network.width=0.1"]
+    assert main(wider) == 0
+    assert "of another shape, left at their filler: conv1_1 wanted" in capsys.readouterr().out
+
+
+def test_vgg19_that_is_none_is_one_line(tmp_path, capsys):
+    assert main(["train", "--iterations", "1", "--out", str(tmp_path / "a"), *SMALL]) == 0
+    weights = str(tmp_path / "a" / "checkpoints" / "last.pt")
+    assert main(["train", "--iterations", "1", "--out", str(tmp_path / "b"), "--vgg19", weights, *SMALL]) == 2
+    assert "last.pt" in capsys.readouterr().err

@@ -1,0 +1,31 @@
+"""Weights that a run starts from instead of its fillers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cpm_repro.caffe.weight_files import load_weights
+from cpm_repro.config import TrainConfig
+from cpm_repro.model import PoseMachine, initialise_from_vgg19, load_by_name
+
+
+def start_from(net: PoseMachine, config: TrainConfig) -> str:
+    """Load what ``config.vgg19`` and then ``config.weights`` name into ``net``.
+
+    Weights go to the layers of the same name; layers the network lacks are ignored, layers of another shape
+    or name stay at their filler, as when Caffe fine-tunes.
+
+    Returns:
+        Which layers were loaded, left at their filler and ignored, to be shown; empty when nothing was named.
+
+    Raises:
+        UserError: a file that cannot be read, or no VGG-19, or a network that does not begin with VGG-19.
+    """
+    said = []
+    if config.vgg19 is not None:
+        report = initialise_from_vgg19(net, load_weights(config.vgg19), source=config.vgg19)
+        said.append(f"VGG-19 from {Path(config.vgg19).name}: {report}")
+    if config.weights is not None:
+        report = load_by_name(net, load_weights(config.weights), strict=False, source=config.weights)
+        said.append(f"weights from {Path(config.weights).name}: {report}")
+    return "\n".join(said)
