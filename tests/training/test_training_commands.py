@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from cpm_repro.cli import main
 from cpm_repro.errors import UserError
@@ -81,7 +83,12 @@ def test_fine_tuning_lists_what_was_loaded_left_and_ignored(tmp_path, capsys):
 
 
 def test_vgg19_that_is_none_is_one_line(tmp_path, capsys):
-    assert main(["train", "--iterations", "1", "--out", str(tmp_path / "a"), *SMALL]) == 0
-    weights = str(tmp_path / "a" / "checkpoints" / "last.pt")
-    assert main(["train", "--iterations", "1", "--out", str(tmp_path / "b"), "--vgg19", weights, *SMALL]) == 2
-    assert "last.pt" in capsys.readouterr().err
+    other = tmp_path / "other.safetensors"
+    save_file({"other.weight": torch.zeros(1), "other.bias": torch.zeros(1)}, other)
+    assert (
+        main(["train", "--iterations", "1", "--out", str(tmp_path / "b"), "--vgg19", str(other), *SMALL]) == 2
+    )
+    error = capsys.readouterr().err
+    assert "other.safetensors: not a whole VGG-19" in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "b").exists()
