@@ -1,0 +1,35 @@
+"""No out-of-bounds access and no undefined behaviour in the CPU loops, whatever the sizes and positions."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_fuzzed_with_sanitizers(tmp_path):
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("g++ is not on PATH")
+    program = tmp_path / "fuzz"
+    flags = [
+        "-std=c++17",
+        "-O1",
+        "-g",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        "-DCPM_NO_CLONES",
+    ]
+    sources = [str(path) for path in sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))]
+    command = [compiler, *flags, str(ROOT / "tests/csrc/fuzz.cpp"), *sources, "-o", str(program)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    if built.returncode and "cannot find" in built.stderr and "san" in built.stderr:
+        pytest.skip("the compiler has no sanitizer libraries")
+    assert built.returncode == 0, built.stderr
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # leak detection needs ptrace
+    result = subprocess.run([str(program), "600"], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert result.stdout == "1800 cases\n"
