@@ -138,17 +138,43 @@ def _add_eval(verbs: Any) -> tuple[str, _Parser]:
     sub = _verb(
         verbs,
         "eval",
-        "score trained weights on a data set's held-out people: PCK@0.2 per joint and per stage",
-        "cpm eval --weights runs/lspet --data path/to/lspet",
+        "score trained weights on held-out people, or a file of predictions by a published rule",
+        "cpm eval --weights runs/lspet --data path/to/lspet\n  cpm eval --predictions flic_test.npz",
     )
-    sub.add_argument("--weights", required=True, type=Path, help="run folder or checkpoint")
-    sub.add_argument("--data", help="data set (default: the one the weights were trained on)")
-    sub.add_argument("--out", type=Path, help="folder for scores.json, scores.md and predictions.npz")
+    what = sub.add_mutually_exclusive_group(required=True)
+    what.add_argument("--weights", type=Path, help="run folder or weight file")
+    what.add_argument("--predictions", type=Path, help="file of predictions (.npz, .mat, .h5)")
+    sub.add_argument("--data", help="with --weights: data set (default: the one they were trained on)")
+    sub.add_argument("--truth", type=Path, help="with --predictions: file of the truth, if it is another one")
+    sub.add_argument("--protocol", help="with --predictions: lsp-pck, lspet-pck, flic-pck or mpii-pckh")
+    sub.add_argument("--norm", help="with --predictions: the normaliser, where the protocol has several")
+    sub.add_argument("--threshold", type=float, help="with --predictions: share of the normaliser")
+    sub.add_argument(
+        "--compare", type=Path, help="with --predictions: a second file, compared person by person"
+    )
+    sub.add_argument("--images", type=Path, help="with --predictions: photographs, to draw the worst people")
+    sub.add_argument("--keep-sides", action="store_true", help="flic-pck without turning the truth's sides")
+    sub.add_argument("--out", type=Path, help="folder for the tables and curves")
 
     def run(options: argparse.Namespace) -> None:
-        from cpm_repro.training import evaluate_weights
+        if options.weights is not None:
+            from cpm_repro.training import evaluate_weights
 
-        evaluate_weights(options.weights, options.data, options.out)
+            evaluate_weights(options.weights, options.data, options.out)
+            return
+        from cpm_repro.viz.score_report import score_report
+
+        score_report(
+            options.predictions,
+            options.truth,
+            options.protocol,
+            norm=options.norm,
+            threshold=options.threshold,
+            swap_to_observer=False if options.keep_sides else None,
+            compare=options.compare,
+            out=options.out,
+            images=options.images,
+        )
 
     sub.set_defaults(run=run)
     return "eval", sub

@@ -13,7 +13,7 @@ from cpm_repro.inference.predict import write_prediction
 from cpm_repro.training import run_from_config
 from cpm_repro.viz import contact_sheet, save_png
 
-DEMO_MINUTES = 4.0
+DEMO_MINUTES = 3.0
 _PEOPLE = (3, 7, 12)
 """Held-out people that are drawn: the same three every time, not the best three."""
 
