@@ -13,6 +13,6 @@ class UserError(Exception):
 
 
 class EnvironmentFailure(UserError):
-    """Not the user's input but the machine's state (a full disk, a read-only folder): one line, exit code 1."""
+    """The machine's state, not the user's input (a full disk, a read-only folder): one line, exit code 1."""
 
     exit_code = 1

@@ -44,7 +44,7 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as indented UTF-8 JSON, atomically. NaN and infinities are refused: they are not JSON."""
+    """Write ``value`` as indented UTF-8 JSON, atomically. NaN and infinities are no JSON and are refused."""
     with atomic_write(path, "w") as file:
         json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")

@@ -6,6 +6,7 @@ Everything here is data about bodies; coordinates live elsewhere. Orders and lim
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -43,10 +44,14 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         if len(set(self.parts)) != len(self.parts) or not self.parts:
-            raise UserError(f"skeleton {self.name}: part names must be unique and not empty, got {self.parts}")
+            raise UserError(
+                f"skeleton {self.name}: part names must be unique and not empty, got {self.parts}"
+            )
         for pair in (*self.flip_pairs, *self.limbs, *([self.torso] if self.torso else [])):
             if len(pair) != 2 or not all(0 <= index < len(self.parts) for index in pair):
-                raise UserError(f"skeleton {self.name}: pair {pair} does not index the {len(self.parts)} parts")
+                raise UserError(
+                    f"skeleton {self.name}: pair {pair} does not index the {len(self.parts)} parts"
+                )
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -123,7 +128,7 @@ def _pairs(parts: Sequence[str]) -> tuple[tuple[int, int], ...]:
 def _limbs(parts: Sequence[str], chains: Sequence[Sequence[str]]) -> tuple[tuple[int, int], ...]:
     """Index pairs of neighbours along each chain of part names."""
     return tuple(
-        (parts.index(a), parts.index(b)) for chain in chains for a, b in zip(chain, chain[1:], strict=False)
+        (parts.index(a), parts.index(b)) for chain in chains for a, b in itertools.pairwise(chain)
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support import data_root
 
 from cpm_repro.evaluation import bootstrap_interval, observer_centric, read_truth, score_file
 from cpm_repro.skeleton import FLIC9
-from support import data_root
 
 WITHIN = 0.01  # the spec's bound; worst seen 0.0050, the rounding of the published figures
 
