@@ -127,9 +127,7 @@ def _pairs(parts: Sequence[str]) -> tuple[tuple[int, int], ...]:
 
 def _limbs(parts: Sequence[str], chains: Sequence[Sequence[str]]) -> tuple[tuple[int, int], ...]:
     """Index pairs of neighbours along each chain of part names."""
-    return tuple(
-        (parts.index(a), parts.index(b)) for chain in chains for a, b in itertools.pairwise(chain)
-    )
+    return tuple((parts.index(a), parts.index(b)) for chain in chains for a, b in itertools.pairwise(chain))
 
 
 _CHAINS = (
