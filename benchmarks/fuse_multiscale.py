@@ -88,10 +88,14 @@ def main() -> None:
     assert torch.equal(full[torch.arange(channels), xy[:, 1].long(), xy[:, 0].long()], score)
     table: dict[str, Work] = {
         "fill": lambda: full.fill_(0.5),
-        "fuse_multiscale": lambda: ops.fuse_multiscale(maps, pads, sizes, image),
-        "fuse_multiscale, mode=opencv": lambda: ops.fuse_multiscale(maps, pads, sizes, image, mode="opencv"),
+        "fuse_multiscale": lambda: ops.fuse_multiscale(maps, pads, sizes, image, out=full),
+        "fuse_multiscale, mode=opencv": lambda: ops.fuse_multiscale(
+            maps, pads, sizes, image, mode="opencv", out=full
+        ),
         "fuse_multiscale_peaks": lambda: ops.fuse_multiscale_peaks(maps, pads, sizes, image),
-        "fuse_multiscale, then amax": lambda: ops.fuse_multiscale(maps, pads, sizes, image).amax((1, 2)),
+        "fuse_multiscale, then amax": lambda: ops.fuse_multiscale(maps, pads, sizes, image, out=full).amax(
+            (1, 2)
+        ),
         "eager torch, two steps": lambda: torch_chain(maps, pads, sizes, image),
     }
     if device == "cpu":
