@@ -34,7 +34,7 @@ OPERATORS = (
     "belief_map_loss",
     "belief_map_loss_backward",
     "imresize",
-    "fuse_multiscale",
+    "fuse_multiscale_out",
     "fuse_multiscale_peaks",
 )
 
@@ -103,17 +103,16 @@ def _fake_imresize(
     return image.new_empty((height, width, *image.shape[2:]))
 
 
-def _fake_fuse_multiscale(
+def _fake_fuse_multiscale_out(
     maps: torch.Tensor,
     geometry: list[int],
     weights: list[float],
     stride: int,
     background: bool,
     opencv: bool,
-    height: int,
-    width: int,
-) -> torch.Tensor:
-    return maps.new_empty((maps.shape[1], height, width))
+    out: torch.Tensor,
+) -> None:
+    """Writes into its output and returns nothing."""
 
 
 def _fake_fuse_multiscale_peaks(
@@ -149,7 +148,7 @@ _FAKES: dict[str, Callable[..., Any]] = {
     "belief_map_loss": _fake_belief_map_loss,
     "belief_map_loss_backward": _fake_belief_map_loss_backward,
     "imresize": _fake_imresize,
-    "fuse_multiscale": _fake_fuse_multiscale,
+    "fuse_multiscale_out": _fake_fuse_multiscale_out,
     "fuse_multiscale_peaks": _fake_fuse_multiscale_peaks,
 }
 

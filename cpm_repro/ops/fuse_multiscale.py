@@ -25,6 +25,7 @@ def fuse_multiscale(
     mode: Mode = "matlab",
     stride: int = 8,
     background: bool = True,
+    out: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> Any:
     """Full-size belief maps of one person from several scales: the release's test-time chain in one pass.
@@ -45,6 +46,7 @@ def fuse_multiscale(
             antialiasing, edge cells repeated (a faster approximation that other implementations use).
         stride: input pixels per cell.
         background: the last channel is the background (1 where nothing is known).
+        out: (C, H, W) float32, contiguous, to write one person's maps into.
         backend: cpu, cuda or reference; default: CPM_BACKEND, else the fastest there is.
 
     Returns:
@@ -54,10 +56,13 @@ def fuse_multiscale(
         TypeError, ValueError: naming the argument, what was wanted and what was got.
     """
     if isinstance(maps, torch.Tensor):
-        return _fuse_one(_chain(maps, pads, sizes, image_hw, weights, mode, stride, background), backend)
+        chain = _chain(maps, pads, sizes, image_hw, weights, mode, stride, background)
+        return _fuse_one(chain, out, backend)
+    if out is not None:
+        raise ValueError("out must be None for several people, got a tensor")
     people = _people(maps, pads, sizes, image_hw)
     chains = [_chain(*person, weights, mode, stride, background) for person in people]
-    return [_fuse_one(chain, backend) for chain in chains]
+    return [_fuse_one(chain, None, backend) for chain in chains]
 
 
 def fuse_multiscale_peaks(
@@ -120,15 +125,8 @@ class _Chain:
             for (up, left, _, _), size in zip(self.pads, self.sizes, strict=True)
             for value in (up, left, *size)
         ]
-        return (
-            self.maps,
-            geometry,
-            self.weights,
-            self.stride,
-            self.background,
-            self.mode == "opencv",
-            *self.image,
-        )
+        opencv = self.mode == "opencv"
+        return self.maps, geometry, self.weights, self.stride, self.background, opencv
 
     def reference(self) -> torch.Tensor:
         function = (
@@ -139,17 +137,27 @@ class _Chain:
         )
 
 
-def _fuse_one(chain: _Chain, backend: str | None) -> torch.Tensor:
-    if choose(backend, "fuse_multiscale", chain.maps.device) == "reference":
-        return chain.reference()
-    return torch.ops.cpm_repro.fuse_multiscale(*chain.operator_arguments())
+def _fuse_one(chain: _Chain, out: torch.Tensor | None, backend: str | None) -> torch.Tensor:
+    shape = (chain.maps.shape[1], *chain.image)
+    result = chain.maps.new_empty(shape) if out is None else out
+    if (result.shape, result.dtype, result.device) != (shape, torch.float32, chain.maps.device):
+        got = f"{tuple(result.shape)} {result.dtype} on {result.device}"
+        raise ValueError(f"out must be {shape} torch.float32 on {chain.maps.device}, got {got}")
+    if not result.is_contiguous():
+        raise ValueError(f"out must be contiguous, got strides {result.stride()}")
+    if choose(backend, "fuse_multiscale_out", chain.maps.device) == "reference":
+        return result.copy_(chain.reference())
+    torch.ops.cpm_repro.fuse_multiscale_out(*chain.operator_arguments(), result)
+    return result
 
 
 def _peaks_one(chain: _Chain, order: Order, backend: str | None) -> tuple[torch.Tensor, torch.Tensor]:
     if choose(backend, "fuse_multiscale_peaks", chain.maps.device) == "reference":
         xy, score = _reference_resize.first_peaks(chain.reference(), order == "row")
         return xy.float(), score
-    return torch.ops.cpm_repro.fuse_multiscale_peaks(*chain.operator_arguments(), order == "row")
+    return torch.ops.cpm_repro.fuse_multiscale_peaks(
+        *chain.operator_arguments(), *chain.image, order == "row"
+    )
 
 
 def _people(

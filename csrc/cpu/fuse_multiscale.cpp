@@ -6,9 +6,9 @@ namespace cpm {
 namespace {
 
 // Narrow enough for the rows in use to stay in the first-level cache (7 scales x 6 taps x 128 floats = 21 KB),
-// high enough that few cell rows are resampled twice.
+// and so high that few cell rows are resampled twice.
 constexpr int kTileWidth = 128;
-constexpr int kTileHeight = 256;
+constexpr int kTileHeight = 1024;
 
 int pieces(int length, int piece) { return (length + piece - 1) / piece; }
 

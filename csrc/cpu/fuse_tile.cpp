@@ -15,44 +15,44 @@
 namespace cpm {
 namespace {
 
-template <int kTaps>
-inline void resample_row(const float* cells, const BandTable& table, int x0, int x1, float* out) {
-  const int taps = kTaps > 0 ? kTaps : table.taps;
+// Eight floats at any address; the compiler splits them where the machine's registers are narrower.
+typedef float Lanes __attribute__((vector_size(32), aligned(4), may_alias));
+constexpr int kLanes = 8;
+
+// Columns x0..x1-1 of `rows` cell rows. `turned` holds the cells with rows side by side, (w, padded): one pixel's
+// weights then serve eight rows at once. Results go to out, whose rows are x1 - x0 wide.
+CPM_CLONES
+void resample(const float* turned, int padded, const BandTable& table, int x0, int x1, int rows, float* out) {
+  const int width = x1 - x0, taps = table.taps;
   for (int x = x0; x < x1; ++x) {
     const float* weights = table.weights.data() + (size_t)x * taps;
-    const float* from = cells + table.first[x];
-    float sum = 0.0f;
-    for (int t = 0; t < taps; ++t) sum = multiply_add(weights[t], from[t], sum);
-    out[x - x0] = sum;
+    const float* from = turned + (size_t)table.first[x] * padded;
+    float* column = out + (x - x0);
+    for (int r = 0; r < rows; r += kLanes) {
+      Lanes sum = {};
+      for (int t = 0; t < taps; ++t) sum = weights[t] * *reinterpret_cast<const Lanes*>(from + (size_t)t * padded + r) + sum;
+      const int some = std::min(kLanes, rows - r);
+      for (int lane = 0; lane < some; ++lane) column[(size_t)(r + lane) * width] = sum[lane];
+    }
   }
 }
 
-void resample(const float* cells, const BandTable& table, int x0, int x1, float* out) {
-  switch (table.taps) {
-    case 4: return resample_row<4>(cells, table, x0, x1, out);
-    case 5: return resample_row<5>(cells, table, x0, x1, out);
-    case 6: return resample_row<6>(cells, table, x0, x1, out);
-    default: return resample_row<0>(cells, table, x0, x1, out);
-  }
-}
-
-// kBlock pixels whose sums stay in registers.
-template <int kBlock>
+// kVectors * 8 pixels whose sums stay in registers.
+template <int kVectors>
 inline __attribute__((always_inline)) void weighted_block(const float* const* terms, const float* factors, int count, int x, float* out) {
-  float sum[kBlock] = {};
+  Lanes sum[kVectors] = {};
   for (int k = 0; k < count; ++k) {
-    const float* term = terms[k] + x;
-    const float factor = factors[k];
-    for (int i = 0; i < kBlock; ++i) sum[i] = multiply_add(factor, term[i], sum[i]);
+    const Lanes* term = reinterpret_cast<const Lanes*>(terms[k] + x);
+    for (int v = 0; v < kVectors; ++v) sum[v] = factors[k] * term[v] + sum[v];
   }
-  for (int i = 0; i < kBlock; ++i) out[x + i] = sum[i];
+  for (int v = 0; v < kVectors; ++v) reinterpret_cast<Lanes*>(out + x)[v] = sum[v];
 }
 
 CPM_CLONES
 void weighted_sum(const float* const* terms, const float* factors, int count, int width, float* out) {
   int x = 0;
-  for (; x + 64 <= width; x += 64) weighted_block<64>(terms, factors, count, x, out);
-  for (; x + 16 <= width; x += 16) weighted_block<16>(terms, factors, count, x, out);
+  for (; x + 64 <= width; x += 64) weighted_block<8>(terms, factors, count, x, out);
+  for (; x + 16 <= width; x += 16) weighted_block<2>(terms, factors, count, x, out);
   for (; x < width; ++x) {
     float sum = 0.0f;
     for (int k = 0; k < count; ++k) sum = multiply_add(factors[k], terms[k][x], sum);
@@ -79,11 +79,14 @@ void resample_columns(const FuseParams& p, const FuseTables& tables, int channel
     scratch.first_cell[s] = range.first;
     total += (size_t)(range.last - range.first) * width;
     if (scratch.rows.size() < total) scratch.rows.resize(total);
-    const float* plane = p.maps + ((long long)s * p.channels + channel) * p.h * p.w;
-    for (int r = range.first; r < range.last; ++r) {
-      float* row = scratch.rows.data() + scratch.start[s] + (size_t)(r - range.first) * width;
-      resample(plane + (long long)r * p.w, tables.x[s], tile.x0, tile.x1, row);
+    const int rows = range.last - range.first, padded = (rows + kLanes - 1) / kLanes * kLanes;
+    const float* plane = p.maps + (((long long)s * p.channels + channel) * p.h + range.first) * p.w;
+    scratch.turned.assign((size_t)padded * p.w, 0.0f);
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < p.w; ++c) scratch.turned[(size_t)c * padded + r] = plane[(long long)r * p.w + c];
     }
+    float* to = scratch.rows.data() + scratch.start[s];
+    resample(scratch.turned.data(), padded, tables.x[s], tile.x0, tile.x1, rows, to);
   }
 }
 

@@ -20,6 +20,7 @@ CellRange cells_under(const BandTable& table, int a, int b);
 // Space that is used again from tile to tile; one per thread.
 struct TileScratch {
   std::vector<float> rows;          // cell rows resampled to the tile's columns, scale after scale
+  std::vector<float> turned;        // the cells of one scale, transposed
   std::vector<size_t> start;        // (S,) where each scale's rows start
   std::vector<int> first_cell;      // (S,) cell row that is first there
   std::vector<const float*> terms;  // the rows that make one image row

@@ -63,13 +63,16 @@ FuseTables tables_in_parallel(const FuseParams& p) {
   return tables;
 }
 
-Tensor fuse_multiscale_cpu_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, int64_t height, int64_t width) {
-  FuseParams p = fuse_params(maps, geometry, weights, stride, background, opencv, height, width);
-  Tensor out = torch::stable::new_empty(maps, {p.channels, height, width});
+void check_fuse_out(const Tensor& out, const Tensor& maps) {
+  STD_TORCH_CHECK(is_plain(out, ScalarType::Float) && out.dim() == 3 && out.size(0) == maps.size(1) && same_device(out, maps), "out must be a contiguous float32 (C, H, W)");
+}
+
+void fuse_multiscale_cpu_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, Tensor out) {
+  check_fuse_out(out, maps);
+  FuseParams p = fuse_params(maps, geometry, weights, stride, background, opencv, out.size(1), out.size(2));
   p.out = static_cast<float*>(out.mutable_data_ptr());
   const FuseTables tables = tables_in_parallel(p);
   torch::stable::parallel_for(0, fuse_tiles(p), 1, [&](int64_t first, int64_t last) { fuse_multiscale_cpu(p, tables, first, last); });
-  return out;
 }
 
 std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cpu_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, int64_t height, int64_t width, bool row_major) {
@@ -91,15 +94,14 @@ std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cpu_op(const Tensor& maps, std:
 }
 
 #ifdef CPM_WITH_CUDA
-Tensor fuse_multiscale_cuda_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, int64_t height, int64_t width) {
-  FuseParams p = fuse_params(maps, geometry, weights, stride, background, opencv, height, width);
+void fuse_multiscale_cuda_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, Tensor out) {
+  check_fuse_out(out, maps);
+  FuseParams p = fuse_params(maps, geometry, weights, stride, background, opencv, out.size(1), out.size(2));
   torch::stable::accelerator::DeviceGuard guard(maps.get_device_index());
-  Tensor out = torch::stable::new_empty(maps, {p.channels, height, width});
   Tensor workspace = torch::stable::new_empty(maps, {fuse_workspace_floats(p)});
   p.out = static_cast<float*>(out.mutable_data_ptr());
   const char* error = launch_fuse_multiscale(p, static_cast<float*>(workspace.mutable_data_ptr()), current_stream(maps));
   STD_TORCH_CHECK(error == nullptr, "fuse_multiscale launch: ", error);
-  return out;
 }
 
 std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cuda_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, int64_t height, int64_t width, bool row_major) {
@@ -123,13 +125,13 @@ std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cuda_op(const Tensor& maps, std
 }  // namespace cpm
 
 STABLE_TORCH_LIBRARY_IMPL(cpm_repro, CPU, m) {
-  m.impl("fuse_multiscale", TORCH_BOX(&cpm::fuse_multiscale_cpu_op));
+  m.impl("fuse_multiscale_out", TORCH_BOX(&cpm::fuse_multiscale_cpu_op));
   m.impl("fuse_multiscale_peaks", TORCH_BOX(&cpm::fuse_multiscale_peaks_cpu_op));
 }
 
 #ifdef CPM_WITH_CUDA
 STABLE_TORCH_LIBRARY_IMPL(cpm_repro, CUDA, m) {
-  m.impl("fuse_multiscale", TORCH_BOX(&cpm::fuse_multiscale_cuda_op));
+  m.impl("fuse_multiscale_out", TORCH_BOX(&cpm::fuse_multiscale_cuda_op));
   m.impl("fuse_multiscale_peaks", TORCH_BOX(&cpm::fuse_multiscale_peaks_cuda_op));
 }
 #endif

@@ -18,10 +18,10 @@ STABLE_TORCH_LIBRARY(cpm_repro, m) {
       "float sigma, float scale) -> Tensor[]");
   // image (H,W) or (H,W,C) uint8, float32 or float64 -> (height,width[,C]), same type
   m.def("imresize(Tensor image, int height, int width, float scale_y, float scale_x) -> Tensor");
-  // maps (S,C,h,w) float32; geometry: per scale up, left, scaled height, scaled width -> (C,height,width)
+  // maps (S,C,h,w) float32; geometry: per scale up, left, scaled height, scaled width; out (C,H,W) float32
   m.def(
-      "fuse_multiscale(Tensor maps, int[] geometry, float[] weights, int stride, bool background, bool opencv, "
-      "int height, int width) -> Tensor");
+      "fuse_multiscale_out(Tensor maps, int[] geometry, float[] weights, int stride, bool background, bool opencv, "
+      "Tensor(a!) out) -> ()");
   // -> xy (C,2), score (C,)
   m.def(
       "fuse_multiscale_peaks(Tensor maps, int[] geometry, float[] weights, int stride, bool background, bool opencv, "

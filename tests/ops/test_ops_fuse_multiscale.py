@@ -188,6 +188,7 @@ MAPS, PADS, SIZES, IMAGE = torch.zeros(2, 3, 4, 4), [[0, 0, 0, 0]] * 2, [[32, 32
         ({"weights": [1.0]}, ValueError, r"weights must have one entry per scale \(2\), got 1"),
         ({"weights": [1.0, -1.0]}, ValueError, "weights must be finite, not negative and not all zero"),
         ({"mode": "cubic"}, ValueError, "mode must be 'matlab' or 'opencv', got 'cubic'"),
+        ({"out": torch.zeros(3, 20, 19)}, ValueError, r"out must be \(3, 20, 20\) torch.float32 on cpu, got"),
         ({"stride": 0}, ValueError, "stride must be between 1 and 64, got 0"),
         ({"stride": 8.0}, TypeError, "stride must be a whole number, got float"),
         ({"backend": "cuda"}, ValueError, "backend 'cuda' needs cuda tensors, got cpu tensors"),
@@ -217,6 +218,8 @@ def test_limits_are_the_headers():
 
 @pytest.mark.usefixtures("compiled")
 def test_operators_pass_opcheck():
-    arguments = (torch.rand(2, 3, 4, 4), [0, 0, 32, 32] * 2, [0.5, 0.5], 8, True, False, 20, 20)
-    torch.library.opcheck(torch.ops.cpm_repro.fuse_multiscale.default, arguments)
-    torch.library.opcheck(torch.ops.cpm_repro.fuse_multiscale_peaks.default, (*arguments, False))
+    arguments = (torch.rand(2, 3, 4, 4), [0, 0, 32, 32] * 2, [0.5, 0.5], 8, True, False)
+    torch.library.opcheck(
+        torch.ops.cpm_repro.fuse_multiscale_out.default, (*arguments, torch.zeros(3, 20, 20))
+    )
+    torch.library.opcheck(torch.ops.cpm_repro.fuse_multiscale_peaks.default, (*arguments, 20, 20, False))
