@@ -243,10 +243,17 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
         "solver": SolverConfig,
     }
     try:
-        nested = {name: kind(**values[name]) for name, kind in parts.items()}
-        return TrainConfig(**{**values, **nested})
+        nested = {name: _typed(kind(**values[name]), f"{name}.") for name, kind in parts.items()}
+        return _typed(TrainConfig(**{**values, **nested}), "")
     except (TypeError, KeyError) as error:
         raise UserError(f"this configuration does not fit this version of cpm_repro: {error}") from error
+
+
+def _typed(config: ConfigT, prefix: str) -> ConfigT:
+    """``config`` after a look at the type of every setting: a file's words are not believed."""
+    for name, wanted in get_type_hints(type(config)).items():
+        _fitting(getattr(config, name), wanted, prefix + name)
+    return config
 
 
 def check(config: TrainConfig) -> None:
@@ -265,7 +272,22 @@ def check(config: TrainConfig) -> None:
             config.target.sigma > 0 and config.target.stride > 0,
             f"sigma and stride must be positive, got {config.target.sigma} and {config.target.stride}",
         ),
-        (config.seed >= 0, f"seed must not be negative, got {config.seed}"),
+        (0 <= config.seed < 2**31, f"seed must lie in 0 to 2^31 - 1, got {config.seed}"),
+        (augment.crop % 8 == 0, f"crop must be a multiple of 8 px, got {augment.crop}"),
+        (config.target.stride == 8, f"stride must be the networks' 8, got {config.target.stride}"),
+        (0 <= augment.flip <= 1, f"flip must lie in [0, 1], got {augment.flip}"),
+        (solver.muon_lr > 0, f"muon_lr must be positive, got {solver.muon_lr}"),
+        (solver.stepsize > 0, f"stepsize must be positive, got {solver.stepsize}"),
+        (0 < solver.decay_share <= 1, f"decay_share must lie in (0, 1], got {solver.decay_share}"),
+        (solver.warmup >= 0, f"warmup must not be negative, got {solver.warmup}"),
+        (
+            config.checkpoint_iterations is None or config.checkpoint_iterations > 0,
+            f"checkpoint_iterations must be positive, got {config.checkpoint_iterations}",
+        ),
+        (
+            config.validate_people is None or config.validate_people > 0,
+            f"validate_people must be positive, got {config.validate_people}",
+        ),
         (config.workers >= 0, f"workers must not be negative, got {config.workers}"),
         (
             config.iterations is not None or config.minutes is not None,
@@ -275,7 +297,10 @@ def check(config: TrainConfig) -> None:
             config.iterations is None or config.iterations > 0,
             f"iterations must be positive, got {config.iterations}",
         ),
-        (config.minutes is None or config.minutes > 0, f"minutes must be positive, got {config.minutes}"),
+        (
+            config.minutes is None or 0 < config.minutes < 1e6,
+            f"minutes must be positive and finite, got {config.minutes}",
+        ),
         (0 < config.validate_every <= 1, f"validate_every must lie in (0, 1], got {config.validate_every}"),
     ]
     for holds, sentence in rules:

@@ -59,7 +59,7 @@ def test_centre_sigma_keeps_its_share_of_the_crop():
         ("solver.optimizer", "adam", "unknown optimizer 'adam'; did you mean adamw"),
         ("solver.precision", "fp8", "unknown precision"),
         ("workers", -1, "workers"),
-        ("seed", -1, "seed must not be negative"),
+        ("seed", -1, r"seed must lie in 0 to 2\^31 - 1"),
     ],
 )
 def test_numbers_no_run_can_work_with(dotted, value, words):

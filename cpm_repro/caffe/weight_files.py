@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,18 @@ from torch import Tensor
 
 from cpm_repro.caffe.caffemodel import read_model, write_caffemodel
 from cpm_repro.caffe.generate import deploy_message
-from cpm_repro.config import NetworkConfig, TrainConfig, from_dict, to_dict
+from cpm_repro.config import NetworkConfig, TrainConfig, to_dict
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
 from cpm_repro.model import ARCHITECTURES, NetDescription, describe
-
-CHECKPOINT_FORMAT = "cpm_repro checkpoint 1"
-"""First words of a checkpoint of ours."""
+from cpm_repro.model.checkpoint_file import (
+    CHECKPOINT_FORMAT,
+    check_weights,
+    checked,
+    content_digest,
+    is_checkpoint,
+    read_torch_file,
+)
 
 _KINDS = {
     ".caffemodel": "caffemodel",
@@ -123,9 +129,8 @@ def by_layer(weights: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
     layers: dict[str, dict[int, Tensor]] = {}
     for key, value in weights.items():
         layer, _, blob = key.rpartition(".")
-        place = (
-            _BLOB_NAMES.index(blob) if blob in _BLOB_NAMES else int(blob[4:]) if blob[4:].isdigit() else -1
-        )
+        later = re.fullmatch(r"blob([2-9]|[1-9][0-9])", blob)
+        place = _BLOB_NAMES.index(blob) if blob in _BLOB_NAMES else int(later[1]) if later else -1
         if not layer or place < 0:
             raise UserError(f"wanted weights called <layer>.weight and <layer>.bias, got {key!r}")
         layers.setdefault(layer, {})[place] = value
@@ -219,21 +224,18 @@ def _write_safetensors(path: Path, weights: Mapping[str, Tensor], network: Netwo
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Network | None]:
     """One of our checkpoints, or a plain state dict (also under the key ``state_dict``)."""
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its zip and unpickling layers raise
-        raise UserError(f"{path}: not an intact checkpoint ({_first_line(error)})") from error
-    network = None
-    if isinstance(values, dict) and values.get("format") == CHECKPOINT_FORMAT:
-        own = from_dict(json.loads(values["config"])).network
+    values = read_torch_file(path)
+    if is_checkpoint(values):
+        values = checked(values, path)
+        own = values["config"].network
         description = describe(own.arch, own.stages, own.parts, own.width)
-        network = Network(own.arch, description.stages, description.parts, description.width)
-        values = values["model"]
-    elif isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
+        return values["model"], Network(own.arch, description.stages, description.parts, description.width)
+    if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
         values = values["state_dict"]
-    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+    if not isinstance(values, dict) or not values:
         raise UserError(f"{path}: wanted a checkpoint of ours or a state dict, got something else")
-    return {str(key): value for key, value in values.items()}, network
+    check_weights(values, path)
+    return values, None
 
 
 def _write_checkpoint(path: Path, weights: Mapping[str, Tensor], network: Network | None) -> None:
@@ -250,7 +252,7 @@ def _write_checkpoint(path: Path, weights: Mapping[str, Tensor], network: Networ
         "optimizers": [],
     }
     with atomic_write(path) as file:
-        torch.save(values, file)
+        torch.save({**values, "digest": content_digest(values)}, file)
 
 
 def _first_line(error: Exception) -> str:

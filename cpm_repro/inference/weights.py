@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from cpm_repro.caffe.convert import choose_network, fitting
-from cpm_repro.caffe.weight_files import CHECKPOINT_FORMAT, read_weight_file
-from cpm_repro.config import FULL_CROP, TINY_CROP, AugmentConfig, NetworkConfig, TrainConfig, from_dict
+from cpm_repro.caffe.weight_files import read_weight_file
+from cpm_repro.config import FULL_CROP, TINY_CROP, AugmentConfig, NetworkConfig
 from cpm_repro.errors import UserError
 from cpm_repro.model import PoseMachine, build
+from cpm_repro.model.checkpoint_file import checked, is_checkpoint, read_torch_file
 
 
 @dataclass(frozen=True)
@@ -24,50 +20,6 @@ class LoadedModel:
     net: PoseMachine
     augment: AugmentConfig
     trained_on: str  # name or path of the training data, empty when unknown
-
-
-def read_checkpoint_file(path: Path) -> dict[str, Any]:
-    """The dictionary inside one of our checkpoints, with ``config`` already a :class:`TrainConfig`.
-
-    Nothing in the file is executed.
-
-    Raises:
-        UserError: no such file, not a checkpoint of this program, or damaged.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its zip and unpickling layers raise
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not an intact checkpoint ({reason})") from error
-    if not isinstance(values, dict) or values.get("format") != CHECKPOINT_FORMAT:
-        raise UserError(f"{path}: wanted a {CHECKPOINT_FORMAT!r} file, got something else")
-    if "digest" in values and values.pop("digest") != content_digest(values):
-        raise UserError(f"{path}: damaged: its content does not match its digest")
-    return {**values, "config": from_dict(json.loads(values["config"]))}
-
-
-def content_digest(values: Any) -> str:
-    """SHA-256 over everything in nested dictionaries and lists of tensors, numbers and strings."""
-    digest = hashlib.sha256()
-
-    def add(value: Any) -> None:
-        if isinstance(value, dict):
-            for key in sorted(value, key=str):
-                digest.update(f"{key}:".encode())
-                add(value[key])
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                add(item)
-        elif isinstance(value, torch.Tensor):
-            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        else:
-            digest.update(f"{value!r};".encode())
-
-    add(values)
-    return digest.hexdigest()
 
 
 def build_from(network: NetworkConfig, parts: int | None = None) -> PoseMachine:
@@ -118,13 +70,9 @@ def load_model(path: str | Path, arch: str | None = None) -> LoadedModel:
     """As :func:`load`, with the crop the weights were trained on (the usual one if the file does not say)."""
     path = _file_of(Path(path))
     net = load(path, arch)
-    if path.suffix == ".pt":
-        try:
-            config: TrainConfig = read_checkpoint_file(path)["config"]
-        except UserError:
-            pass  # somebody else's state dict: it fits, but says nothing of its training
-        else:
-            return LoadedModel(net, config.augment, config.data)
+    if path.suffix == ".pt" and is_checkpoint(values := read_torch_file(path)):
+        config = checked(values, path)["config"]
+        return LoadedModel(net, config.augment, config.data)
     return LoadedModel(net, AugmentConfig(crop=TINY_CROP if net.arch == "tiny" else FULL_CROP), "")
 
 

@@ -296,6 +296,10 @@ ARCHITECTURES = tuple(_ARCHITECTURES)
 """Names that :func:`describe` and :func:`cpm_repro.model.build` know."""
 
 
+MOST = 1000
+"""Stages and parts at most: a file's claim of more is damage, and would take minutes to describe."""
+
+
 def describe(
     arch: str, stages: int | None = None, parts: int | None = None, width: float | None = None
 ) -> NetDescription:
@@ -318,9 +322,9 @@ def describe(
     parts = own.parts if parts is None else parts
     width = own.width if width is None else width
     for name, value in (("stages", stages), ("parts", parts)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UserError(f"{arch}: wanted {name} to be a whole number of at least 1, got {value!r}")
-    if not 0 < width <= 64:
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+            raise UserError(f"{arch}: wanted {name} to be a whole number of 1 to {MOST}, got {value!r}")
+    if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width <= 64:
         raise UserError(f"{arch}: wanted a width above 0 and at most 64, got {width!r}")
     net = _Writer(width)
     maps = parts + 1 if own.background else parts

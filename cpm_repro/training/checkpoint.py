@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,9 @@ from typing import Any
 
 import torch
 
-from cpm_repro.caffe.weight_files import CHECKPOINT_FORMAT
 from cpm_repro.config import TrainConfig, to_dict
 from cpm_repro.files import atomic_write
-from cpm_repro.inference.weights import content_digest, read_checkpoint_file
+from cpm_repro.model.checkpoint_file import CHECKPOINT_FORMAT, content_digest, read_checkpoint_file
 
 
 @dataclass
@@ -42,8 +42,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "model": checkpoint.model,
         "optimizers": checkpoint.optimizers,
     }
+    # torch.save turns a failing write into a RuntimeError; written from memory it stays an OSError.
+    buffer = io.BytesIO()
+    torch.save({**values, "digest": content_digest(values)}, buffer)
     with atomic_write(path) as file:
-        torch.save({**values, "digest": content_digest(values)}, file)
+        file.write(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model import ARCHITECTURES
 from cpm_repro.training.loop import RunResult, train
-from cpm_repro.training.run_folder import RunFolder, environment
+from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.validate import predict_dataset, score_stages
 
@@ -55,6 +54,14 @@ def run_from_options(options: Mapping[str, Any]) -> RunResult:
     started = out / "config.json"
     again = options["resume"] and started.exists()
     config = _changed(_read_config(started), options) if again else resolve(options)
+    if again and options["preset"] is not None:
+        wanted = preset(options["preset"]).network
+        if wanted.arch != config.network.arch:
+            raise UserError(
+                f"{out} holds a run of {config.network.arch}, not of the preset {options['preset']}"
+            )
+    if options["resume"] and not again:
+        print(f"{out}: nothing to resume there, starting a new run")
     return run_from_config(config, out, resume=options["resume"])
 
 
@@ -125,7 +132,7 @@ def report(result: RunResult, config: TrainConfig) -> None:
     from cpm_repro.viz import curves  # matplotlib is slow to import
 
     folder = RunFolder(result.folder)
-    text = report_text(result, config, folder.records())
+    text = report_text(result, config, folder.records(), folder.environment())
     with atomic_write(folder.path / "report.md", "w") as file:
         file.write(text)
     write_json(folder.path / "scores.json", [table.to_dict() for table in result.tables])
@@ -133,13 +140,18 @@ def report(result: RunResult, config: TrainConfig) -> None:
     print(f"\n{text}\nrun folder: {folder.path}")
 
 
-def report_text(result: RunResult, config: TrainConfig, records: list[dict[str, Any]]) -> str:
-    """The run in Markdown: what was run, on what, how fast, and the score of every stage."""
+def report_text(
+    result: RunResult, config: TrainConfig, records: list[dict[str, Any]], started: dict[str, Any]
+) -> str:
+    """The run in Markdown: what was run, on what, how fast, and the score of every stage.
+
+    ``started`` is the environment that the run was started in.
+    """
     steps = [record for record in records if record["kind"] == "train"]
     waited = sum(record["data_time"] for record in steps) / max(sum(s["step_time"] for s in steps), 1e-9)
-    here = environment()
+    here = started
     rows = [
-        ("date", date.today().isoformat()),
+        ("date", here["date"]),
         ("commit", here["commit"] or "not a checkout"),
         ("data", Path(config.data).name),
         ("network", f"{config.network.arch}, {len(result.tables)} stages, crop {config.augment.crop}"),

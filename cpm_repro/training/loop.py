@@ -22,7 +22,7 @@ from cpm_repro.training.checkpoint import Checkpoint, load_checkpoint, save_chec
 from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
 from cpm_repro.training.run_folder import RunFolder
-from cpm_repro.training.sharding import cores_for, keep_freed_memory, sharded_backward
+from cpm_repro.training.sharding import Cores, cores_for, keep_freed_memory, sharded_backward
 from cpm_repro.training.start import start_from
 from cpm_repro.training.validate import predict_dataset, score_stages
 from cpm_repro.training.watch import Display, Status, clock
@@ -61,6 +61,7 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
         _check_same_run(saved, config, folder)
     run = _Run(config, folder, resume=resume, saved=saved)
     try:
+        run.open()
         run.work()
         return run.finish()
     finally:
@@ -87,24 +88,34 @@ class _Run:
         self.val_set: PoseDataset = open_dataset(
             config.data, "val", seed=config.seed, size=config.validate_people
         )
-        self.net = self._build_net()
-        self.cores = cores_for(self.net, self.device, config.solver.batch)
-        self.optimizers: Optimizers = build_optimizers(self.net, config.solver, self.cores.map)
+        if self.train_set.skeleton.torso is None:
+            raise UserError(
+                f"{config.data}: its skeleton names no torso, and validation divides distances by it: "
+                f"name torso = [part, part] in the skeleton file"
+            )
+        self.net = self._build_net(fresh=saved is None)
+        folder.start(config, resume=resume)
         self.bf16 = use_bf16(config.solver.precision, self.device)
+        self.saved, self.resume = saved, resume
         self.iteration, self.seconds, self.best = 0, 0.0, -1.0
         self.recent: deque[tuple[list[float], float, float]] = deque(maxlen=_WINDOW)
         self.tables: list[ScoreTable] = []
-        folder.start(config, resume=resume)
-        if saved is not None:
-            self._restore(saved)
-        if resume:
-            folder.rewind(self.iteration)
-        self.display = Display()
-        if saved is None and self.started_from:
-            self.display.say(self.started_from)
         self.loader: TrainLoader | None = None
+        self.display = Display()
+        self.cores = Cores(1)
 
-    def _build_net(self) -> PoseMachine:
+    def open(self) -> None:
+        """Take the cores, make the optimiser, and go back to the saved state if there is one."""
+        self.cores = cores_for(self.net, self.device, self.config.solver.batch)
+        self.optimizers: Optimizers = build_optimizers(self.net, self.config.solver, self.cores.map)
+        if self.saved is not None:
+            self._restore(self.saved)
+        elif self.started_from:
+            self.display.say(self.started_from)
+        if self.resume:
+            self.folder.rewind(self.iteration)
+
+    def _build_net(self, *, fresh: bool) -> PoseMachine:
         net = build_from(self.config.network, parts=len(self.train_set.skeleton))
         if net.input_channels != 4:
             raise UserError(f"{net.arch} finds people, not parts: training it is not there yet")
@@ -114,7 +125,7 @@ class _Run:
             )
         generator = torch.Generator().manual_seed(self.config.seed)
         initialise(net, self.config.solver.initialisation, generator)
-        self.started_from = start_from(net, self.config)
+        self.started_from = start_from(net, self.config) if fresh else ""
         net = net.to(self.device)
         return net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
@@ -122,6 +133,8 @@ class _Run:
         self.net.load_state_dict(saved.model)
         self.optimizers.load_state_dict(saved.optimizers)
         self.iteration, self.seconds, self.best = saved.iteration, saved.seconds, saved.best
+        if self.folder.best.exists():  # a kill between the best state's save and the last one's
+            self.best = max(self.best, load_checkpoint(self.folder.best).best)
 
     def work(self) -> None:
         """Iterate until the budget is spent, saving and validating on the way."""
@@ -141,13 +154,15 @@ class _Run:
             self.recent.append((losses, waited, took))
             self._log(losses, factor, waited, took)
             self._show(factor)
-            if self._checkpoint_due(saved_at):
-                self.save()
-                saved_at = time.monotonic()
+            due = self._checkpoint_due(saved_at)
             if self.progress() >= next_validation and next_validation < 1.0:
                 self.validate()
                 next_validation = self._next_validation()
                 self.seconds = time.monotonic() - started
+                due = True
+            if due:
+                self.save()
+                saved_at = time.monotonic()
 
     def progress(self) -> float:
         """Share of the budget spent: of iterations or of minutes, whichever is further."""
@@ -270,7 +285,8 @@ class _Run:
             self.save(self.folder.best)
 
     def finish(self) -> RunResult:
-        """Save and score the final state."""
+        """Score and save the final state (again, when a finished run is asked to go on)."""
+        self.folder.rewind(self.iteration, keep_validation=False)
         self.save()
         self.validate()
         self.save()  # once more: the score of the final state belongs to it

@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ class RunFolder:
         write_json(self.path / "config.json", to_dict(config))
         write_json(self.path / "environment.json", environment())
 
+    def environment(self) -> dict[str, Any]:
+        """What :func:`environment` said when the run was started, or last resumed."""
+        values: dict[str, Any] = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        return values
+
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one record to the metrics. A half-written last line (after a kill) is dropped on resume."""
         try:
@@ -52,9 +58,17 @@ class RunFolder:
         except OSError as error:
             raise EnvironmentFailure(f"cannot write {self.metrics}: {error.strerror or error}") from error
 
-    def rewind(self, iteration: int) -> None:
-        """Forget metrics of updates after ``iteration``: the resumed run makes them again."""
-        kept = [record for record in self.records() if record["iteration"] <= iteration]
+    def rewind(self, iteration: int, *, keep_validation: bool = True) -> None:
+        """Forget metrics of updates after ``iteration``: the resumed run makes them again.
+
+        Without ``keep_validation`` scores of ``iteration`` itself are forgotten too.
+        """
+        kept = [
+            record
+            for record in self.records()
+            if record["iteration"] < iteration
+            or (record["iteration"] == iteration and (keep_validation or record["kind"] == "train"))
+        ]
         with atomic_write(self.metrics, "w") as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)
 
@@ -74,6 +88,7 @@ class RunFolder:
 def environment() -> dict[str, Any]:
     """What a number depends on beside the code: versions, processor, threads, commit."""
     return {
+        "date": date.today().isoformat(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.system(),

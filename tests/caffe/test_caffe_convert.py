@@ -14,7 +14,6 @@ from support import golden
 from cpm_repro.caffe.caffemodel import write_caffemodel
 from cpm_repro.caffe.convert import compare, convert
 from cpm_repro.caffe.weight_files import (
-    CHECKPOINT_FORMAT,
     Network,
     by_layer,
     identify,
@@ -23,8 +22,8 @@ from cpm_repro.caffe.weight_files import (
     write_weight_file,
 )
 from cpm_repro.errors import UserError
-from cpm_repro.inference import weights as inference_weights
-from cpm_repro.model import build
+from cpm_repro.model import build, checkpoint_file
+from cpm_repro.model.checkpoint_file import CHECKPOINT_FORMAT
 
 SMALL = Network("mpii_6stage", 2, 3, 0.0625)
 SUFFIXES = (".caffemodel", ".safetensors", ".pt")
@@ -85,7 +84,7 @@ def test_check_sees_a_changed_weight():
 def test_checkpoints_are_what_inference_reads(tmp_path):
     weights = small_weights()
     write_weight_file(tmp_path / "x.pt", weights, SMALL)
-    values = inference_weights.read_checkpoint_file(tmp_path / "x.pt")
+    values = checkpoint_file.read_checkpoint_file(tmp_path / "x.pt")
     network = values["config"].network
     assert (network.arch, network.stages, network.parts, network.width) == dataclasses.astuple(SMALL)
     assert_same(values["model"], weights)

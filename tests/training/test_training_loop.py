@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import torch
 from cpm_repro.cli import main
 from cpm_repro.config import override, preset
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.training import load_checkpoint, stage_losses, train
+from cpm_repro.training import load_checkpoint, save_checkpoint, stage_losses, train
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import Cores, sharded_backward
 
@@ -183,23 +184,56 @@ def test_a_diverging_run_says_what_to_do(tmp_path):
         train(small(60, **{"solver.lr": 1e30, "solver.optimizer": "adamw"}), tmp_path / "run")
 
 
-def test_a_disk_that_fills_up_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    """The second save finds no space; the first one stays whole."""
-    from cpm_repro.training import checkpoint
+@pytest.mark.parametrize("limit", [1000, 4096, 20_000, 60_000])
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(tmp_path, limit):
+    """RLIMIT_FSIZE makes a write fail midway as a full disk does; the older checkpoint stays whole."""
+    run = tmp_path / "run"
+    train(small(1), run)
+    path = run / "checkpoints" / "last.pt"
+    before = path.read_bytes()
+    assert len(before) > limit
+    saved = load_checkpoint(path)
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old_limit[1]))
+    try:
+        with pytest.raises(EnvironmentFailure, match=r"cannot write .*last\.pt"):
+            save_checkpoint(path, saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir() if file.name.startswith(".")] == []
 
+
+def test_a_finished_run_asked_to_go_on_is_scored_once(tmp_path):
+    train(small(2), tmp_path / "run")
+    train(small(2), tmp_path / "run", resume=True)
+    kinds = [record["kind"] for record in RunFolder(tmp_path / "run").records()]
+    assert kinds == ["train", "train", "validation"]
+
+
+def test_the_best_state_survives_a_kill_right_after_it_was_saved(tmp_path):
+    """best.pt knows a score that last.pt does not: a worse state must not take its place."""
     run = tmp_path / "run"
     train(small(2), run)
-    before = (run / "checkpoints" / "last.pt").read_bytes()
+    best = load_checkpoint(run / "checkpoints" / "best.pt")
+    best.best = 99.0
+    save_checkpoint(run / "checkpoints" / "best.pt", best)
+    train(small(4), run, resume=True)
+    assert load_checkpoint(run / "checkpoints" / "best.pt").best == 99.0
 
-    def full(_values, file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.torch, "save", full)
-    with pytest.raises(EnvironmentFailure, match=r"cannot write .*last\.pt: No space left"):
-        train(small(4), run, resume=True)
-    assert (run / "checkpoints" / "last.pt").read_bytes() == before
-    assert [path.name for path in (run / "checkpoints").iterdir() if path.name.startswith(".")] == []
+def test_a_weight_changed_under_its_digest_is_not_loaded(tmp_path):
+    from cpm_repro.inference.weights import load
+
+    train(small(1), tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    values = torch.load(path, weights_only=True)
+    values["model"]["conv1_1.weight"][0, 0, 0, 0] += 1
+    torch.save(values, path)
+    with pytest.raises(UserError, match="does not match its digest"):
+        load(path)
 
 
 def test_metrics_cut_by_a_kill_are_read_up_to_the_cut(tmp_path):

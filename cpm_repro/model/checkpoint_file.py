@@ -1,0 +1,114 @@
+"""Our checkpoint files, read without executing or believing anything in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpm_repro.config import from_dict
+from cpm_repro.errors import UserError
+
+CHECKPOINT_FORMAT = "cpm_repro checkpoint 1"
+"""First words of a checkpoint of ours."""
+
+_CONTENT: dict[str, type | tuple[type, ...]] = {
+    "config": str,
+    "iteration": int,
+    "seconds": (int, float),
+    "best": (int, float),
+    "model": dict,
+    "optimizers": list,
+}
+
+
+def read_torch_file(path: Path) -> Any:
+    """Whatever ``torch.save`` wrote to ``path``, as far as it is plain data and tensors.
+
+    Raises:
+        UserError: no such file, damaged, or something that would have to be executed.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its zip and unpickling layers raise
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not an intact checkpoint ({reason})") from error
+
+
+def is_checkpoint(values: Any) -> bool:
+    """Whether the content of a file says that it is a checkpoint of ours."""
+    return isinstance(values, dict) and values.get("format") == CHECKPOINT_FORMAT
+
+
+def read_checkpoint_file(path: Path) -> dict[str, Any]:
+    """One of our checkpoints: its dictionary, with ``config`` as a :class:`~cpm_repro.config.TrainConfig`.
+
+    Raises:
+        UserError: no such file, not a checkpoint of this program, or damaged (its digest does not match).
+    """
+    values = read_torch_file(path)
+    if not is_checkpoint(values):
+        raise UserError(f"{path}: wanted a {CHECKPOINT_FORMAT!r} file, got something else")
+    return checked(values, path)
+
+
+def checked(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The content of a checkpoint after its digest and every part of it have been looked at."""
+    values = dict(values)
+    if "digest" in values and values.pop("digest") != content_digest(values):
+        raise UserError(f"{path}: damaged: its content does not match its digest")
+    for name, kind in _CONTENT.items():
+        if not isinstance(values.get(name), kind):
+            raise UserError(f"{path}: damaged: no usable {name!r} in it")
+    check_weights(values["model"], path)
+    try:
+        config = json.loads(values["config"])
+    except ValueError as error:
+        raise UserError(f"{path}: damaged: its configuration is no JSON") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: damaged: its configuration is no JSON object")
+    return {**values, "config": from_dict(config)}
+
+
+def check_weights(weights: Mapping[Any, Any], path: Path) -> None:
+    """Refuse anything but ordinary floating-point arrays whose every element is in the file.
+
+    Raises:
+        UserError: names the first that is something else.
+    """
+    for name, value in weights.items():
+        ordinary = isinstance(value, Tensor) and value.layout == torch.strided and value.is_floating_point()
+        if not isinstance(name, str) or not ordinary:
+            raise UserError(f"{path}: {name!r} is not a floating-point array with a name")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes() or value.dim() > 8:
+            raise UserError(f"{path}: {name!r} claims {list(value.shape)}, which is not what the file holds")
+
+
+def content_digest(values: Any) -> str:
+    """SHA-256 over everything in nested dictionaries and lists of tensors, numbers and strings."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, dict):
+            for key in sorted(value, key=str):
+                digest.update(f"{key}:".encode())
+                add(value[key])
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                add(item)
+        elif isinstance(value, Tensor) and value.layout == torch.strided:
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            if value.numel() * value.element_size() <= value.untyped_storage().nbytes():
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        else:
+            digest.update(f"{value!r};".encode())
+
+    add(values)
+    return digest.hexdigest()
