@@ -1,7 +1,7 @@
-"""Frozen, typed configurations and the presets: the only place where defaults live.
+"""Frozen, typed configurations and the presets: where the defaults of a run live.
 
 A preset is a function that returns a whole :class:`TrainConfig`; nothing is looked up by name at run time
-except the preset itself. ``resolve`` applies a user's overrides and refuses names it does not know.
+except the preset itself. ``override`` applies a user's changes and refuses names and types that do not fit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The built-in data set: jointed people drawn on the fly, no files needed.
 
 It is a task that needs what the paper is about: the left and the right limb look alike where they are, and
-    only
-evidence far away (which way head and chest face) tells them apart.
+only evidence far away (which way head and chest face) tells them apart.
 """
 
 from __future__ import annotations

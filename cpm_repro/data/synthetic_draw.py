@@ -1,8 +1,7 @@
 """Drawing the synthetic people, their surroundings and what stands in front of them.
 
 Both arms of a person look alike, and both legs: which is the left one shows only far away, in which way the
-    head
-(face or hair) and the chest (neckline, buttons, a badge in the middle; or a plain back) are turned.
+head (face or hair) and the chest (neckline, buttons, a badge in the middle; or a plain back) are turned.
 """
 
 from __future__ import annotations

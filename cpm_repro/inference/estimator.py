@@ -46,6 +46,8 @@ class PoseEstimator:
         stages: int | None = None,
     ) -> None:
         model = load_model(weights, arch)
+        if model.net.input_channels != 4:
+            raise UserError(f"{weights}: {model.net.arch} finds people, not parts: wanted a pose network")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.net = model.net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.augment = model.augment

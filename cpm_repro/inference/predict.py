@@ -27,7 +27,9 @@ def predict_images(
     estimator = PoseEstimator(weights)
     done: list[People] = []
     failures: list[str] = []
-    for path, name in zip(images, _names(images), strict=True):
+    quiet = not sys.stderr.isatty() or len(images) < 20
+    work = tqdm(list(zip(images, _names(images), strict=True)), disable=quiet, unit="images")
+    for path, name in work:
         try:
             people = estimator(path, boxes=[box] if box is not None else None, keep_maps=True)
         except EnvironmentFailure:
@@ -67,7 +69,7 @@ def write_prediction(people: People, out: Path, name: str) -> tuple[Path, Path]:
 def _names(images: Sequence[Path]) -> list[str]:
     """One file name per image; images of the same name in different folders get a number."""
     names: list[str] = []
-    for path in tqdm(images, disable=not sys.stderr.isatty() or len(images) < 20, desc="images"):
+    for path in images:
         name, count = path.stem, 1
         while name in names:
             count += 1

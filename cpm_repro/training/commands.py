@@ -175,6 +175,10 @@ def evaluate_weights(weights: Path, data: str | None, out: Path | None) -> list[
     """Score ``weights`` on the held-out people of ``data``; print the table, and save it when asked to."""
     model = load_model(weights)
     data = data or model.trained_on
+    if not data:
+        raise UserError(f"{weights} does not say what it was trained on: give --data")
+    if model.net.input_channels != 4:
+        raise UserError(f"{weights}: {model.net.arch} finds people, not parts: wanted a pose network")
     dataset = open_dataset(data, "val")
     if len(dataset.skeleton) != model.net.parts:
         raise UserError(f"{data} labels {len(dataset.skeleton)} parts, the network has {model.net.parts}")
