@@ -9,6 +9,7 @@ namespace cpm {
 namespace {
 
 constexpr int kThreads = 128;
+constexpr int kBlocksAtLeast = 4;  // per multiprocessor: up to 128 registers a thread; left alone, ptxas takes 72 and spills
 constexpr int kPerThread = 2;
 constexpr int kColumns = kThreads * kPerThread;
 constexpr int kRows = 16;
@@ -41,7 +42,7 @@ Tables lay_out(const FuseParams& p, float* base, long long* total) {
   return t;
 }
 
-__global__ void __launch_bounds__(kThreads) tables_kernel(FuseParams p, Tables t) {
+__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) tables_kernel(FuseParams p, Tables t) {
   __shared__ Phases phases;
   const int scale = (int)blockIdx.y, axis = (int)blockIdx.z;
   const ChainAxis chain = chain_axis(p, scale, axis);
@@ -148,7 +149,7 @@ __device__ unsigned long long peak_key(float value, unsigned int rank) {
 }
 
 template <bool kPeaks>
-__global__ void __launch_bounds__(kThreads) fuse_kernel(FuseParams p, Tables t, unsigned long long* best) {
+__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) fuse_kernel(FuseParams p, Tables t, unsigned long long* best) {
   __shared__ float dense[kCellRows * kRows];
   __shared__ unsigned long long keys[kThreads];
   const long long tiles_x = (p.image_w + kColumns - 1) / kColumns, tiles_y = (p.image_h + kRows - 1) / kRows;
