@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cpm_repro.config import SolverConfig
+from cpm_repro.training import recipe
 from cpm_repro.training.muon import Muon, orthogonalise
 from cpm_repro.training.recipe import lr_factor, use_bf16
 from cpm_repro.training.watch import clock
@@ -64,11 +65,17 @@ def test_warmup_rises_linearly():
     assert [lr_factor(config, i, 0.0) for i in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
-def test_precision_is_as_asked():
+def test_precision_is_as_asked_and_auto_asks_the_processor(monkeypatch):
     device = torch.device("cpu")
     assert use_bf16("bf16", device)
     assert not use_bf16("float32", device)
-    assert isinstance(use_bf16("auto", device), bool)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert not use_bf16("auto", device)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(recipe, "_cpu_flag", lambda *names: "avx512_bf16" in names)
+    assert use_bf16("auto", device)
+    monkeypatch.setattr(recipe, "_cpu_flag", lambda *_names: False)
+    assert not use_bf16("auto", device)
 
 
 def test_clock_reads_like_a_clock():
