@@ -26,8 +26,12 @@ def fill(tensor: Tensor, filler: Any, generator: torch.Generator | None = None) 
     fan_in is all but the first axis, fan_out all but the second, also for inner products, as in Caffe.
 
     Raises:
-        UserError: a filler kind that is not one of :data:`KINDS`.
+        UserError: a filler kind that is not one of :data:`KINDS`, or numbers that describe no distribution.
     """
+    numbers = (filler.value, filler.mean, filler.std, filler.min, filler.max)
+    if not all(map(math.isfinite, numbers)) or filler.std < 0 or filler.min > filler.max:
+        given = " ".join(str(filler).split())
+        raise UserError(f"filler: wanted finite numbers, std >= 0 and min <= max, got {given}")
     if filler.type == "constant":
         tensor.fill_(filler.value)
     elif filler.type == "gaussian":

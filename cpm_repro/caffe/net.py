@@ -249,7 +249,7 @@ class CaffeNet(nn.Module):
                 with torch.device("meta"), torch.no_grad():
                     module = LAYERS[layer.type](layer, [tuple(blob.shape) for blob in bottoms])
                     tops = module(*bottoms)
-            except (RuntimeError, OverflowError) as error:  # torch's own refusal of a size
+            except (RuntimeError, OverflowError, ValueError, IndexError) as error:  # torch refuses a size
                 reason = (str(error).splitlines() or ["overflow"])[0]
                 raise UserError(f"layer {layer.name!r}: {reason}") from error
             blobs.update(zip(layer.top, (tops,) if isinstance(tops, Tensor) else tops, strict=True))

@@ -245,3 +245,36 @@ def test_message_is_not_changed_by_building():
     copy = parse_prototxt(str(message))
     CaffeNet(message)
     assert message == copy
+
+
+IMAGE_INPUT = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }'
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [
+        'type: "gaussian" std: -1',
+        'type: "gaussian" std: nan',
+        'type: "uniform" min: 2',
+        'type: "uniform" max: inf',
+    ],
+)
+def test_fillers_that_describe_no_distribution(tmp_path, filler):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        f"{IMAGE_INPUT} layer {{ name: 'c' type: 'Convolution' bottom: 'data' top: 'c' "
+        f"convolution_param {{ num_output: 2 kernel_size: 1 weight_filler {{ {filler} }} }} }}"
+    )
+    with pytest.raises(UserError, match="filler: wanted finite numbers") as caught:
+        CaffeNet(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["LRN", "BatchNorm"])
+def test_layers_on_blobs_of_too_few_axes(tmp_path, kind):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        f"input: 'data' input_shape {{ dim: 1 }} layer {{ name: 'x' type: '{kind}' bottom: 'data' top: 'x' }}"
+    )
+    with pytest.raises(UserError, match="'x'"):
+        CaffeNet(path)
