@@ -17,10 +17,26 @@ struct CellRange {
 };
 CellRange cells_under(const BandTable& table, int a, int b);
 
+// Floats that start on a cache line: vector loads that straddle two lines cost double.
+class AlignedFloats {
+ public:
+  void require(size_t count) {
+    if (storage_.size() < count + kLine) storage_.resize(count + kLine);
+  }
+  float* data() {
+    const size_t address = reinterpret_cast<size_t>(storage_.data()) / sizeof(float);
+    return storage_.data() + (kLine - address % kLine) % kLine;
+  }
+
+ private:
+  static constexpr size_t kLine = 64 / sizeof(float);
+  std::vector<float> storage_;
+};
+
 // Space that is used again from tile to tile; one per thread.
 struct TileScratch {
-  std::vector<float> rows;          // cell rows resampled to the tile's columns, scale after scale
-  std::vector<float> turned;        // the cells of one scale, transposed
+  AlignedFloats rows;               // cell rows resampled to the tile's columns, scale after scale
+  AlignedFloats turned;             // the cells of one scale, transposed
   std::vector<size_t> start;        // (S,) where each scale's rows start
   std::vector<int> first_cell;      // (S,) cell row that is first there
   std::vector<const float*> terms;  // the rows that make one image row

@@ -92,8 +92,8 @@ CPM_HD float matlab_row(const ChainAxis& c, const Phases& phases, int i, int tap
     sum += weight;
     const long long box = (long long)mirror_index(start + p, c.scaled) + c.pad;
     if (weight == 0.0 || box < 0 || box >= inner_pixels) continue;
-    const int phase = (int)(box % c.stride);
-    const double inner_start = phases.first[phase] + (double)(box / c.stride);
+    const int period = (int)box / c.stride, phase = (int)box - period * c.stride;
+    const double inner_start = phases.first[phase] + (double)period;
     for (int q = 0; q < kPhaseTaps; ++q) {
       if (phases.weight[phase * kPhaseTaps + q] == 0.0) continue;
       const int cell = mirror_index(inner_start + q, c.cells);
@@ -123,8 +123,7 @@ CPM_HD float chain_row(const ChainAxis& c, const Phases& phases, int i, int taps
   return c.opencv ? opencv_row(c, i, taps, weights, first) : matlab_row(c, phases, i, taps, weights, first);
 }
 
-// Contraction is allowed here on the GPU (the tolerance is 1e-5); on the CPU it stays two roundings, so that
-// machines with and without fused multiply-add agree.
+// Contraction is allowed in the fusion (the tolerance is 1e-5); on the GPU it is asked for.
 CPM_HD float multiply_add(float a, float b, float c) {
 #if defined(__CUDA_ARCH__)
   return fmaf(a, b, c);

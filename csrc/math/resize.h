@@ -44,6 +44,7 @@ CPM_HD double resize_weight(const ResizeAxis& axis, int i, double index) {
 
 // Border rule: mirrored, the edge pixel repeated.
 CPM_HD int mirror_index(double index, int length) {
+  if (index >= 0.0 && index < length) return (int)index;
   const double period = 2.0 * length;
   double folded = index - period * floor(index / period);
   if (folded >= length) folded = period - 1.0 - folded;
