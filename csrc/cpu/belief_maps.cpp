@@ -9,31 +9,51 @@
 namespace cpm {
 namespace {
 
-constexpr int kGroups = 2;        // the annotated person alone; everybody
 constexpr int kCenterBands = 4;  // row bands of the centre map, so that one sample still feeds several threads
 
-// Float planes are drawn in place, 16-bit ones in a scratch plane so that sums stay in float32.
 template <typename T>
-void label_group(const BeliefParams& p, long long n, int group) {
-  const long long cells = (long long)p.h * p.w;
-  T* out = static_cast<T*>(p.label) + (n * kGroups + group) * (p.parts + 1) * cells;
-  constexpr bool in_place = std::is_same<T, float>::value;
-  std::vector<float> scratch(in_place ? 0 : 2 * cells);
-  float* background = in_place ? reinterpret_cast<float*>(out + p.parts * cells) : scratch.data() + cells;
-  std::fill_n(background, cells, 1.0f);
-  const int people = group == 0 ? 1 : p.people;
-  for (int part = 0; part < p.parts; ++part) {
-    float* plane = in_place ? reinterpret_cast<float*>(out + part * cells) : scratch.data();
-    draw_part(p, n, part, people, plane, background);
-    if (!in_place) {
-      std::transform(plane, plane + cells, out + part * cells, [](float v) { return convert(v, T()); });
-    }
-  }
-  if (!in_place) {
-    std::transform(background, background + cells, out + p.parts * cells, [](float v) { return convert(v, T()); });
-  }
+void store_plane(const float* plane, long long cells, T* out) {
+  std::transform(plane, plane + cells, out, [](float v) { return convert(v, T()); });
 }
 
+// Both groups of one sample. Everybody's plane starts as a copy of the annotated person's, whose bump is made once.
+// Float planes are drawn in place, 16-bit ones in scratch planes so that sums stay in float32.
+template <typename T>
+void label_maps(const BeliefParams& p, long long n) {
+  const long long cells = (long long)p.h * p.w;
+  constexpr bool in_place = std::is_same<T, float>::value;
+  T* out[2];
+  out[0] = static_cast<T*>(p.label) + n * 2 * (p.parts + 1) * cells;
+  out[1] = out[0] + (p.parts + 1) * cells;
+  std::vector<float> scratch(in_place ? 0 : 4 * cells);
+  float *plane[2], *background[2];
+  for (int g = 0; g < 2; ++g) {
+    background[g] = in_place ? reinterpret_cast<float*>(out[g] + p.parts * cells) : scratch.data() + (2 + g) * cells;
+    std::fill_n(background[g], cells, 1.0f);
+  }
+  for (int part = 0; part < p.parts; ++part) {
+    for (int g = 0; g < 2; ++g) plane[g] = in_place ? reinterpret_cast<float*>(out[g] + part * cells) : scratch.data() + g * cells;
+    draw_part(p, n, part, 1, plane[0], background[0]);
+    std::copy_n(plane[0], cells, plane[1]);
+    draw_people(p, n, part, 1, p.people, plane[1], background[1]);
+    for (int g = 0; g < 2 && !in_place; ++g) store_plane(plane[g], cells, out[g] + part * cells);
+  }
+  // Where only the annotated person's bumps lie, everybody's background was not lowered yet.
+  for (long long i = 0; i < cells; ++i) background[1][i] = std::min(background[1][i], background[0][i]);
+  for (int g = 0; g < 2 && !in_place; ++g) store_plane(background[g], cells, out[g] + p.parts * cells);
+}
+
+// Columns of one row of the centre map that the cut-off leaves; the circle's edge gives them but for the last cell.
+Span row_span(float cx, float cy, float y, int width, const Bump& bump) {
+  const float dy = y - cy;
+  Span span = chord_span(cx, dy, width, bump);
+  while (span.first <= span.last && !inside_bump(squared_distance(cell_pixel(span.first, 1.0f), y, cx, cy), bump)) ++span.first;
+  while (span.first <= span.last && !inside_bump(squared_distance(cell_pixel(span.last, 1.0f), y, cx, cy), bump)) --span.last;
+  return span;
+}
+
+// A wide bump: its exponentials factor into one per row and one per column, 2 roundings from the formula; which cells
+// the cut-off leaves is still decided by the formula itself.
 template <typename T>
 void center_rows(const BeliefParams& p, long long n, int band) {
   const int first = (int)((long long)p.center_h * band / kCenterBands);
@@ -43,25 +63,27 @@ void center_rows(const BeliefParams& p, long long n, int band) {
   T* out = static_cast<T*>(p.center_map) + n * p.center_h * p.center_w;
   std::fill(out + (long long)first * p.center_w, out + (long long)last * p.center_w, convert(0.0f, T()));
   if (!is_finite(cx) || !is_finite(cy)) return;
-  const Span rows = bump_span(cy, p.center_h, 1.0f, bump);
-  const Span columns = bump_span(cx, p.center_w, 1.0f, bump);
+  const Span rows = bump_span(cy, p.center_h, 1.0f, bump), columns = bump_span(cx, p.center_w, 1.0f, bump);
+  if (std::max(first, rows.first) > std::min(last - 1, rows.last) || columns.first > columns.last) return;
+  std::vector<float> factors(p.center_w);
+  for (int x = columns.first; x <= columns.last; ++x) factors[x] = axis_bump(cell_pixel(x, 1.0f) - cx, bump);
   for (int y = std::max(first, rows.first); y <= std::min(last - 1, rows.last); ++y) {
-    for (int x = columns.first; x <= columns.last; ++x) {
-      const float d2 = squared_distance(cell_pixel(x, 1.0f), cell_pixel(y, 1.0f), cx, cy);
-      out[(long long)y * p.center_w + x] = convert(add_bump(0.0f, d2, bump), T());
-    }
+    const float pixel = cell_pixel(y, 1.0f), factor = axis_bump(pixel - cy, bump);
+    const Span span = row_span(cx, cy, pixel, p.center_w, bump);
+    T* row = out + (long long)y * p.center_w;
+    for (int x = span.first; x <= span.last; ++x) row[x] = convert(factor * factors[x], T());
   }
 }
 
 template <typename T>
 void run_tasks(const BeliefParams& p, long long first, long long last) {
-  const int label_tasks = p.label ? kGroups : 0;
+  const int label_tasks = p.label ? 1 : 0;
   const int per_sample = belief_tasks_per_sample(p);
   for (long long task = first; task < last; ++task) {
     const long long n = task / per_sample;
     const int kind = (int)(task % per_sample);
     if (kind < label_tasks) {
-      label_group<T>(p, n, kind);
+      label_maps<T>(p, n);
     } else {
       center_rows<T>(p, n, kind - label_tasks);
     }
@@ -71,7 +93,7 @@ void run_tasks(const BeliefParams& p, long long first, long long last) {
 }  // namespace
 
 int belief_tasks_per_sample(const BeliefParams& p) {
-  return (p.label ? kGroups : 0) + (p.center_map ? kCenterBands : 0);
+  return (p.label ? 1 : 0) + (p.center_map ? kCenterBands : 0);
 }
 
 void belief_maps_cpu(const BeliefParams& p, long long first, long long last) {

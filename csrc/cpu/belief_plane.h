@@ -20,14 +20,19 @@ inline void draw_bump(float* plane, float* background, int h, int w, float strid
   }
 }
 
-// Fills `plane` with the first `people` persons' bumps of a part and lowers `background` under them.
-inline void draw_part(const BeliefParams& p, long long n, int part, int people, float* plane, float* background) {
+// Adds the bumps of persons first..last-1 of a part to `plane` and lowers `background` under them.
+inline void draw_people(const BeliefParams& p, long long n, int part, int first, int last, float* plane, float* background) {
   const Bump bump = make_bump(p.sigma, 1);
-  std::fill_n(plane, (long long)p.h * p.w, 0.0f);
-  for (int person = 0; person < people; ++person) {
+  for (int person = first; person < last; ++person) {
     float cx, cy;
     if (drawn_joint(p, n, person, part, cx, cy)) draw_bump(plane, background, p.h, p.w, p.stride, bump, cx, cy);
   }
+}
+
+// Fills `plane` with the first `people` persons' bumps of a part and lowers `background` under them.
+inline void draw_part(const BeliefParams& p, long long n, int part, int people, float* plane, float* background) {
+  std::fill_n(plane, (long long)p.h * p.w, 0.0f);
+  draw_people(p, n, part, 0, people, plane, background);
 }
 
 }  // namespace cpm

@@ -13,9 +13,14 @@ void fuse_multiscale_cpu(const FuseParams& params, const FuseTables& tables, lon
 struct Peak {
   float value;
   int y, x;
+  long long rank;  // scan_rank of the pixel
 };
 
-// The first maximum of each channel first..last-1, into peaks[channel].
-void fuse_multiscale_peaks_cpu(const FuseParams& params, const FuseTables& tables, int first, int last, Peak* peaks);
+// The search for a channel's first maximum is cut into this many tasks; task piece * C + channel writes peaks[task].
+constexpr int kPeakPieces = 2;
+void fuse_multiscale_peaks_cpu(const FuseParams& params, const FuseTables& tables, long long first, long long last, Peak* peaks);
+
+// The larger one; of equal ones the one that is found first.
+Peak better_peak(const Peak& a, const Peak& b);
 
 }  // namespace cpm

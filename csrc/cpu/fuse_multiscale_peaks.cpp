@@ -84,13 +84,14 @@ std::vector<Candidate> candidates(const FuseParams& p, const FuseTables& tables,
   return all;
 }
 
-Peak find_peak(const FuseParams& p, const FuseTables& tables, int channel, TileScratch& scratch) {
+// Best of every kPeakPieces-th candidate from the `piece`-th on: the pieces of a channel see equally promising tiles.
+Peak find_peak(const FuseParams& p, const FuseTables& tables, int channel, int piece, TileScratch& scratch) {
   std::vector<Candidate> all = candidates(p, tables, channel);
   std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.bound > b.bound; });
-  Peak best{-std::numeric_limits<float>::infinity(), 0, 0};
-  long long best_rank = std::numeric_limits<long long>::max();
+  Peak best{-std::numeric_limits<float>::infinity(), 0, 0, std::numeric_limits<long long>::max()};
   float values[kTile * kTile];
-  for (const Candidate& one : all) {
+  for (size_t k = (size_t)piece; k < all.size(); k += kPeakPieces) {
+    const Candidate& one = all[k];
     if (one.bound < best.value) break;
     const Tile& tile = one.tile;
     fuse_tile(p, tables, channel, tile, values, kTile, scratch);
@@ -99,10 +100,7 @@ Peak find_peak(const FuseParams& p, const FuseTables& tables, int channel, TileS
         const float value = values[(y - tile.y0) * kTile + x - tile.x0];
         if (!(value >= best.value)) continue;  // also when the value is NaN
         const long long rank = scan_rank(y, x, p.image_h, p.image_w, p.row_major);
-        if (value > best.value || rank < best_rank) {
-          best = {value, y, x};
-          best_rank = rank;
-        }
+        if (value > best.value || rank < best.rank) best = {value, y, x, rank};
       }
     }
   }
@@ -111,9 +109,16 @@ Peak find_peak(const FuseParams& p, const FuseTables& tables, int channel, TileS
 
 }  // namespace
 
-void fuse_multiscale_peaks_cpu(const FuseParams& p, const FuseTables& tables, int first, int last, Peak* peaks) {
+void fuse_multiscale_peaks_cpu(const FuseParams& p, const FuseTables& tables, long long first, long long last, Peak* peaks) {
   TileScratch scratch;
-  for (int channel = first; channel < last; ++channel) peaks[channel] = find_peak(p, tables, channel, scratch);
+  for (long long task = first; task < last; ++task) {
+    peaks[task] = find_peak(p, tables, (int)(task % p.channels), (int)(task / p.channels), scratch);
+  }
+}
+
+Peak better_peak(const Peak& a, const Peak& b) {
+  if (a.value != b.value) return a.value > b.value ? a : b;
+  return a.rank < b.rank ? a : b;
 }
 
 }  // namespace cpm

@@ -6,9 +6,10 @@ namespace cpm {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kBlocksAtLeast = 2;  // per multiprocessor: up to 128 registers a thread; left alone, ptxas takes 64 and spills
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) resize_axis_kernel(ResizeParams p) {
+__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) resize_axis_kernel(ResizeParams p) {
   const long long total = p.outer * p.axis.out * p.inner;
   const long long step = (long long)gridDim.x * blockDim.x;
   const int taps = resize_taps(p.axis);

