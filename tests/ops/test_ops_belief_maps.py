@@ -38,8 +38,8 @@ def golden_cases():
 
 
 def test_golden_label_and_centre_maps(backend):
-    # Measured: the CPU kernel gives the original's bits in all label maps and 1.2e-7 in the centre maps (their
-    # exponentials are factored), the reference 6e-8 in both.
+    # Measured: the CPU kernel gives the original's bits in all label maps and 1.2e-7 in the centre maps
+    # (their exponentials are factored), the reference 6e-8 in both.
     limit = 0.0 if backend == "cpu" else 1.2e-7
     excused = 0
     for name, arrays, prefix, index in golden_cases():
