@@ -6,10 +6,12 @@ Everything here is data about bodies; coordinates live elsewhere. Orders and lim
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from cpm_repro.errors import UserError
 
@@ -67,6 +69,35 @@ class Skeleton:
     def index(self, part: str) -> int:
         """Position of the part called ``part``."""
         return self.parts.index(part)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for files that carry weights."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Skeleton:
+        """The inverse of :meth:`to_dict`, also after a way through JSON, which has no tuples.
+
+        Raises:
+            UserError: names or values that make no skeleton.
+        """
+        try:
+            torso = values["torso"]
+            return Skeleton(
+                name=str(values["name"]),
+                parts=tuple(map(str, values["parts"])),
+                flip_pairs=_index_pairs(values["flip_pairs"]),
+                limbs=_index_pairs(values["limbs"]),
+                torso=None if torso is None else _index_pairs([torso])[0],
+                groups=tuple((str(row), tuple(map(int, of))) for row, of in values["groups"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"these values describe no skeleton ({type(error).__name__}: {error})") from error
+
+
+def _index_pairs(values: Iterable[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    """Pairs of whole numbers out of lists of lists."""
+    return tuple((int(first), int(second)) for first, second in values)
 
 
 def permutation(source: Sequence[str], target: Sequence[str]) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """Names, orders and structure of bodies, held against the numbers written in the spec pages."""
 
+import json
+
 import pytest
 
 from cpm_repro.errors import UserError
@@ -78,3 +80,14 @@ def test_colours_differ():
 def test_nonsense_is_refused(parts, pairs, limbs):
     with pytest.raises(UserError, match="skeleton mine"):
         Skeleton("mine", parts, pairs, limbs)
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
+def test_a_skeleton_comes_back_from_json(skeleton):
+    assert Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict()))) == skeleton
+
+
+@pytest.mark.parametrize("key", ["parts", "limbs", "torso", "groups"])
+def test_values_that_are_no_skeleton_are_refused(key):
+    with pytest.raises(UserError):
+        Skeleton.from_dict({**CPM14.to_dict(), key: 3})

@@ -77,7 +77,7 @@ def convert(
     given = read_weight_file(source)
     network = choose_network(given, arch, stages, parts, width)
     weights = given.weights if network is None else fitting(given, network)
-    write_weight_file(target, weights, network)
+    write_weight_file(target, weights, network, given.about)
     differences = None
     if check:
         if network is None:

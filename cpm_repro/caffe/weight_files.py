@@ -22,6 +22,7 @@ from cpm_repro.config import NetworkConfig, TrainConfig, to_dict
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
 from cpm_repro.model import ARCHITECTURES, NetDescription, describe
+from cpm_repro.model.about import About, about_from_json, about_to_json
 from cpm_repro.model.checkpoint_file import (
     CHECKPOINT_FORMAT,
     check_weights,
@@ -58,11 +59,16 @@ class Network:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a weight file holds; ``network`` is None where neither file nor shapes tell."""
+    """What a weight file holds.
+
+    ``network`` is None where neither file nor shapes tell, ``about`` where the file does not say how its
+    weights were trained.
+    """
 
     path: Path
     weights: dict[str, Tensor]
     network: Network | None
+    about: About | None = None
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
@@ -86,20 +92,23 @@ def read_weight_file(path: str | Path) -> WeightFile:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if kind == "caffemodel":
-        weights, network = _read_caffemodel(path), None
+        file = WeightFile(path, _read_caffemodel(path), None)
     elif kind == "safetensors":
-        weights, network = _read_safetensors(path)
+        file = _read_safetensors(path)
     else:
-        weights, network = _read_checkpoint(path)
-    if not weights:
+        file = _read_checkpoint(path)
+    if not file.weights:
         raise UserError(f"{path}: holds no weights")
-    return WeightFile(path, weights, network or identify(weights))
+    return dataclasses.replace(file, network=file.network or identify(file.weights))
 
 
-def write_weight_file(path: str | Path, weights: Mapping[str, Tensor], network: Network | None) -> None:
+def write_weight_file(
+    path: str | Path, weights: Mapping[str, Tensor], network: Network | None, about: About | None = None
+) -> None:
     """Write ``weights`` in the format of ``path``'s suffix, atomically.
 
-    A checkpoint needs ``network``; the other formats take weights of any net.
+    A checkpoint needs ``network``; the other formats take weights of any net. A caffemodel has no place for
+    ``about``.
 
     Raises:
         UserError: an unknown suffix, a checkpoint of an unknown network, names that are not
@@ -112,9 +121,9 @@ def write_weight_file(path: str | Path, weights: Mapping[str, Tensor], network: 
         net = deploy_message(network.describe()) if network else None
         write_caffemodel(path, by_layer(weights), net)
     elif kind == "safetensors":
-        _write_safetensors(path, weights, network)
+        _write_safetensors(path, weights, network, about)
     else:
-        _write_checkpoint(path, weights, network)
+        _write_checkpoint(path, weights, network, about)
 
 
 def kind_of(path: Path) -> str:
@@ -183,7 +192,7 @@ def _read_caffemodel(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Network | None]:
+def _read_safetensors(path: Path) -> WeightFile:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -192,8 +201,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Network | None]:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not an intact safetensors file ({_first_line(error)})") from error
+    try:
+        about = about_from_json(metadata["about"]) if "about" in metadata else None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     if "arch" not in metadata:
-        return weights, None
+        return WeightFile(path, weights, None, about)
     try:
         network = Network(
             metadata["arch"], int(metadata["stages"]), int(metadata["parts"]), float(metadata["width"])
@@ -203,7 +216,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Network | None]:
         raise UserError(f"{path}: its metadata names no network ({_first_line(error)})") from error
     # The format sorts by name; give back the network's own order where it is known.
     weights = {key: weights[key] for key in sorted(weights, key=_places(order))}
-    return weights, network
+    return WeightFile(path, weights, network, about)
 
 
 def _places(order: Mapping[str, Any]) -> Any:
@@ -211,46 +224,63 @@ def _places(order: Mapping[str, Any]) -> Any:
     return lambda key: (places.get(key, len(places)), key)
 
 
-def _write_safetensors(path: Path, weights: Mapping[str, Tensor], network: Network | None) -> None:
+def _write_safetensors(
+    path: Path, weights: Mapping[str, Tensor], network: Network | None, about: About | None
+) -> None:
     from safetensors.torch import save
 
     metadata = {"format": "pt"}
     if network:
         metadata |= {key: str(value) for key, value in dataclasses.asdict(network).items()}
+    if about:
+        # A file that is passed on names its data; the place where they lay is nobody's business.
+        metadata["about"] = about_to_json(dataclasses.replace(about, trained_on=Path(about.trained_on).name))
     raw = save({key: value.detach().cpu().contiguous() for key, value in weights.items()}, metadata)
     with atomic_write(path) as file:
         file.write(raw)
 
 
-def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Network | None]:
+def _read_checkpoint(path: Path) -> WeightFile:
     """One of our checkpoints, or a plain state dict (also under the key ``state_dict``)."""
     values = read_torch_file(path)
     if is_checkpoint(values):
         values = checked(values, path)
-        own = values["config"].network
-        description = describe(own.arch, own.stages, own.parts, own.width)
-        return values["model"], Network(own.arch, description.stages, description.parts, description.width)
+        config = values["config"]
+        own = config.network
+        # The number of parts may be the data set's; the configuration then leaves it open.
+        parts = own.parts if own.parts is not None or not values["skeleton"] else len(values["skeleton"])
+        description = describe(own.arch, own.stages, parts, own.width)
+        network = Network(own.arch, description.stages, description.parts, description.width)
+        about = About(config.augment, config.data, values["skeleton"])
+        return WeightFile(path, values["model"], network, about)
     if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
         values = values["state_dict"]
     if not isinstance(values, dict) or not values:
         raise UserError(f"{path}: wanted a checkpoint of ours or a state dict, got something else")
     check_weights(values, path)
-    return values, None
+    return WeightFile(path, values, None)
 
 
-def _write_checkpoint(path: Path, weights: Mapping[str, Tensor], network: Network | None) -> None:
+def _write_checkpoint(
+    path: Path, weights: Mapping[str, Tensor], network: Network | None, about: About | None
+) -> None:
     if network is None:
         raise UserError(f"{path}: these weights are of no network we know; a checkpoint needs arch=")
     own = NetworkConfig(network.arch, network.stages, network.parts, network.width)
+    config = TrainConfig(name=path.stem, network=own)
+    if about is not None:
+        config = dataclasses.replace(config, augment=about.augment, data=about.trained_on)
     values = {
         "format": CHECKPOINT_FORMAT,
-        "config": json.dumps(to_dict(TrainConfig(name=path.stem, network=own))),
+        "config": json.dumps(to_dict(config)),
         "iteration": 0,
         "seconds": 0.0,
         "best": 0.0,
         "model": {key: value.detach().cpu().clone() for key, value in weights.items()},
         "optimizers": [],
     }
+    if about is not None and about.skeleton is not None:
+        values["skeleton"] = json.dumps(about.skeleton.to_dict())
     with atomic_write(path) as file:
         torch.save({**values, "digest": content_digest(values)}, file)
 

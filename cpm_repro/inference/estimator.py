@@ -52,7 +52,7 @@ class PoseEstimator:
         self.net = model.net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.augment = model.augment
         self.stages = stages
-        self.skeleton = _skeleton(self.net.parts)
+        self.skeleton = model.skeleton or _skeleton(self.net.parts)
 
     def __call__(
         self,
@@ -144,7 +144,7 @@ def _places(
 
 
 def _skeleton(parts: int) -> Skeleton:
-    """The body a network with so many parts was trained on."""
+    """The body that a network of so many parts was most likely trained on, where its file does not say."""
     for skeleton in (CPM14, FLIC9):
         if len(skeleton) == parts:
             return skeleton

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpm_repro.caffe.convert import choose_network, fitting
-from cpm_repro.caffe.weight_files import read_weight_file
+from cpm_repro.caffe.weight_files import WeightFile, read_weight_file
 from cpm_repro.config import FULL_CROP, TINY_CROP, AugmentConfig, NetworkConfig
 from cpm_repro.errors import UserError
 from cpm_repro.model import PoseMachine, build
-from cpm_repro.model.checkpoint_file import checked, is_checkpoint, read_torch_file
+from cpm_repro.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class LoadedModel:
     net: PoseMachine
     augment: AugmentConfig
     trained_on: str  # name or path of the training data, empty when unknown
+    skeleton: Skeleton | None  # what the parts are, where the file says
 
 
 def build_from(network: NetworkConfig, parts: int | None = None) -> PoseMachine:
@@ -56,11 +57,19 @@ def load(
     Raises:
         UserError: nothing there, damaged, or weights that do not fit (all of them are listed).
     """
-    path = _file_of(Path(path))
-    given = read_weight_file(path)
+    return _build(read_weight_file(_file_of(Path(path))), arch, stages, parts, width)
+
+
+def _build(
+    given: WeightFile,
+    arch: str | None,
+    stages: int | None = None,
+    parts: int | None = None,
+    width: float | None = None,
+) -> PoseMachine:
     network = choose_network(given, arch, stages, parts, width)
     if network is None:
-        raise UserError(f"{path}: these weights are of no network we know; say which with arch")
+        raise UserError(f"{given.path}: these weights are of no network we know; say which with arch")
     net = build(network.arch, stages=network.stages, parts=network.parts, width=network.width)
     net.load_state_dict(fitting(given, network))
     return net.eval()
@@ -68,12 +77,11 @@ def load(
 
 def load_model(path: str | Path, arch: str | None = None) -> LoadedModel:
     """As :func:`load`, with the crop the weights were trained on (the usual one if the file does not say)."""
-    path = _file_of(Path(path))
-    net = load(path, arch)
-    if path.suffix == ".pt" and is_checkpoint(values := read_torch_file(path)):
-        config = checked(values, path)["config"]
-        return LoadedModel(net, config.augment, config.data)
-    return LoadedModel(net, AugmentConfig(crop=TINY_CROP if net.arch == "tiny" else FULL_CROP), "")
+    given = read_weight_file(_file_of(Path(path)))
+    net, about = _build(given, arch), given.about
+    if about is not None:
+        return LoadedModel(net, about.augment, about.trained_on, about.skeleton)
+    return LoadedModel(net, AugmentConfig(crop=TINY_CROP if net.arch == "tiny" else FULL_CROP), "", None)
 
 
 def _file_of(path: Path) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cpm_repro.config import from_dict
 from cpm_repro.errors import UserError
+from cpm_repro.skeleton import Skeleton
 
 CHECKPOINT_FORMAT = "cpm_repro checkpoint 1"
 """First words of a checkpoint of ours."""
@@ -74,7 +75,17 @@ def checked(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: damaged: its configuration is no JSON") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: damaged: its configuration is no JSON object")
-    return {**values, "config": from_dict(config)}
+    return {**values, "config": from_dict(config), "skeleton": _skeleton(values.get("skeleton"), path)}
+
+
+def _skeleton(text: Any, path: Path) -> Skeleton | None:
+    """The body that a checkpoint says its parts are of; None in those older than the field."""
+    if text is None:
+        return None
+    try:
+        return Skeleton.from_dict(json.loads(text))
+    except (TypeError, ValueError, UserError) as error:
+        raise UserError(f"{path}: damaged: its skeleton cannot be read ({error})") from error
 
 
 def check_weights(weights: Mapping[Any, Any], path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from cpm_repro.config import TrainConfig, to_dict
 from cpm_repro.files import atomic_write
 from cpm_repro.model.checkpoint_file import CHECKPOINT_FORMAT, content_digest, read_checkpoint_file
+from cpm_repro.skeleton import Skeleton
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Checkpoint:
     best: float
     model: dict[str, torch.Tensor]
     optimizers: list[dict[str, Any]]
+    skeleton: Skeleton | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -42,6 +44,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "model": checkpoint.model,
         "optimizers": checkpoint.optimizers,
     }
+    if checkpoint.skeleton is not None:
+        values["skeleton"] = json.dumps(checkpoint.skeleton.to_dict())
     # torch.save turns a failing write into a RuntimeError; written from memory it stays an OSError.
     buffer = io.BytesIO()
     torch.save({**values, "digest": content_digest(values)}, buffer)

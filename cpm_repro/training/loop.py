@@ -260,6 +260,7 @@ class _Run:
                 self.best,
                 self.net.state_dict(),
                 self.optimizers.state_dict(),
+                self.train_set.skeleton,
             ),
         )
 

@@ -54,7 +54,7 @@ def build_optimizers(
             [CaffeSGD(groups, lr=solver.lr, momentum=solver.momentum, weight_decay=solver.weight_decay)]
         )
     if solver.optimizer == "muon":
-        matrices, others = _split_for_muon(net)
+        matrices, others = split_for_muon(net)
         return Optimizers(
             [
                 Muon(
@@ -76,7 +76,7 @@ def build_optimizers(
     )
 
 
-def _split_for_muon(net: PoseMachine) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+def split_for_muon(net: PoseMachine) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
     """Hidden convolution weights, and everything else: biases, the first layer, each stage's last layer.
 
     Inputs and outputs of a network are no hidden matrices; Muon's authors leave them to AdamW, and so do we.

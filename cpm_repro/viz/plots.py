@@ -90,6 +90,32 @@ def pck_figure(tables: Mapping[str, ScoreTable], path: str | Path) -> tuple[Path
         return _save(figure, Path(path))
 
 
+def pck_over_time(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> tuple[Path, Path]:
+    """Validation PCK of every stage against minutes of training, one panel per run; PNG and SVG.
+
+    Args:
+        runs: name -> records of ``metrics.jsonl``; of ``kind`` "validation" are ``seconds`` and ``pck`` read.
+        path: as in :func:`curves`.
+    """
+    scored = {
+        name: [record for record in records if record.get("kind") == "validation"]
+        for name, records in runs.items()
+    }
+    if not scored or not all(scored.values()):
+        raise ValueError("runs: wanted at least one validation record each")
+    highest = max(max(record["pck"]) for records in scored.values() for record in records)
+    with _figure((5.5 * len(scored), 4.2), len(scored)) as (figure, panels):
+        for axes, (name, records) in zip(panels, scored.items(), strict=True):
+            _draw_scores(axes, records)
+            minutes = [record["seconds"] / 60 for record in records]
+            for line in axes.get_lines():
+                line.set_xdata(minutes)
+            axes.relim()
+            axes.autoscale(axis="x")
+            axes.set(xlabel="minutes", title=name, ylim=(0, 1.08 * highest))
+        return _save(figure, Path(path))
+
+
 @contextmanager
 def _figure(
     size: tuple[float, float], panels: int, columns: int | None = None

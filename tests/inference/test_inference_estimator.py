@@ -18,6 +18,7 @@ from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.weights import load, load_model
+from cpm_repro.skeleton import CPM14
 from cpm_repro.training import train
 
 
@@ -181,6 +182,31 @@ def test_images_of_one_name_do_not_overwrite_each_other(run_folder, tmp_path):
         cv2.imwrite(paths[-1], np.zeros((40, 40, 3), np.uint8))
     main(["predict", "--weights", str(run_folder), "--out", str(tmp_path / "out"), *paths])
     assert {p.name for p in (tmp_path / "out" / "predictions").iterdir()} == {"x.json", "x-2.json"}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_converted_weights_keep_crop_and_skeleton_and_lose_the_folder(run_folder, tmp_path, suffix):
+    from cpm_repro.caffe.convert import convert
+
+    model = load_model(run_folder)
+    target = tmp_path / f"small{suffix}"
+    convert(run_folder / "checkpoints" / "last.pt", target)
+    converted = load_model(target)
+    assert converted.augment == model.augment
+    assert converted.skeleton == model.skeleton == CPM14
+    assert converted.trained_on == "synthetic"
+    assert all(
+        torch.equal(a, b) for a, b in zip(converted.net.parameters(), model.net.parameters(), strict=True)
+    )
+
+
+def test_a_file_that_tells_nonsense_of_its_training_is_one_line(tmp_path):
+    from safetensors.torch import save_file
+
+    target = tmp_path / "small.safetensors"
+    save_file({"a.weight": torch.zeros(1)}, target, {"about": '{"augment": {"crop": -4}}'})
+    with pytest.raises(UserError, match=r"small.safetensors: what it says of its training cannot be used"):
+        load_model(target)
 
 
 def test_load_takes_a_run_folder_a_checkpoint_and_converted_weights(run_folder, tmp_path):
