@@ -25,6 +25,15 @@ CENTER_SIGMA_AT_FULL_CROP = 21.0
 """Standard deviation of the centre map at a 368 px crop (spec `transform.md`); other crops scale it."""
 
 
+SCHEMES = {
+    "end-to-end": "(i) all stages together, a loss at every stage",
+    "stage-wise": "(ii) each stage alone, earlier ones frozen, then stacked",
+    "stage-wise-then-end-to-end": "(iii) as (i), started from (ii)",
+    "last-stage-loss": "(iv) all stages together, a loss at the last stage only",
+}
+"""Training schemes and what each does, with the paper's numbering (section 4.2)."""
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Which pose machine: ``None`` keeps the architecture's own number."""
@@ -97,7 +106,8 @@ class TrainConfig:
     ``weights`` (any weight file) are loaded by layer name before the first update, as Caffe fine-tunes;
     ``vgg19`` are an ILSVRC caffemodel's or torchvision's VGG-19 for the trunk of the VGG networks.
     The held-out people (the first ``validate_people``, None: all) are scored after every ``validate_every``
-    of the budget.
+    of the budget. ``scheme`` is how stages are trained (:data:`SCHEMES`, the paper's (i) to (iv));
+    ``stage_wise_share`` is the part of the budget that ``stage-wise-then-end-to-end`` spends stage by stage.
     """
 
     name: str = "run"
@@ -108,6 +118,8 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     target: TargetConfig = field(default_factory=TargetConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
+    scheme: str = "end-to-end"
+    stage_wise_share: float = 0.5
     seed: int = 0
     iterations: int | None = None
     minutes: float | None = None
@@ -213,11 +225,14 @@ _FREE_ON_RESUME = ("iterations", "minutes", "workers", "checkpoint_", "validate_
 def first_difference(old: TrainConfig, new: TrainConfig) -> str | None:
     """Name and values of the first setting that makes ``new`` another run than ``old``; None: the same run.
 
-    Budgets, workers, and when to save and validate may change: they do not touch what an update does.
+    Budgets, workers, and when to save and validate may change: they do not touch what an update does. Under
+    a scheme of several phases the budget is no exception: it says where one ends and the next begins.
     """
     flat_old, flat_new = _flat(to_dict(old)), _flat(to_dict(new))
+    phased = old.scheme.startswith("stage-wise")
     for name, value in flat_old.items():
-        if flat_new[name] != value and not name.startswith(_FREE_ON_RESUME):
+        free = name.startswith(_FREE_ON_RESUME) and not (phased and name in ("iterations", "minutes"))
+        if flat_new[name] != value and not free:
             return f"{name} = {value}, got {flat_new[name]}"
     return None
 
@@ -302,6 +317,10 @@ def check(config: TrainConfig) -> None:
             f"minutes must be positive and finite, got {config.minutes}",
         ),
         (0 < config.validate_every <= 1, f"validate_every must lie in (0, 1], got {config.validate_every}"),
+        (
+            0 < config.stage_wise_share < 1,
+            f"stage_wise_share must lie between 0 and 1, got {config.stage_wise_share}",
+        ),
     ]
     for holds, sentence in rules:
         if not holds:
@@ -311,6 +330,7 @@ def check(config: TrainConfig) -> None:
         ("schedule", solver.schedule, ["cosine", "linear", "step"]),
         ("precision", solver.precision, ["auto", "float32", "bf16"]),
         ("initialisation", solver.initialisation, ["caffe", "kaiming"]),
+        ("scheme", config.scheme, list(SCHEMES)),
     ):
         if value not in known:
             raise UserError(unknown(kind, value, known))

@@ -18,7 +18,11 @@ from cpm_repro.skeleton import Skeleton
 
 @dataclass
 class Checkpoint:
-    """State after ``iteration`` updates. ``config`` is the resolved one the run was started with."""
+    """State after ``iteration`` updates. ``config`` is the resolved one the run was started with.
+
+    ``phase`` is the index of the scheme's phase that the last update belonged to, ``phase_start`` the number
+    of updates made before it.
+    """
 
     config: TrainConfig
     iteration: int
@@ -27,6 +31,8 @@ class Checkpoint:
     model: dict[str, torch.Tensor]
     optimizers: list[dict[str, Any]]
     skeleton: Skeleton | None = None
+    phase: int = 0
+    phase_start: int = 0
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -43,6 +49,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "best": checkpoint.best,
         "model": checkpoint.model,
         "optimizers": checkpoint.optimizers,
+        "phase": checkpoint.phase,
+        "phase_start": checkpoint.phase_start,
     }
     if checkpoint.skeleton is not None:
         values["skeleton"] = json.dumps(checkpoint.skeleton.to_dict())

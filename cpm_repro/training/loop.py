@@ -22,6 +22,7 @@ from cpm_repro.training.checkpoint import Checkpoint, load_checkpoint, save_chec
 from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
 from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.schemes import check_budget, enter, leave, phase_at, phases_of
 from cpm_repro.training.sharding import Cores, cores_for, keep_freed_memory, sharded_backward
 from cpm_repro.training.start import start_from
 from cpm_repro.training.validate import predict_dataset, score_stages
@@ -94,6 +95,9 @@ class _Run:
                 f"name torso = [part, part] in the skeleton file"
             )
         self.net = self._build_net(fresh=saved is None)
+        self.phases = phases_of(config.scheme, self.net.stages, config.stage_wise_share)
+        check_budget(self.phases, config.iterations)
+        self.phase, self.phase_start = 0, 0
         folder.start(config, resume=resume)
         self.bf16 = use_bf16(config.solver.precision, self.device)
         self.saved, self.resume = saved, resume
@@ -112,8 +116,20 @@ class _Run:
             self._restore(self.saved)
         elif self.started_from:
             self.display.say(self.started_from)
+        self._enter_phase(self.phase)
         if self.resume:
             self.folder.rewind(self.iteration)
+
+    def _enter_phase(self, index: int) -> None:
+        """Freeze and free what the phase says; a phase that follows another starts without its momentum."""
+        if index != self.phase:
+            self.phase, self.phase_start = index, self.iteration
+            self.best = -1.0  # scores of other stages
+            self.recent.clear()
+            self.optimizers.forget()
+        enter(self.net, self.phases[index])
+        if len(self.phases) > 1:
+            self.display.say(f"phase {index + 1} of {len(self.phases)}, {self.phases[index]}")
 
     def _build_net(self, *, fresh: bool) -> PoseMachine:
         net = build_from(self.config.network, parts=len(self.train_set.skeleton))
@@ -133,8 +149,10 @@ class _Run:
         self.net.load_state_dict(saved.model)
         self.optimizers.load_state_dict(saved.optimizers)
         self.iteration, self.seconds, self.best = saved.iteration, saved.seconds, saved.best
+        self.phase, self.phase_start = saved.phase, saved.phase_start
         if self.folder.best.exists():  # a kill between the best state's save and the last one's
-            self.best = max(self.best, load_checkpoint(self.folder.best).best)
+            best = load_checkpoint(self.folder.best)
+            self.best = max(self.best, best.best) if best.phase == saved.phase else self.best
 
     def work(self) -> None:
         """Iterate until the budget is spent, saving and validating on the way."""
@@ -144,9 +162,11 @@ class _Run:
         batches = iter(self._open_loader())
         while (progress := self.progress()) < 1.0:
             begin = time.monotonic()
+            if (index := phase_at(self.phases, progress)) != self.phase:
+                self._enter_phase(index)
             batch = next(batches)
             waited = time.monotonic() - begin
-            factor = lr_factor(self.config.solver, self.iteration, progress)
+            factor = self._lr_factor(progress)
             losses = self._step(batch, factor)
             self.iteration += 1
             self.seconds = time.monotonic() - started
@@ -163,6 +183,11 @@ class _Run:
             if due:
                 self.save()
                 saved_at = time.monotonic()
+
+    def _lr_factor(self, progress: float) -> float:
+        """Every phase runs through the whole schedule."""
+        phase = self.phases[self.phase]
+        return lr_factor(self.config.solver, self.iteration - self.phase_start, phase.progress(progress))
 
     def progress(self) -> float:
         """Share of the budget spent: of iterations or of minutes, whichever is further."""
@@ -197,14 +222,15 @@ class _Run:
         image, center, joints, visible = (
             item.to(self.device) for item in (batch.image, batch.center, batch.joints, batch.visible)
         )
+        phase = self.phases[self.phase]
 
         def loss_of(part: slice) -> Tensor:
             data = network_input(image[part], center[part])
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                maps = self.net(data.contiguous(memory_format=torch.channels_last))
+                maps = self.net(data.contiguous(memory_format=torch.channels_last), phase.stages)
             return stage_losses(maps, joints[part], visible[part], self.config.target, len(image))
 
-        values = sharded_backward(self.net, self.cores, len(image), loss_of)
+        values = sharded_backward(self.net, self.cores, len(image), loss_of, phase.weights())
         if not all(value < float("inf") for value in values):
             raise UserError(
                 f"the loss is no longer finite at iteration {self.iteration} (per stage {values}): "
@@ -220,6 +246,7 @@ class _Run:
             {
                 "kind": "train",
                 "iteration": self.iteration,
+                "phase": self.phases[self.phase].name,
                 "seconds": round(self.seconds, 3),
                 "lr": self.config.solver.lr * factor,
                 "loss": losses,
@@ -261,18 +288,23 @@ class _Run:
                 self.net.state_dict(),
                 self.optimizers.state_dict(),
                 self.train_set.skeleton,
+                self.phase,
+                self.phase_start,
             ),
         )
 
     def validate(self) -> None:
-        """Score every stage on the held-out people; keep the best state."""
-        predictions = predict_dataset(self.net, self.val_set, self.config.augment, self.cores)
+        """Score every stage that the phase runs on the held-out people; keep the phase's best state."""
+        predictions = predict_dataset(
+            self.net, self.val_set, self.config.augment, self.cores, stages=self.phases[self.phase].stages
+        )
         self.tables = score_stages(predictions, self.val_set)
         totals = [table.total for table in self.tables]
         self.folder.append(
             {
                 "kind": "validation",
                 "iteration": self.iteration,
+                "phase": self.phases[self.phase].name,
                 "seconds": round(self.seconds, 3),
                 "pck": totals,
             }
@@ -287,10 +319,13 @@ class _Run:
 
     def finish(self) -> RunResult:
         """Score and save the final state (again, when a finished run is asked to go on)."""
+        if self.phase != (last := len(self.phases) - 1):  # the clock ran out before its first update
+            self._enter_phase(last)
         self.folder.rewind(self.iteration, keep_validation=False)
         self.save()
         self.validate()
         self.save()  # once more: the score of the final state belongs to it
+        leave(self.net)
         return RunResult(self.folder.path, self.net.eval(), self.tables, self.iteration, self.seconds)
 
     def close(self) -> None:

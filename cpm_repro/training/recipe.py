@@ -29,6 +29,11 @@ class Optimizers:
                 group["lr"] = group["base_lr"] * factor
             member.step()
 
+    def forget(self) -> None:
+        """Drop all momentum, as at the start of a run."""
+        for member in self.members:
+            member.state.clear()
+
     def state_dict(self) -> list[dict[str, Any]]:
         """The members' states, in order."""
         return [member.state_dict() for member in self.members]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
@@ -66,20 +66,24 @@ class Cores:
         self.close()
 
 
-def sharded_backward(net: nn.Module, cores: Cores, batch: int, loss_of: LossOf) -> list[float]:
-    """Set every parameter's gradient of the summed loss; returns the loss of every stage.
+def sharded_backward(
+    net: nn.Module, cores: Cores, batch: int, loss_of: LossOf, weights: Sequence[float] | None = None
+) -> list[float]:
+    """Set every trained parameter's gradient of the summed loss; returns the loss of every stage.
 
     Args:
         net: the network whose parameters get their ``.grad``.
         cores: each takes one slice of the batch.
         batch: people in the batch.
         loss_of: losses of a slice, already divided by the whole batch's N.
+        weights: of each stage's loss in the objective; None: 1. Losses returned are without it.
     """
     parameters = [weight for weight in net.parameters() if weight.requires_grad]
 
     def one(part: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
         losses = loss_of(part)
-        return losses.detach(), torch.autograd.grad(losses.sum(), parameters)
+        objective = losses if weights is None else losses * losses.new_tensor(weights)
+        return losses.detach(), torch.autograd.grad(objective.sum(), parameters)
 
     edges = [round(batch * share / cores.count) for share in range(cores.count + 1)]
     slices = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]

@@ -31,15 +31,20 @@ class Predictions:
 
 
 def predict_dataset(
-    net: PoseMachine, dataset: PoseDataset, augment: AugmentConfig, cores: Cores, batch: int = 16
+    net: PoseMachine,
+    dataset: PoseDataset,
+    augment: AugmentConfig,
+    cores: Cores,
+    batch: int = 16,
+    stages: int | None = None,
 ) -> Predictions:
-    """Run ``net`` once, at one scale and without flipping, on every person of ``dataset``."""
+    """Run ``net``'s first ``stages`` (None: all) once, at one scale and without flipping, on every person."""
     device = next(net.parameters()).device
 
     @torch.no_grad()
     def one(item: ValBatch) -> Predictions:
         data = network_input(item.batch.image.to(device), item.batch.center.to(device))
-        decoded = [peaks(maps) for maps in net(data.contiguous(memory_format=torch.channels_last))]
+        decoded = [peaks(maps) for maps in net(data.contiguous(memory_format=torch.channels_last), stages)]
         inverse = torch.from_numpy(item.inverse)
         return Predictions(
             keypoints=np.stack([to_image(xy.cpu(), inverse).numpy() for xy, _ in decoded]),
@@ -48,10 +53,11 @@ def predict_dataset(
             labelled=item.visible != Visibility.CROPPED,
         )
 
-    training = net.training
+    modes = {module: module.training for module in net.modules()}  # frozen stages keep dropout off
     net.eval()
     done = list(cores.stream(one, val_batches(dataset, augment, batch)))
-    net.train(training)
+    for module, training in modes.items():
+        module.training = training
     return Predictions(
         np.concatenate([part.keypoints for part in done], axis=1),
         np.concatenate([part.scores for part in done], axis=1),

@@ -135,18 +135,18 @@ def _draw_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     """Running median of each stage's loss, and its middle half as a band."""
     from matplotlib.ticker import LogLocator
 
-    iterations = np.array([record["iteration"] for record in train], dtype=np.float64)
-    losses = np.array([record["loss"] for record in train], dtype=np.float64)
-    blocks = np.array_split(np.arange(len(losses)), min(_POINTS, max(1, len(losses) // 5)))
-    at = np.array([iterations[block].mean() for block in blocks])
-    for stage, colour in enumerate(_colours(losses.shape[1])):
-        low, middle, high = np.array(
-            [np.percentile(losses[block, stage], [25, 50, 75]) for block in blocks]
-        ).T
+    drawn = []
+    for stage, colour in enumerate(_colours(max(len(record["loss"]) for record in train))):
+        iterations, losses = _of_stage(train, "loss", stage)
+        drawn.append(losses)
+        blocks = np.array_split(np.arange(len(losses)), min(_POINTS, max(1, len(losses) // 5)))
+        at = np.array([iterations[block].mean() for block in blocks])
+        low, middle, high = np.array([np.percentile(losses[block], [25, 50, 75]) for block in blocks]).T
         axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(at, middle, color=colour, linewidth=1.8, label=f"stage {stage + 1}",
                   marker="o" if len(at) == 1 else None)  # fmt: skip
-    if (losses > 0).all() and losses.max() > 3 * losses.min():
+    every = np.concatenate(drawn)
+    if (every > 0).all() and every.max() > 3 * every.min():
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -161,15 +161,21 @@ def _draw_scores(axes: Axes, scored: Sequence[Mapping[str, Any]]) -> None:
         axes.text(0.5, 0.5, "not validated yet", ha="center", va="center", transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
         return
-    iterations = [record["iteration"] for record in scored]
-    totals = np.array([record["pck"] for record in scored], dtype=np.float64)
-    for stage, colour in enumerate(_colours(totals.shape[1])):
-        label = f"stage {stage + 1}: {totals[-1, stage]:.1f} %"
-        axes.plot(
-            iterations, totals[:, stage], color=colour, linewidth=1.8, marker="o", markersize=4, label=label
-        )
+    for stage, colour in enumerate(_colours(max(len(record["pck"]) for record in scored))):
+        iterations, totals = _of_stage(scored, "pck", stage)
+        label = f"stage {stage + 1}: {totals[-1]:.1f} %"
+        axes.plot(iterations, totals, color=colour, linewidth=1.8, marker="o", markersize=4, label=label)
     axes.set_ylim(bottom=0)
     axes.legend(loc="lower right")
+
+
+def _of_stage(records: Sequence[Mapping[str, Any]], key: str, stage: int) -> tuple[np.ndarray, np.ndarray]:
+    """Iterations and values of one stage, of records that have it: stage-wise phases run the first few."""
+    has = [record for record in records if len(record[key]) > stage]
+    return (
+        np.array([record["iteration"] for record in has], dtype=np.float64),
+        np.array([record[key][stage] for record in has], dtype=np.float64),
+    )
 
 
 def _colours(count: int) -> list[tuple[float, ...]]:
