@@ -8,14 +8,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cpm_repro"
 
-BASE = {"errors", "files", "skeleton", "config"}
+BASE = {"errors", "files", "environment", "skeleton", "config"}
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
-TOP = {"training", "checklist", "studies", "viz"}
+TOP = {"training", "checklist", "studies", "viz", "bench"}
 ENTRANCES = {"cli", "demo", "doctor", "__main__"}
 
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
+    "environment": set(),
     "skeleton": {"errors"},
     "config": {"errors"},
     "model": BASE | {"model", "ops"},

@@ -98,7 +98,7 @@ class Origin:
         """This checkout and this machine; asks git, so once per run."""
         import torch
 
-        from cpm_repro.training.run_folder import commit, processor
+        from cpm_repro.environment import commit, processor
 
         gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
         return cls(commit(), f"{processor()}{gpu}")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cpm_repro.config import TrainConfig, to_dict
+from cpm_repro.environment import environment
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.files import atomic_write, write_json
 
@@ -83,45 +79,3 @@ class RunFolder:
             except json.JSONDecodeError:
                 break  # the line a kill cut short; nothing follows it
         return records
-
-
-def environment() -> dict[str, Any]:
-    """What a number depends on beside the code: versions, processor, threads, commit."""
-    return {
-        "date": date.today().isoformat(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.system(),
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "commit": commit(),
-    }
-
-
-def processor() -> str:
-    """The processor's model name, as far as the system tells."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def commit() -> str | None:
-    """Short hash of the checked-out commit, with ``+`` when files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        name = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "--short=10", "HEAD"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-        dirty = subprocess.run(
-            ["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return name.stdout.strip() + ("+" if dirty.stdout.strip() else "")

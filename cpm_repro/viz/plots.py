@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,24 +10,10 @@ import numpy as np
 
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable, auc, pck_curve
-from cpm_repro.files import atomic_write
+from cpm_repro.viz.figure import figure_of, ordered_colours, save_figure, series_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_STYLE: Any = {
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "svg.hashsalt": "cpm",  # the same curves give the same file
-}
-_RUNS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Colours of unordered runs that stay apart for colour-blind readers (Okabe and Ito)."""
 
 _POINTS = 150
 """Points of a smoothed loss curve."""
@@ -52,10 +37,10 @@ def curves(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> tuple[Path
     scored = [record for record in metrics if record.get("kind") == "validation"]
     if not train:
         raise UserError(f"{path}: no training record to draw ({len(metrics)} records in the metrics)")
-    with _figure((11, 4.2), 2) as (figure, (loss_axes, pck_axes)):
+    with figure_of((11, 4.2), 2) as (figure, (loss_axes, pck_axes)):
         _draw_losses(loss_axes, train)
         _draw_scores(pck_axes, scored)
-        return _save(figure, Path(path))
+        return save_figure(figure, Path(path))
 
 
 def pck_figure(tables: Mapping[str, ScoreTable], path: str | Path) -> tuple[Path, Path]:
@@ -72,8 +57,8 @@ def pck_figure(tables: Mapping[str, ScoreTable], path: str | Path) -> tuple[Path
     panels = ["Total", *first.per_row]
     columns = 4
     lines = -(-len(panels) // columns)
-    with _figure((12, 2.9 * lines + 0.5), len(panels), columns) as (figure, axes):
-        colours = [_RUNS[index % len(_RUNS)] for index in range(len(tables))]
+    with figure_of((12, 2.9 * lines + 0.5), len(panels), columns) as (figure, axes):
+        colours = series_colours(len(tables))
         for panel, axis in zip(panels, axes, strict=True):
             for (name, curve), colour in zip(drawn.items(), colours, strict=True):
                 values = curve.total if panel == "Total" else curve.rows[panel]
@@ -87,7 +72,7 @@ def pck_figure(tables: Mapping[str, ScoreTable], path: str | Path) -> tuple[Path
             axis.set_xlabel("threshold / normaliser")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
-        return _save(figure, Path(path))
+        return save_figure(figure, Path(path))
 
 
 def pck_over_time(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> tuple[Path, Path]:
@@ -104,7 +89,7 @@ def pck_over_time(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | P
     if not scored or not all(scored.values()):
         raise ValueError("runs: wanted at least one validation record each")
     highest = max(max(record["pck"]) for records in scored.values() for record in records)
-    with _figure((5.5 * len(scored), 4.2), len(scored)) as (figure, panels):
+    with figure_of((5.5 * len(scored), 4.2), len(scored)) as (figure, panels):
         for axes, (name, records) in zip(panels, scored.items(), strict=True):
             _draw_scores(axes, records)
             minutes = [record["seconds"] / 60 for record in records]
@@ -113,22 +98,7 @@ def pck_over_time(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | P
             axes.relim()
             axes.autoscale(axis="x")
             axes.set(xlabel="minutes", title=name, ylim=(0, 1.08 * highest))
-        return _save(figure, Path(path))
-
-
-@contextmanager
-def _figure(
-    size: tuple[float, float], panels: int, columns: int | None = None
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure and its axes, drawn in our style without touching matplotlib's global state."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        columns = columns or panels
-        lines = -(-panels // columns)
-        yield figure, [figure.add_subplot(lines, columns, index + 1) for index in range(panels)]
+        return save_figure(figure, Path(path))
 
 
 def _draw_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
@@ -136,7 +106,7 @@ def _draw_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     from matplotlib.ticker import LogLocator
 
     drawn = []
-    for stage, colour in enumerate(_colours(max(len(record["loss"]) for record in train))):
+    for stage, colour in enumerate(ordered_colours(max(len(record["loss"]) for record in train))):
         iterations, losses = _of_stage(train, "loss", stage)
         drawn.append(losses)
         blocks = np.array_split(np.arange(len(losses)), min(_POINTS, max(1, len(losses) // 5)))
@@ -161,7 +131,7 @@ def _draw_scores(axes: Axes, scored: Sequence[Mapping[str, Any]]) -> None:
         axes.text(0.5, 0.5, "not validated yet", ha="center", va="center", transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
         return
-    for stage, colour in enumerate(_colours(max(len(record["pck"]) for record in scored))):
+    for stage, colour in enumerate(ordered_colours(max(len(record["pck"]) for record in scored))):
         iterations, totals = _of_stage(scored, "pck", stage)
         label = f"stage {stage + 1}: {totals[-1]:.1f} %"
         axes.plot(iterations, totals, color=colour, linewidth=1.8, marker="o", markersize=4, label=label)
@@ -176,21 +146,3 @@ def _of_stage(records: Sequence[Mapping[str, Any]], key: str, stage: int) -> tup
         np.array([record["iteration"] for record in has], dtype=np.float64),
         np.array([record[key][stage] for record in has], dtype=np.float64),
     )
-
-
-def _colours(count: int) -> list[tuple[float, ...]]:
-    """Colours in an order the eye reads as one (early to late), without the palest."""
-    import matplotlib
-
-    scale = matplotlib.colormaps["viridis"]
-    return [tuple(scale(0.85 * index / max(1, count - 1))) for index in reversed(range(count))]
-
-
-def _save(figure: Figure, path: Path) -> tuple[Path, Path]:
-    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
-    with atomic_write(png) as file:
-        figure.savefig(file, format="png", dpi=130)
-    figure.set_layout_engine("none")  # places are found once; finding them takes longer than drawing
-    with atomic_write(svg) as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return png, svg

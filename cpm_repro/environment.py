@@ -1,0 +1,53 @@
+"""What a number depends on beside the code: versions, processor, threads, commit."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+
+def environment() -> dict[str, Any]:
+    """All of it, as plain values."""
+    import torch  # not needed to ask for the processor or the commit
+
+    return {
+        "date": date.today().isoformat(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": commit(),
+    }
+
+
+def processor() -> str:
+    """The processor's model name, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """Short hash of the checked-out commit, with ``+`` when files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        name = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "--short=10", "HEAD"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+        dirty = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return name.stdout.strip() + ("+" if dirty.stdout.strip() else "")
