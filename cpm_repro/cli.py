@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cpm_repro.config import unknown
-from cpm_repro.errors import UserError
+from cpm_repro.errors import EnvironmentFailure, UserError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,7 +53,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     known: dict[str, _Parser] = {}
     for add in (
         _add_demo, _add_train, _add_eval, _add_predict, _add_data, _add_convert, _add_proto, _add_export,
-        _add_checklist, _add_doctor,
+        _add_checklist, _add_bench, _add_doctor,
     ):  # fmt: skip
         name, sub = add(verbs)
         known[name] = sub
@@ -336,6 +336,38 @@ def _add_checklist(verbs: Any) -> tuple[str, _Parser]:
 
     sub.set_defaults(run=run)
     return "checklist", sub
+
+
+def _add_bench(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "bench",
+        "run the benchmarks, each checked before it is timed, or compare two reports",
+        "cpm bench --quick --out bench\n  cpm bench belief_maps fuse_multiscale\n"
+        "  cpm bench compare old/report.json new/report.json",
+    )
+    sub.add_argument(
+        "names", nargs="*", metavar="NAME", help="benchmarks to run (default: all), or: compare A B"
+    )
+    sub.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
+    sub.add_argument("--out", type=Path, default=Path("bench"), help="folder of the report")
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro import bench
+
+        if options.names[:1] == ["compare"]:
+            if len(options.names) != 3:
+                raise UserError("compare wants two reports: cpm bench compare A.json B.json")
+            print(bench.compare_reports(*map(Path, options.names[1:])))
+            return
+        report = bench.run_benchmarks(options.out, options.names, quick=options.quick)
+        failed = [answer.script for answer in report.answers if answer.failure]
+        print(f"written to {options.out}: report.md, report.html, report.json")
+        if failed:
+            raise EnvironmentFailure(f"failed, see the report: {', '.join(failed)}")
+
+    sub.set_defaults(run=run)
+    return "bench", sub
 
 
 def _add_doctor(verbs: Any) -> tuple[str, _Parser]:

@@ -1,0 +1,8 @@
+"""The benchmark system: checked cases, timed side by side, against limits measured in the same run."""
+
+from cpm_repro.bench.case import BenchmarkWrong, Case, Goal, Question
+from cpm_repro.bench.compare import compare_reports
+from cpm_repro.bench.run import run_benchmarks
+from cpm_repro.bench.script import main
+
+__all__ = ["BenchmarkWrong", "Case", "Goal", "Question", "compare_reports", "main", "run_benchmarks"]

@@ -1,0 +1,115 @@
+"""What got slower between two reports, told from noise."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cpm_repro.bench.record import BenchReport, Measured, load_report
+from cpm_repro.errors import UserError
+
+SMALLEST_CHANGE = 0.05
+"""Changes of the median below 5 % are not reported, whatever the test says."""
+
+SIGNIFICANCE = 0.01
+"""Of the Mann-Whitney test, before it is divided by the number of cases compared."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One case in both reports. ``ratio``: how many times as long as before ours takes now."""
+
+    script: str
+    case: str
+    beside: str  # the way that both runs are measured against; empty: the clock
+    ratio: float
+    p_value: float
+    verdict: str  # slower, faster, same
+
+
+def compare_reports(before: Path, after: Path) -> str:
+    """A Markdown table of what got slower, faster or stayed; the cases that only one report has are named.
+
+    Times are taken relative to the first peer that both reports timed in the same rounds, so that a machine
+    that was busy in one of the two runs does not look like a change. Without a peer they are plain times,
+    which is only allowed on one machine.
+
+    Raises:
+        UserError: a file is no report, one is a quick run, or the machines differ and a case has no peer.
+    """
+    old, new = load_report(before), load_report(after)
+    for path, report in ((before, old), (after, new)):
+        if report.quick:
+            raise UserError(f"{path}: a quick run says nothing about speed: wanted a full run")
+    changes = changes_between(old, new)
+    lines = [
+        f"{old.date} ({old.commit}) to {new.date} ({new.commit})",
+        "",
+        "| benchmark | case | beside | times as long | p | |",
+        "| --- | --- | --- | ---: | ---: | --- |",
+    ]
+    order = {"slower": 0, "faster": 1, "same": 2}
+    for change in sorted(changes, key=lambda change: order[change.verdict]):
+        lines.append(
+            f"| {change.script} | {change.case} | {change.beside or 'the clock'} | {change.ratio:.2f} | "
+            f"{change.p_value:.1g} | {change.verdict} |"
+        )
+    lines += ["", *_only_one(old, new)]
+    slower = sum(change.verdict == "slower" for change in changes)
+    faster = sum(change.verdict == "faster" for change in changes)
+    return "\n".join([*lines, f"{len(changes)} cases: {slower} slower, {faster} faster."])
+
+
+def changes_between(old: BenchReport, new: BenchReport) -> list[Change]:
+    """Every case that both reports have."""
+    before, after = _cases(old), _cases(new)
+    common = [key for key in before if key in after]
+    return [
+        _change(key, before[key], after[key], len(common), same_machine=old.machine == new.machine)
+        for key in common
+    ]
+
+
+def _cases(report: BenchReport) -> dict[tuple[str, str], Measured]:
+    return {(answer.script, case.name): case for answer in report.answers for case in answer.cases}
+
+
+def _change(
+    key: tuple[str, str], old: Measured, new: Measured, comparisons: int, *, same_machine: bool
+) -> Change:
+    from scipy.stats import mannwhitneyu
+
+    peers = [way for way in old.samples if way != old.ours and way in new.samples]
+    beside = old.limit if old.limit in peers else peers[0] if peers else ""
+    if not beside and not same_machine:
+        raise UserError(f"{key[0]}, {key[1]}: no common peer, and the reports are of different machines")
+    a, b = _relative(old, beside or ""), _relative(new, beside or "")
+    ratio = float(np.median(b) / np.median(a))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # equal samples, as when a report is compared with itself
+        p_value = float(mannwhitneyu(a, b).pvalue)
+    certain = p_value < SIGNIFICANCE / comparisons
+    verdict = "same"
+    if certain and ratio > 1 + SMALLEST_CHANGE:
+        verdict = "slower"
+    elif certain and ratio < 1 / (1 + SMALLEST_CHANGE):
+        verdict = "faster"
+    return Change(*key, beside or "", ratio, p_value, verdict)
+
+
+def _relative(case: Measured, beside: str) -> np.ndarray:
+    ours = np.array(case.samples[case.ours])
+    return ours / np.array(case.samples[beside]) if beside else ours
+
+
+def _only_one(old: BenchReport, new: BenchReport) -> list[str]:
+    before, after = _cases(old), _cases(new)
+    return [
+        f"Only in the {name} report: {script}, {case}."
+        for name, mine, other in (("first", before, after), ("second", after, before))
+        for script, case in mine
+        if (script, case) not in other
+    ]

@@ -1,0 +1,131 @@
+"""``cpm bench``: every script in `benchmarks/`, each in its own process, and one report of all."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from cpm_repro.bench.figures import report_figures
+from cpm_repro.bench.page import report_page
+from cpm_repro.bench.record import Answer, BenchReport, load_answer, save_report
+from cpm_repro.bench.text import report_markdown
+from cpm_repro.config import unknown
+from cpm_repro.environment import commit, processor
+from cpm_repro.errors import UserError
+from cpm_repro.files import atomic_write
+
+SCRIPT_MARK = "cpm_repro.bench import"
+"""A file in benchmarks/ that imports this room is a benchmark; others are its helpers."""
+
+LONGEST = 900.0
+"""Seconds one script may take before it is given up."""
+
+
+def run_benchmarks(
+    out: Path, names: Sequence[str] = (), *, quick: bool = False, folder: Path | None = None
+) -> BenchReport:
+    """Run the scripts and write ``report.json``, ``report.md``, ``report.html`` and figures to ``out``.
+
+    A script that fails, or whose checked result is wrong, is reported with its reason and without a time; the
+    others go on.
+
+    Args:
+        out: folder for the report.
+        names: scripts to run, without ``.py``; all of them by default.
+        quick: small sizes, to see that everything runs.
+        folder: of the scripts; default: `benchmarks/` beside the package.
+
+    Raises:
+        UserError: the package was installed without its repository, or an unknown script.
+    """
+    scripts = find_scripts(folder)
+    for name in names:
+        if name not in scripts:
+            raise UserError(unknown("benchmark", name, list(scripts)))
+    chosen = list(names) or list(scripts)
+    answers = []
+    for name in tqdm(chosen, unit="benchmark", disable=not sys.stderr.isatty()):
+        answers.append(_run_script(scripts[name], quick))
+    report = BenchReport(
+        date=datetime.date.today().isoformat(),
+        commit=commit() or "not a checkout",
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+        threads=torch.get_num_threads(),
+        versions=_versions(),
+        quick=quick,
+        answers=answers,
+    )
+    write_report(report, out)
+    return report
+
+
+def write_report(report: BenchReport, out: Path) -> None:
+    """JSON, Markdown, HTML and figures of a report, in the folder ``out``."""
+    save_report(report, out / "report.json")
+    figures = report_figures(report, out)
+    text = report_markdown(report)
+    pictures = "\n".join(f"![{path.stem}]({path.name})" for path in figures)
+    with atomic_write(out / "report.md", "w") as file:
+        file.write(f"{text}\n{pictures}\n" if figures else text)
+    with atomic_write(out / "report.html", "w") as file:
+        file.write(report_page(report, figures))
+
+
+def find_scripts(folder: Path | None = None) -> dict[str, Path]:
+    """Name -> file of every benchmark.
+
+    Raises:
+        UserError: there are none, as in an installed package.
+    """
+    folder = folder or Path(__file__).parents[2] / "benchmarks"
+    scripts = {
+        path.stem: path
+        for path in sorted(folder.glob("*.py"))
+        if SCRIPT_MARK in path.read_text(encoding="utf-8")
+    }
+    if not scripts:
+        raise UserError("the benchmarks are not installed with the package: run this in a clone of it")
+    return scripts
+
+
+def _run_script(path: Path, quick: bool) -> Answer:
+    """One script's answer; what it said last, if it failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "answer.json"
+        command = [sys.executable, str(path), "--json", str(target), *(["--quick"] if quick else [])]
+        # The scripts must measure this package, not another one that happens to be installed.
+        here = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": here.rstrip(os.pathsep)}
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, env=environment)
+        except subprocess.TimeoutExpired:
+            return _failed(path, f"given up after {LONGEST:.0f} s")
+        if done.returncode or not target.exists():
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            return _failed(path, said[-1] if said else f"exit code {done.returncode}")
+        return load_answer(target)
+
+
+def _failed(path: Path, reason: str) -> Answer:
+    return Answer(path.stem, path.stem, "", [], None, [], reason)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"Python": sys.version.split()[0], "torch": torch.__version__}
+    for name in ("numpy", "opencv-python-headless"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if torch.cuda.is_available():
+        versions |= {"gpu": torch.cuda.get_device_name(), "CUDA": str(torch.version.cuda)}
+    return versions

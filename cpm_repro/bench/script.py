@@ -1,0 +1,83 @@
+"""What every script in `benchmarks/` does: check each case, time it, print a table, leave JSON."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cpm_repro.bench.case import Case, Question
+from cpm_repro.bench.clock import time_in_turn
+from cpm_repro.bench.limits import Limits, measure_limits
+from cpm_repro.bench.record import Answer, Measured, save_answer
+from cpm_repro.bench.text import answer_markdown
+from cpm_repro.files import atomic_write
+
+Ask = Callable[[bool, str], Question]
+"""(quick, device) -> the question."""
+
+
+def main(ask: Ask, script: str) -> None:
+    """Run one script's question as its options say; see ``--help``.
+
+    Args:
+        ask: makes the question for "cpu" or "cuda", in small sizes when ``quick``.
+        script: the script's ``__file__``.
+
+    Raises:
+        BenchmarkWrong: a checked result is wrong; nothing is timed after it and nothing is written.
+    """
+    parser = argparse.ArgumentParser(description=f"benchmark: {Path(script).stem}")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: does it run?")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    parser.add_argument("--out", type=Path, help="also write the table to this Markdown file")
+    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
+    options = parser.parse_args()
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    answer = answer_question(ask(options.quick, device), Path(script).stem, device, quick=options.quick)
+    text = answer_markdown(answer)
+    print(text)
+    if options.out is not None:
+        with atomic_write(options.out, "w") as file:
+            file.write(text)
+    if options.json is not None:
+        save_answer(answer, options.json)
+
+
+def answer_question(question: Question, script: str, device: str, *, quick: bool) -> Answer:
+    """Check and time every case of a question.
+
+    Raises:
+        BenchmarkWrong: a result differs from the reference by more than its case allows.
+    """
+    limits: Limits | None = None
+    cases = []
+    for case in question.cases:
+        error = case.checked()
+        if limits is None or (limits.bfloat16 is None and case.precision == "bfloat16"):
+            limits = measure_limits(device, quick=quick, bfloat16=case.precision == "bfloat16")
+        cases.append(_measure(case, error, limits, device, quick))
+        del case
+        gc.collect()
+    return Answer(script, question.title, question.about, cases, limits, list(question.notes))
+
+
+def _measure(case: Case, error: float, limits: Limits, device: str, quick: bool) -> Measured:
+    rounds, budget = (3, 4.0) if quick else (21, 20.0)
+    samples = time_in_turn(case.works, rounds, budget, device)
+    floor = limits.seconds(case.bytes, case.operations, case.precision)
+    return Measured(
+        name=case.name,
+        error=error,
+        tolerance=case.tolerance,
+        samples=samples,
+        bytes=case.bytes,
+        operations=case.operations,
+        axis=case.axis,
+        limit=case.limit,
+        limit_seconds=floor if floor > 0 and case.limit is None else None,
+        goals=[(goal.against, goal.times) for goal in case.goals],
+    )

@@ -1,0 +1,62 @@
+"""Two reports compared: real changes are seen, noise and busy machines are not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cpm_repro.bench.compare import changes_between, compare_reports
+from cpm_repro.bench.record import Answer, BenchReport, Measured, save_report
+from cpm_repro.errors import UserError
+
+
+def made(
+    ours: float, peer: float, *, seed: int, noise: float = 0.1, busy: float = 1.0, device: str = "A"
+) -> BenchReport:
+    """21 rounds of two ways; ``busy`` slows both, ``noise`` shakes each round as a whole."""
+    rng = np.random.default_rng(seed)
+    shake = busy * np.exp(noise * rng.standard_normal(21))
+    own = np.exp(0.02 * rng.standard_normal((2, 21)))
+    samples = {"ours": (ours * shake * own[0]).tolist(), "peer": (peer * shake * own[1]).tolist()}
+    case = Measured("N=1", 0.0, 1.0, samples)
+    return BenchReport("2026-01-01", "abc", device, 2, {}, False, [Answer("toy", "Toy", "", [case])])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_busy_machine_is_no_change(seed):
+    (change,) = changes_between(made(1, 5, seed=seed), made(1, 5, seed=100 + seed, busy=3.0))
+    assert change.verdict == "same"
+    assert change.ratio == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("factor", "verdict"), [(1.2, "slower"), (0.8, "faster"), (1.02, "same")])
+def test_a_change_is_seen_on_a_busy_machine(seed, factor, verdict):
+    (change,) = changes_between(made(1, 5, seed=seed), made(factor, 5, seed=50 + seed, busy=2.0))
+    assert change.verdict == verdict
+    assert change.beside == "peer"
+
+
+def test_the_table_names_what_only_one_report_has(tmp_path):
+    old, new = made(1, 5, seed=0), made(1.5, 5, seed=1)
+    other = dataclasses.replace(new.answers[0].cases[0], name="N=2")
+    new.answers[0].cases.append(other)
+    save_report(old, tmp_path / "a.json")
+    save_report(new, tmp_path / "b.json")
+    text = compare_reports(tmp_path / "a.json", tmp_path / "b.json")
+    assert "| toy | N=1 | peer | 1.5" in text
+    assert "Only in the second report: toy, N=2." in text
+    assert text.endswith("1 cases: 1 slower, 0 faster.")
+
+
+def test_what_cannot_be_compared(tmp_path):
+    quick = dataclasses.replace(made(1, 5, seed=0), quick=True)
+    save_report(quick, tmp_path / "quick.json")
+    with pytest.raises(UserError, match="a quick run says nothing"):
+        compare_reports(tmp_path / "quick.json", tmp_path / "quick.json")
+    here, there = made(1, 5, seed=0), made(1, 5, seed=0, device="B")
+    for report in (here, there):
+        del report.answers[0].cases[0].samples["peer"]
+    with pytest.raises(UserError, match="of different machines"):
+        changes_between(here, there)
+    assert changes_between(here, here)[0].verdict == "same"

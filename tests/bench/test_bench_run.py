@@ -1,0 +1,120 @@
+"""The benchmark system: nothing wrong is timed, no failure is hidden, numbers come back as written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cpm_repro.bench.case import BenchmarkWrong, Case
+from cpm_repro.bench.clock import time_in_turn
+from cpm_repro.bench.limits import measure_limits
+from cpm_repro.bench.record import BenchReport, load_report, save_report
+from cpm_repro.bench.run import find_scripts, run_benchmarks
+from cpm_repro.bench.text import report_markdown
+from cpm_repro.cli import main
+from cpm_repro.errors import UserError
+
+TOYS = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> tuple[BenchReport, Path]:
+    out = tmp_path_factory.mktemp("bench")
+    return run_benchmarks(out, ["toy"], quick=True, folder=TOYS), out
+
+
+def test_a_report_has_every_form_and_comes_back(report):
+    made, out = report
+    assert load_report(out / "report.json") == made
+    text = (out / "report.md").read_text()
+    assert "| n=1000 | sum |" in text
+    assert "A quick run" in text
+    assert "toy-n.png" in text
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2  # scaling and roofline
+    assert "<td>n=10000</td>" in page
+
+
+def test_goals_are_held_against_what_was_measured(report):
+    (answer,) = report[0].answers
+    rows = {
+        (case.name, against): reached for case in answer.cases for against, _, _, reached in case.verdicts()
+    }
+    assert not rows["n=1000", "limit"]  # a thousand million times faster than memory
+    assert rows["n=10000", "loop"]
+    for case in answer.cases:
+        assert len(case.samples["sum"]) == len(case.samples["loop"]) == 3
+        assert case.ratio("sum").median == 1
+        assert case.seconds("sum").low <= case.seconds("sum").median <= case.seconds("sum").high
+
+
+def test_a_wrong_result_has_no_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOY", "wrong")
+    done = subprocess.run(
+        [sys.executable, str(TOYS / "toy.py"), "--quick", "--json", str(tmp_path / "x.json")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "n=10000: the result differs from the reference by 1, allowed 0.001" in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("wrong", "differs from the reference"), ("crash", "the toy broke")]
+)
+def test_what_fails_is_reported(tmp_path, monkeypatch, how, said):
+    monkeypatch.setenv("TOY", how)
+    made = run_benchmarks(tmp_path, ["toy"], quick=True, folder=TOYS)
+    assert said in made.answers[0].failure
+    text = report_markdown(made)
+    assert "FAILED, no time is reported" in text
+    assert "| n=1000 |" not in text
+
+
+def test_not_a_number_is_no_result():
+    with pytest.raises(BenchmarkWrong):
+        Case("x", {}, check=lambda: float("nan"), tolerance=1.0).checked()
+
+
+def test_every_round_times_every_way_with_its_number():
+    seen = {"a": [], "b": []}
+    samples = time_in_turn({name: seen[name].append for name in seen}, rounds=4, budget=60)
+    assert [len(values) for values in samples.values()] == [4, 4]
+    assert all(value > 0 for values in samples.values() for value in values)
+    assert seen["a"][2:] == sorted(seen["a"][2:])
+    assert len(set(seen["a"][2:])) == len(seen["a"][2:])  # no two calls get the same number
+
+
+def test_limits_are_rates():
+    limits = measure_limits(quick=True)
+    assert limits.seconds(limits.copy, 0, "float32") == pytest.approx(1)
+    assert limits.seconds(0, 3 * limits.float32, "float32") == pytest.approx(3)
+    assert limits.seconds(limits.copy, 3 * limits.float32, "float32") == pytest.approx(3)
+
+
+def test_unknown_names_are_told(tmp_path):
+    with pytest.raises(UserError, match=r"unknown benchmark 'toi'; did you mean toy\?"):
+        run_benchmarks(tmp_path, ["toi"], folder=TOYS)
+    with pytest.raises(UserError, match="not installed with the package"):
+        find_scripts(tmp_path)
+
+
+def test_files_that_are_no_report(tmp_path, capsys):
+    (tmp_path / "text.json").write_text("no")
+    (tmp_path / "other.json").write_text("{}")
+    for name, said in (("text", "no JSON"), ("other", "got something else"), ("none", "cannot be read")):
+        path = str(tmp_path / f"{name}.json")
+        assert main(["bench", "compare", path, path]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["bench", "compare", "one.json"]) == 2
+    (tmp_path / "cut.json").write_text(json.dumps({"format": "cpm bench 1", "answers": [{}]}))
+    with pytest.raises(UserError, match="not a whole benchmark report"):
+        load_report(tmp_path / "cut.json")
+
+
+def test_saved_numbers_are_the_ones_measured(report, tmp_path):
+    save_report(report[0], tmp_path / "again.json")
+    assert load_report(tmp_path / "again.json") == report[0]
