@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cpm_repro.errors import UserError
 
 
@@ -58,13 +60,18 @@ def policy_of(solver: Any) -> LrPolicy:
     """
     return LrPolicy(
         policy=solver.lr_policy,
-        base_lr=solver.base_lr,
-        gamma=solver.gamma,
-        power=solver.power,
+        base_lr=as_typed(solver.base_lr),
+        gamma=as_typed(solver.gamma),
+        power=as_typed(solver.power),
         stepsize=solver.stepsize,
         stepvalues=tuple(solver.stepvalue),
         max_iter=solver.max_iter,
     )
+
+
+def as_typed(value: float) -> float:
+    """The shortest decimal that a prototxt's float32 field may have been typed as: 8e-5, not 7.9999998e-5."""
+    return float(str(np.float32(value)))
 
 
 def _steps_taken(values: Sequence[int], iteration: int) -> int:

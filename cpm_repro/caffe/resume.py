@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cpm_repro.caffe.lr_policy import as_typed
 from cpm_repro.caffe.net import CaffeNet
 from cpm_repro.caffe.prototxt import read_solver
 from cpm_repro.caffe.sgd import CaffeSGD
@@ -35,9 +36,9 @@ def optimizer_for(net: CaffeNet, solver: str | Path | Any) -> CaffeSGD:
         raise UserError(f"solver: wanted regularization_type L2, got {solver.regularization_type}")
     return CaffeSGD(
         net.param_groups(),
-        lr=solver.base_lr,
-        momentum=solver.momentum,
-        weight_decay=solver.weight_decay,
+        lr=as_typed(solver.base_lr),
+        momentum=as_typed(solver.momentum),
+        weight_decay=as_typed(solver.weight_decay),
         iter_size=solver.iter_size,
         clip_gradients=solver.clip_gradients,
     )

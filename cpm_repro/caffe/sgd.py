@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_Key = tuple[float, float, float, torch.device, torch.dtype]
+
 
 class CaffeSGD(torch.optim.Optimizer):
     """Caffe's SGD solver (spec `training.md`, Solver).
@@ -21,12 +23,17 @@ class CaffeSGD(torch.optim.Optimizer):
     torch.optim.SGD keeps the rate outside of v, which differs as soon as the rate changes: here an old v
     keeps the rate it was made with.
 
+    All parameters with the same numbers are updated by one call of PyTorch's fused kernel, which reads w, v
+    and the gradient once and writes w and v once, the least that is possible (20 bytes a float32 parameter).
+
     Args:
         params: parameters, or groups with ``lr_mult`` and ``decay_mult``.
         lr: base learning rate. momentum, weight_decay: as in the solver prototxt (L2 regularisation).
         iter_size: how many backward passes were accumulated into each gradient.
         clip_gradients: largest L2 norm of all gradients together, applied to the accumulated sum before
             anything else; negative: off.
+        fused: False computes the three lines above with PyTorch's list operations, one pass over memory
+            each, on any device; the fused kernel is for CPU and CUDA.
     """
 
     def __init__(
@@ -38,6 +45,7 @@ class CaffeSGD(torch.optim.Optimizer):
         *,
         iter_size: int = 1,
         clip_gradients: float = -1.0,
+        fused: bool = True,
     ) -> None:
         if iter_size < 1:
             raise ValueError(f"iter_size: wanted at least 1, got {iter_size}")
@@ -51,6 +59,7 @@ class CaffeSGD(torch.optim.Optimizer):
         super().__init__(params, defaults)
         self.iter_size = iter_size
         self.clip_gradients = clip_gradients
+        self.fused = fused
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -60,33 +69,86 @@ class CaffeSGD(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         share = self._clip_factor() / self.iter_size
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                self._update(weights, group, share)
+        for (rate, decay, momentum, device, _), weights in self._alike().items():
+            gradients = [_gradient(weight) for weight in weights]
+            if share != 1:
+                gradients = list(torch._foreach_mul(gradients, share))
+            buffers = [self._buffer(weight) for weight in weights]
+            update = _fused if self.fused and device.type in ("cpu", "cuda") else _plain
+            update(weights, gradients, buffers, rate, decay, momentum)
         return loss
+
+    def _alike(self) -> dict[_Key, list[Tensor]]:
+        """Parameters that have a gradient, by rate, decay, momentum, device and type."""
+        alike: dict[_Key, list[Tensor]] = {}
+        for group in self.param_groups:
+            rate = group["lr"] * group["lr_mult"]
+            decay = group["weight_decay"] * group["decay_mult"]
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    key = (rate, decay, group["momentum"], weight.device, weight.dtype)
+                    alike.setdefault(key, []).append(weight)
+        return alike
 
     def _clip_factor(self) -> float:
         if self.clip_gradients < 0:
             return 1.0
         weights = [weight for group in self.param_groups for weight in group["params"]]
-        norms = [weight.grad.norm() for weight in weights if weight.grad is not None]
+        norms = torch._foreach_norm([weight.grad for weight in weights if weight.grad is not None])
         norm = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
         return self.clip_gradients / norm if norm > self.clip_gradients else 1.0
-
-    def _update(self, weights: list[Tensor], group: dict[str, Any], share: float) -> None:
-        buffers = [self._buffer(weight) for weight in weights]
-        gradients = torch._foreach_mul([weight.grad for weight in weights if weight.grad is not None], share)
-        decay = group["weight_decay"] * group["decay_mult"]
-        if decay:
-            torch._foreach_add_(gradients, weights, alpha=decay)
-        torch._foreach_mul_(buffers, group["momentum"])
-        torch._foreach_add_(buffers, gradients, alpha=group["lr"] * group["lr_mult"])
-        torch._foreach_sub_(weights, buffers)
 
     def _buffer(self, weight: Tensor) -> Tensor:
         state = self.state[weight]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weight)
         buffer: Tensor = state["momentum_buffer"]
+        if buffer.stride() != weight.stride():  # loaded from a file, where arrays are laid out plainly
+            buffer = state["momentum_buffer"] = torch.empty_like(weight).copy_(buffer)
         return buffer
+
+
+def _gradient(weight: Tensor) -> Tensor:
+    """The gradient in its parameter's memory layout, which the fused kernel takes for granted."""
+    assert weight.grad is not None
+    if weight.grad.stride() == weight.stride():
+        return weight.grad
+    return torch.empty_like(weight).copy_(weight.grad)
+
+
+def _fused(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    buffers: list[Tensor],
+    rate: float,
+    decay: float,
+    momentum: float,
+) -> None:
+    """One pass: torch's v = momentum v + (1 - dampening) g, w = w - lr v, with lr 1 and rate as 1 - dampening."""
+    torch._fused_sgd_(
+        weights,
+        gradients,
+        buffers,
+        weight_decay=decay,
+        momentum=momentum,
+        lr=1.0,
+        dampening=1.0 - rate,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,
+    )
+
+
+def _plain(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    buffers: list[Tensor],
+    rate: float,
+    decay: float,
+    momentum: float,
+) -> None:
+    """The class's three lines as they stand."""
+    steps = torch._foreach_add(gradients, weights, alpha=decay)
+    torch._foreach_mul_(buffers, momentum)
+    torch._foreach_add_(buffers, steps, alpha=rate)
+    torch._foreach_sub_(weights, buffers)

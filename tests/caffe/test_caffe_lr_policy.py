@@ -47,12 +47,15 @@ def test_multistep_equals_caffes_loop():
 @pytest.mark.parametrize("run", ["recipe", "larger", "itersize2", "decay"])
 def test_golden_rates(run):
     stored = np.load(golden("solver.npz"))
-    policy = LrPolicy(
-        "step", float(stored[f"{run}_base_lr"]), gamma=0.333, stepsize=int(stored[f"{run}_stepsize"])
+    solver = new(
+        "SolverParameter",
+        lr_policy="step",
+        base_lr=float(stored[f"{run}_base_lr"]),
+        gamma=0.333,
+        stepsize=int(stored[f"{run}_stepsize"]),
     )
-    rates = stored[f"{run}_lr"]
-    # Caffe keeps rates in float32
-    np.testing.assert_allclose([policy(i) for i in range(len(rates))], rates, rtol=2e-7)
+    policy, rates = policy_of(solver), stored[f"{run}_lr"]
+    np.testing.assert_allclose([policy(i) for i in range(len(rates))], rates, rtol=1e-12)
 
 
 def test_current_step_of_the_golden_solverstate():
