@@ -124,7 +124,7 @@ def _fused(
     decay: float,
     momentum: float,
 ) -> None:
-    """One pass: torch's v = momentum v + (1 - dampening) g, w = w - lr v, with lr 1 and rate as 1 - dampening."""
+    """One pass: torch's v = momentum v + (1 - dampening) g, w = w - lr v, lr 1, rate = 1 - dampening."""
     torch._fused_sgd_(
         weights,
         gradients,
