@@ -100,6 +100,11 @@ def _add_train(verbs: Any) -> tuple[str, _Parser]:
         "cpm train --preset tiny --data path/to/lspet --minutes 15 --out runs/lspet",
     )
     sub.add_argument("--preset", help="named configuration to start from (default: tiny)")
+    sub.add_argument("--explain", metavar="PRESET", help="print a preset and how it differs from the release")
+    sub.add_argument(
+        "--solver", type=Path, help="train what a Caffe solver prototxt says, and write Caffe snapshots"
+    )
+    sub.add_argument("--snapshot", type=Path, help="with --solver: go on after this .solverstate")
     sub.add_argument("--arch", help="architecture; takes the preset of the same name when there is one")
     sub.add_argument(
         "--data", help="'synthetic' or a folder in the LSP-extended layout (joints.mat, images/)"
@@ -126,9 +131,9 @@ def _add_train(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("--resume", action="store_true", help="go on after the run folder's last checkpoint")
 
     def run(options: argparse.Namespace) -> None:
-        from cpm_repro.training import run_from_options
+        from cpm_repro.training import train_from_options
 
-        run_from_options(vars(options))
+        train_from_options(vars(options))
 
     sub.set_defaults(run=run)
     return "train", sub

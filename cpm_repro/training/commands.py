@@ -28,9 +28,11 @@ from cpm_repro.evaluation import ScoreTable, stage_table
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model import ARCHITECTURES
+from cpm_repro.training.explain import explain
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
+from cpm_repro.training.solver_run import train_solver
 from cpm_repro.training.validate import predict_dataset, score_stages
 
 _DOTTED = {
@@ -46,6 +48,37 @@ _DOTTED = {
     "workers": "workers",
     "checkpoint_iterations": "checkpoint_iterations",
 }
+
+
+_WITH_SOLVER = ("data", "out", "snapshot", "weights", "iterations", "seed", "workers")
+
+
+def train_from_options(options: Mapping[str, Any]) -> None:
+    """``cpm train``: explain a preset, train from a solver prototxt, or train from a preset."""
+    if options["explain"] is not None:
+        print(explain(options["explain"]))
+    elif options["solver"] is not None:
+        _solver_from_options(options)
+    elif options["snapshot"] is not None:
+        raise UserError("--snapshot goes with --solver; to go on with a run of ours give --resume")
+    else:
+        run_from_options(options)
+
+
+def _solver_from_options(options: Mapping[str, Any]) -> None:
+    ours = ("preset", "arch", "vgg19", "minutes", "batch", "stages", "width", "lr", "checkpoint_iterations")
+    for name in (*ours, "set", "resume"):
+        if options[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"{flag} does not go with --solver, whose prototxt says it (to go on: --snapshot)"
+            )
+    solver: Path = options["solver"]
+    given = {name: options[name] for name in _WITH_SOLVER if options[name] is not None}
+    out = given.pop("out", Path("runs") / solver.resolve().parent.name)
+    if "weights" in given:
+        given["weights"] = Path(given["weights"])
+    print(train_solver(solver, out, **given))
 
 
 def run_from_options(options: Mapping[str, Any]) -> RunResult:

@@ -1,0 +1,166 @@
+"""``cpm train --solver``: what the prototxts say is what is trained, and snapshots are Caffe's."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from support import golden
+
+from cpm_repro.caffe import read_caffemodel, read_solverstate
+from cpm_repro.caffe.generate import train_text
+from cpm_repro.cli import main
+from cpm_repro.data import open_dataset
+from cpm_repro.data.release import ReleaseAugment
+from cpm_repro.errors import UserError
+from cpm_repro.model import describe_training
+from cpm_repro.training.solver_plan import read_plan
+from cpm_repro.training.solver_run import batch_blobs, train_solver
+
+SOLVER = """
+net: "train.prototxt" base_lr: 8e-05 lr_policy: "step" gamma: 0.333 stepsize: 2 momentum: 0.9
+weight_decay: 0.0005 display: 1 max_iter: 5 snapshot: 2 snapshot_prefix: "snapshots/pose" random_seed: 3
+"""
+
+
+def write(folder, solver=SOLVER, arch="tiny", width=0.05, batch=2, **changes):
+    text = train_text(describe_training(arch, width=width)).replace("batch_size: 16", f"batch_size: {batch}")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "train.prototxt").write_text(text)
+    (folder / "solver.prototxt").write_text(solver)
+    return folder / "solver.prototxt"
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_prototxts_are_trained_and_snapshots_written(tmp_path, capsys):
+    solver = write(tmp_path)
+    run = tmp_path / "run"
+    assert main(["train", "--solver", str(solver), "--data", "synthetic", "--out", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert "iteration 5  loss" in printed
+    assert printed.count("snapshot ") >= 3
+    names = sorted(path.name for path in (run / "snapshots").iterdir())
+    assert names == [f"pose_iter_{i}.{kind}" for i in (2, 4, 5) for kind in ("caffemodel", "solverstate")]
+    made = metrics(run)
+    assert [record["lr"] for record in made] == pytest.approx(
+        [8e-5, 8e-5, 8e-5 * 0.333, 8e-5 * 0.333, 8e-5 * 0.333**2], rel=1e-12
+    )
+    assert all(len(record["loss"]) == 3 for record in made)
+    state = read_solverstate(run / "snapshots" / "pose_iter_5.solverstate")
+    assert (state.iter, state.current_step) == (5, 2)
+    assert len(state.history) == sum(len(a) for a in read_caffemodel(
+        run / "snapshots" / "pose_iter_5.caffemodel").values())  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", ["tiny", "flic_4stage"])
+def test_a_snapshot_is_gone_on_from_exactly(tmp_path, arch):
+    """flic_4stage has dropout; iter_size takes two batches an update."""
+    changes = {}
+    if arch == "flic_4stage":
+        changes = {"crop_size_x: 368": "crop_size_x: 64", "crop_size_y: 368": "crop_size_y: 64",
+                   "num_parts: 9": "num_parts: 14", "np_in_lmdb: 9": "np_in_lmdb: 16",
+                   "num_output: 10": "num_output: 15", "slice_point: 10": "slice_point: 15"}  # fmt: skip
+    solver = write(tmp_path, SOLVER + "iter_size: 2", arch, width=0.03, **changes)
+    whole = train_solver(solver, tmp_path / "whole", data="synthetic")
+    train_solver(solver, tmp_path / "parts", data="synthetic", iterations=2)
+    state = tmp_path / "parts" / "snapshots" / "pose_iter_2.solverstate"
+    parts = train_solver(solver, tmp_path / "parts", data="synthetic", snapshot=state)
+    assert [record["loss"] for record in metrics(tmp_path / "parts")] == [
+        record["loss"] for record in metrics(tmp_path / "whole")
+    ]
+    a, b = read_caffemodel(whole), read_caffemodel(parts)
+    assert all(np.array_equal(x, y) for name in a for x, y in zip(a[name], b[name], strict=True))
+    ends = [read_solverstate(path.with_suffix(".solverstate")) for path in (whole, parts)]
+    assert all(np.array_equal(x, y) for x, y in zip(ends[0].history, ends[1].history, strict=True))
+
+
+def test_data_parameters_come_from_the_prototxt(tmp_path):
+    changed = {"sigma: 7": "sigma: 5", "max_rotate_degree: 40": "max_rotate_degree: 10",
+               "scale_min: 0.7": "scale_min: 0.9"}  # fmt: skip
+    settings = read_plan(write(tmp_path, **changed)).data
+    assert (settings.batch, settings.parts, settings.stride) == (2, 14, 8)
+    assert (settings.sigma, settings.sigma_center) == (5.0, 7.3043)
+    augment = settings.augment
+    assert (augment.max_rotate_degree, augment.scale_min, augment.crop_size_x) == (10.0, 0.9, 128)
+    assert augment.target_dist == 0.4073
+    # A field that the file leaves out has Caffe's default, not the release's value.
+    bare = read_plan(write(tmp_path, **{"scale_prob: 1": "", "center_perterb_max: 0": ""})).data.augment
+    assert (bare.scale_prob, bare.center_perterb_max) == (0.5, 10.0)
+
+
+def test_blobs_are_the_data_layers(tmp_path):
+    """Against golden arrays of the original layer: no augmentation, crop 184."""
+    from cpm_repro.data.exact import ExactConfig, ExactDraw
+
+    stored = np.load(golden("cpmdata.npz"))
+    param = json.loads(golden("cpmdata_configs.json").read_text())["none"]
+    param = param.get("transform_param", param)
+    settings = read_plan(write(tmp_path)).data
+    dataset = open_dataset(str(golden("cpmdata_lmdb")), "train")
+    augment = ReleaseAugment(ExactConfig.from_transform_param(param), "exact")
+    sample = next(dataset[i] for i in range(len(dataset)))
+    crop = augment.apply(sample, dataset.skeleton, ExactDraw())
+    from dataclasses import replace
+
+    from cpm_repro.data.loader import collate
+
+    blobs = batch_blobs(
+        collate([crop]), replace(settings, sigma_center=param["sigma_center"]), torch.device("cpu")
+    )
+    record = int(np.flatnonzero(stored["none_record"] == 0)[0])
+    assert np.abs(blobs["label"][0].numpy() - stored["none_label"][record]).max() < 1e-6
+    assert np.abs(blobs["data"][0, 3].numpy() - stored["none_center_map"][record]).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("solver", "words"),
+    [
+        (SOLVER.replace('"step"', '"cosine"'), "unknown lr_policy 'cosine'"),
+        (SOLVER + "learning_rate: 3", "learning_rate"),
+        (SOLVER + 'type: "Adam"', "wanted type SGD, got Adam"),
+        (SOLVER + "snapshot_format: HDF5", "snapshot_format: wanted BINARYPROTO"),
+        (SOLVER.replace("max_iter: 5", ""), "max_iter: wanted at least 1"),
+        (SOLVER.replace('net: "train.prototxt"', ""), "wanted one of net,"),
+        (SOLVER.replace("train.prototxt", "absent.prototxt"), "absent.prototxt"),
+    ],
+)
+def test_solvers_that_cannot_be_followed_are_one_line(tmp_path, capsys, solver, words):
+    path = write(tmp_path, solver)
+    assert main(["train", "--solver", str(path), "--data", "synthetic", "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_and_options_that_do_not_fit_are_one_line(tmp_path, capsys):
+    solver = write(tmp_path)
+    with pytest.raises(UserError, match=r"source lmdb/MPI is not there: give --data"):
+        train_solver(solver, tmp_path / "run")
+    with pytest.raises(UserError, match="labels 14 parts, the data layer wanted num_parts 9"):
+        train_solver(write(tmp_path, **{"num_parts: 14": "num_parts: 9"}), tmp_path / "run", data="synthetic")
+    with pytest.raises(UserError, match=r"wanted at least one batch of \d+ people, got"):
+        train_solver(write(tmp_path, batch=100_000_000), tmp_path / "run", data="synthetic")
+    assert main(["train", "--solver", str(write(tmp_path)), "--lr", "0.1"]) == 2
+    assert "--lr does not go with --solver" in capsys.readouterr().err
+    assert main(["train", "--snapshot", "x.solverstate"]) == 2
+    assert "--snapshot goes with --solver" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_rate_that_diverges_says_when(tmp_path):
+    solver = write(tmp_path, SOLVER.replace("base_lr: 8e-05", "base_lr: 1e30"))
+    with pytest.raises(UserError, match=r"no longer finite at iteration \d \(loss_stage1 .*lower base_lr"):
+        train_solver(solver, tmp_path / "run", data="synthetic")
+
+
+def test_an_lmdb_of_the_original_is_trained_from(tmp_path):
+    source = f'source: "{golden("cpmdata_lmdb")}"'
+    solver = write(tmp_path, **{'source: "lmdb/MPI"': source})
+    train_solver(solver, tmp_path / "run", iterations=1)
+    assert len(metrics(tmp_path / "run")) == 1
