@@ -7,13 +7,16 @@ import pytest
 
 from cpm_repro.config import (
     PRESETS,
+    RELEASED,
     TrainConfig,
     center_sigma,
     check,
+    differences,
     first_difference,
     from_dict,
     override,
     preset,
+    reference_of,
     to_dict,
     unknown,
 )
@@ -108,3 +111,14 @@ def test_a_run_may_be_resumed_with_another_budget_but_not_another_seed():
     assert first_difference(config, override(config, {"seed": 5})) == "seed = 0, got 5"
     changed = override(config, {"solver.lr": 0.5})
     assert first_difference(config, changed) == "solver.lr = 0.002, got 0.5"
+
+
+def test_a_released_preset_is_its_own_reference_and_others_list_what_they_change():
+    for name in RELEASED:
+        assert differences(preset(name)) == []
+    assert reference_of(preset("tiny")) == "mpii_vgg_6stage"
+    found = differences(preset("mpii_lsp_modern"))
+    assert "solver.optimizer = adamw (release: caffe_sgd)" in found
+    assert not any(line.startswith(("name", "solver.stepsize", "network")) for line in found)
+    changed = override(preset("lsp_6stage"), {"solver.lr": 1e-4, "seed": 7})
+    assert differences(changed) == ["solver.lr = 0.0001 (release: 8e-05)"]

@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 from cpm_repro.caffe.prototxt import format_prototxt
 from cpm_repro.caffe.schema import new
-from cpm_repro.config import FULL_CROP, AugmentConfig, SolverConfig, TargetConfig, center_sigma, lsp_6stage
+from cpm_repro.config import (
+    EPOCHS_PER_STEP,
+    FULL_CROP,
+    PEOPLE,
+    AugmentConfig,
+    SolverConfig,
+    TargetConfig,
+    center_sigma,
+    lsp_6stage,
+)
 from cpm_repro.files import atomic_write
 from cpm_repro.model import Layer, NetDescription, describe, describe_training
 
@@ -21,8 +30,12 @@ REFERENCE_NETS = ("mpii_6stage", "lsp_6stage", "flic_4stage", "mpii_vgg_6stage",
 TARGET_DIST = 1.171
 """Release setting of the data layer at a 368 px crop (spec `transform.md`); other crops scale it."""
 
-_PEOPLE = {"mpii_6stage": 25925, "mpii_vgg_6stage": 25925, "lsp_6stage": 11000, "flic_4stage": 3987}
-_EPOCHS_PER_STEP = 84
+_PEOPLE = {
+    "mpii_6stage": PEOPLE["mpii"],
+    "mpii_vgg_6stage": PEOPLE["mpii"],
+    "lsp_6stage": PEOPLE["lsp"],
+    "flic_4stage": PEOPLE["flic"],
+}
 _LMDB = {"lsp_6stage": "lmdb/LEEDS", "flic_4stage": "lmdb/FLIC"}
 _MAX_ITER, _SNAPSHOT, _DISPLAY = 600_000, 1000, 5
 
@@ -138,7 +151,7 @@ def stepsize(arch: str, batch: int = 16) -> int:
     The rule is our inference from MPII's published 136106 at batch 16. Networks without a training set of
     their own (person, tiny) take MPII's.
     """
-    return _EPOCHS_PER_STEP * _PEOPLE.get(arch, _PEOPLE["mpii_6stage"]) // batch
+    return EPOCHS_PER_STEP * _PEOPLE.get(arch, _PEOPLE["mpii_6stage"]) // batch
 
 
 def solver_text(arch: str) -> str:
@@ -146,11 +159,11 @@ def solver_text(arch: str) -> str:
     people = _PEOPLE.get(arch)
     header = [f"Solver of {arch}, written by cpm_repro."]
     if arch == "mpii_6stage":
-        header.append(f"stepsize = {_EPOCHS_PER_STEP} epochs of {people} people at batch 16.")
+        header.append(f"stepsize = {EPOCHS_PER_STEP} epochs of {people} people at batch 16.")
     elif people is not None:
         header += [
             "OUR INFERENCE: this network's solver was never published. All numbers are the MPII network's;",
-            f"stepsize follows the same rule, {_EPOCHS_PER_STEP} epochs of {people} people at batch 16.",
+            f"stepsize follows the same rule, {EPOCHS_PER_STEP} epochs of {people} people at batch 16.",
         ]
     else:
         header += [

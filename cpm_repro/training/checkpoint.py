@@ -21,7 +21,8 @@ class Checkpoint:
     """State after ``iteration`` updates. ``config`` is the resolved one the run was started with.
 
     ``phase`` is the index of the scheme's phase that the last update belonged to, ``phase_start`` the number
-    of updates made before it.
+    of updates made before it. ``raw`` are the weights that training goes on from where ``model``, which is
+    what everybody else uses, holds their moving average; None: ``model`` are both.
     """
 
     config: TrainConfig
@@ -33,6 +34,7 @@ class Checkpoint:
     skeleton: Skeleton | None = None
     phase: int = 0
     phase_start: int = 0
+    raw: dict[str, torch.Tensor] | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -52,6 +54,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "phase": checkpoint.phase,
         "phase_start": checkpoint.phase_start,
     }
+    if checkpoint.raw is not None:
+        values["raw"] = checkpoint.raw
     if checkpoint.skeleton is not None:
         values["skeleton"] = json.dumps(checkpoint.skeleton.to_dict())
     # torch.save turns a failing write into a RuntimeError; written from memory it stays an OSError.

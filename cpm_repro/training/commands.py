@@ -28,7 +28,7 @@ from cpm_repro.evaluation import ScoreTable, stage_table
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model import ARCHITECTURES
-from cpm_repro.training.explain import explain
+from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
@@ -95,6 +95,7 @@ def run_from_options(options: Mapping[str, Any]) -> RunResult:
             )
     if options["resume"] and not again:
         print(f"{out}: nothing to resume there, starting a new run")
+    print("\n".join(compared(config)))
     return run_from_config(config, out, resume=options["resume"])
 
 

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from cpm_repro.config import preset
+from cpm_repro.config import REMARKS, TrainConfig, differences, flat, preset, reference_of, to_dict
 
 
 def explain(name: str) -> str:
-    """The preset called ``name``, printed."""
-    return str(preset(name))
+    """Every setting of the preset called ``name``, and its differences from the released recipe."""
+    config = preset(name)
+    lines = [f"{key} = {value}" for key, value in flat(to_dict(config)).items()]
+    return "\n".join([f"preset {name}", *(f"  {line}" for line in lines), "", *compared(config)])
+
+
+def compared(config: TrainConfig) -> list[str]:
+    """Lines that say what a run does otherwise than the release, and what of the release is not known."""
+    reference = reference_of(config)
+    found = differences(config)
+    if found:
+        head = [f"differences from the release's recipe {reference}:"]
+    else:
+        head = [f"no differences from the release's recipe {reference}"]
+    remarks = REMARKS.get(reference, ())
+    return [*head, *(f"  {line}" for line in found), *(f"  note: {remark}" for remark in remarks)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +19,7 @@ from cpm_repro.evaluation import ScoreTable
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.weights import build_from
 from cpm_repro.model import PoseMachine, initialise
+from cpm_repro.training.average import Average
 from cpm_repro.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
@@ -89,6 +91,11 @@ class _Run:
         self.val_set: PoseDataset = open_dataset(
             config.data, "val", seed=config.seed, size=config.validate_people
         )
+        if len(self.train_set) < config.solver.batch:
+            raise UserError(
+                f"{config.data}: wanted at least one batch of {config.solver.batch} people, "
+                f"got {len(self.train_set)}"
+            )
         if self.train_set.skeleton.torso is None:
             raise UserError(
                 f"{config.data}: its skeleton names no torso, and validation divides distances by it: "
@@ -98,6 +105,9 @@ class _Run:
         self.phases = phases_of(config.scheme, self.net.stages, config.stage_wise_share)
         check_budget(self.phases, config.iterations)
         self.phase, self.phase_start = 0, 0
+        self.average = Average(self.net, config.solver.average) if config.solver.average else None
+        compiled = config.solver.compile and self.device.type == "cuda"
+        self.forward = torch.compile(self.net) if compiled else self.net
         folder.start(config, resume=resume)
         self.bf16 = use_bf16(config.solver.precision, self.device)
         self.saved, self.resume = saved, resume
@@ -146,7 +156,9 @@ class _Run:
         return net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
     def _restore(self, saved: Checkpoint) -> None:
-        self.net.load_state_dict(saved.model)
+        self.net.load_state_dict(saved.model if saved.raw is None else saved.raw)
+        if self.average is not None:
+            self.average.load_state_dict(saved.model)
         self.optimizers.load_state_dict(saved.optimizers)
         self.iteration, self.seconds, self.best = saved.iteration, saved.seconds, saved.best
         self.phase, self.phase_start = saved.phase, saved.phase_start
@@ -227,7 +239,7 @@ class _Run:
         def loss_of(part: slice) -> Tensor:
             data = network_input(image[part], center[part])
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                maps = self.net(data.contiguous(memory_format=torch.channels_last), phase.stages)
+                maps = self.forward(data.contiguous(memory_format=torch.channels_last), phase.stages)
             return stage_losses(maps, joints[part], visible[part], self.config.target, len(image))
 
         values = sharded_backward(self.net, self.cores, len(image), loss_of, phase.weights())
@@ -239,6 +251,8 @@ class _Run:
         if self.config.solver.clip > 0:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.solver.clip)
         self.optimizers.step(factor)
+        if self.average is not None:
+            self.average.update(self.iteration)
         return values
 
     def _log(self, losses: list[float], factor: float, waited: float, took: float) -> None:
@@ -285,19 +299,21 @@ class _Run:
                 self.iteration,
                 self.seconds,
                 self.best,
-                self.net.state_dict(),
+                self.net.state_dict() if self.average is None else self.average.state_dict(),
                 self.optimizers.state_dict(),
                 self.train_set.skeleton,
                 self.phase,
                 self.phase_start,
+                None if self.average is None else self.net.state_dict(),
             ),
         )
 
     def validate(self) -> None:
         """Score every stage that the phase runs on the held-out people; keep the phase's best state."""
-        predictions = predict_dataset(
-            self.net, self.val_set, self.config.augment, self.cores, stages=self.phases[self.phase].stages
-        )
+        with self.average.applied() if self.average is not None else nullcontext():
+            predictions = predict_dataset(
+                self.net, self.val_set, self.config.augment, self.cores, stages=self.phases[self.phase].stages
+            )
         self.tables = score_stages(predictions, self.val_set)
         totals = [table.total for table in self.tables]
         self.folder.append(
@@ -326,6 +342,8 @@ class _Run:
         self.validate()
         self.save()  # once more: the score of the final state belongs to it
         leave(self.net)
+        if self.average is not None:
+            self.net.load_state_dict(self.average.state_dict())
         return RunResult(self.folder.path, self.net.eval(), self.tables, self.iteration, self.seconds)
 
     def close(self) -> None:

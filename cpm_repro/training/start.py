@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cpm_repro.caffe.weight_files import load_weights
 from cpm_repro.config import TrainConfig
+from cpm_repro.errors import UserError
 from cpm_repro.model import PoseMachine, initialise_from_vgg19, load_by_name
 
 
@@ -19,13 +22,27 @@ def start_from(net: PoseMachine, config: TrainConfig) -> str:
         Which layers were loaded, left at their filler and ignored, to be shown; empty when nothing was named.
 
     Raises:
-        UserError: a file that cannot be read, or no VGG-19, or a network that does not begin with VGG-19.
+        UserError: a file that cannot be read, or no VGG-19, or a network that does not begin with VGG-19;
+            weights of fewer stages than the network has.
     """
     said = []
     if config.vgg19 is not None:
         report = initialise_from_vgg19(net, load_weights(config.vgg19), source=config.vgg19)
         said.append(f"VGG-19 from {Path(config.vgg19).name}: {report}")
     if config.weights is not None:
-        report = load_by_name(net, load_weights(config.weights), strict=False, source=config.weights)
+        weights = load_weights(config.weights)
+        _check_stages(net, weights, Path(config.weights).name)
+        report = load_by_name(net, weights, strict=False, source=config.weights)
         said.append(f"weights from {Path(config.weights).name}: {report}")
     return "\n".join(said)
+
+
+def _check_stages(net: PoseMachine, weights: Mapping[str, Any], source: str) -> None:
+    """Refuse weights of a pose machine with fewer stages: what they lack would silently stay at its filler."""
+    has = [f"{layer}.weight" in weights for layer in net.output_layers]
+    if has[0] and not all(has):
+        count = has.index(False)
+        stages = "1 stage" if count == 1 else f"{count} stages"
+        raise UserError(
+            f"{source} has weights of {stages}, the network has {net.stages}: give --stages {count}"
+        )

@@ -55,8 +55,8 @@ def test_an_architecture_with_a_preset_takes_it():
     assert resolve(options(arch="lsp_6stage")).solver.optimizer == "caffe_sgd"
 
 
-def test_an_architecture_without_a_preset_starts_from_tiny_at_its_own_crop():
-    config = resolve(options(arch="mpii_vgg_6stage", stages=2))
+def test_another_architecture_under_a_preset_has_its_own_crop():
+    config = resolve(options(preset="tiny", arch="mpii_vgg_6stage", stages=2))
     assert (config.network.arch, config.network.stages) == ("mpii_vgg_6stage", 2)
     assert config.augment.crop == 368
 
@@ -91,4 +91,24 @@ def test_vgg19_that_is_none_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "other.safetensors: not a whole VGG-19" in error
     assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "b").exists()
+
+
+def test_more_stages_than_the_weights_have_is_one_line(tmp_path, capsys):
+    assert main(["train", "--iterations", "1", "--stages", "2", "--out", str(tmp_path / "a"), *SMALL]) == 0
+    weights = str(tmp_path / "a" / "checkpoints" / "last.pt")
+    capsys.readouterr()
+    assert (
+        main(["train", "--iterations", "1", "--weights", weights, "--out", str(tmp_path / "b"), *SMALL]) == 2
+    )
+    error = capsys.readouterr().err
+    assert "last.pt has weights of 2 stages, the network has 3: give --stages 2" in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_batch_larger_than_the_data_is_one_line(tmp_path, capsys):
+    big = ["train", "--iterations", "1", "--out", str(tmp_path / "b"), "--set=augment.crop=64"]
+    assert main([*big, "--batch", "10000000"]) == 2
+    assert "wanted at least one batch of 10000000 people, got" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()

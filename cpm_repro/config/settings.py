@@ -1,14 +1,13 @@
-"""Frozen, typed configurations and the presets: where the defaults of a run live.
+"""Frozen, typed configurations: what can be set, its defaults, and what no run can work with.
 
-A preset is a function that returns a whole :class:`TrainConfig`; nothing is looked up by name at run time
-except the preset itself. ``override`` applies a user's changes and refuses names and types that do not fit.
+``override`` applies a user's changes and refuses names and types that do not fit.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -78,7 +77,10 @@ class SolverConfig:
     the last ``decay_share`` of the budget) or ``"step"`` (Caffe: times ``gamma`` every ``stepsize``
     iterations). ``precision`` is ``"float32"``, ``"bf16"`` or ``"auto"`` (bf16 where the processor
     multiplies it natively, float32 elsewhere). ``muon_lr`` is the step of the matrices under
-    ``optimizer="muon"``, ``lr`` then that of all other parameters.
+    ``optimizer="muon"``, ``lr`` then that of all other parameters. ``average`` is the share of the old value
+    that an exponential moving average of the weights keeps at each update (0: no average); where it is on,
+    the average is what is validated and what a checkpoint is used for. ``compile`` runs the network through
+    torch.compile on a GPU.
     """
 
     optimizer: str = "adamw"
@@ -95,6 +97,8 @@ class SolverConfig:
     batch: int = 16
     initialisation: str = "kaiming"
     precision: str = "auto"
+    average: float = 0.0
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,53 +132,6 @@ class TrainConfig:
     validate_people: int | None = None
     checkpoint_minutes: float = 1.0
     checkpoint_iterations: int | None = None
-
-
-def tiny() -> TrainConfig:
-    """The CPU preset: 3 stages, a quarter of the VGG variant's width, crop 128.
-
-    Its recipe is ours, made for budgets of minutes: Muon learns from far fewer samples than AdamW here, and
-    augmentation is milder than the paper's because no photograph is seen more than a few times.
-    """
-    return TrainConfig(
-        name="tiny",
-        network=NetworkConfig(arch="tiny"),
-        augment=AugmentConfig(fill=0.8, scale_min=0.85, scale_max=1.15, rotate=10.0),
-        solver=SolverConfig(
-            optimizer="muon", momentum=0.95, muon_lr=0.015, schedule="linear", decay_share=0.8
-        ),
-        minutes=15.0,
-    )
-
-
-def lsp_6stage() -> TrainConfig:
-    """The LSP network at full size with the release's solver numbers (spec `training.md`)."""
-    return TrainConfig(
-        name="lsp_6stage",
-        network=NetworkConfig(arch="lsp_6stage"),
-        augment=AugmentConfig(crop=FULL_CROP),
-        solver=SolverConfig(
-            optimizer="caffe_sgd",
-            lr=8e-5,
-            weight_decay=5e-4,
-            schedule="step",
-            stepsize=84 * 11000 // 16,  # 84 epochs of LSP's 11000 training people at batch 16
-            warmup=0,
-            initialisation="caffe",
-            precision="float32",
-        ),
-        iterations=600_000,
-    )
-
-
-PRESETS: Mapping[str, Callable[[], TrainConfig]] = {"tiny": tiny, "lsp_6stage": lsp_6stage}
-
-
-def preset(name: str) -> TrainConfig:
-    """The preset called ``name``; an unknown name names the nearest one."""
-    if name not in PRESETS:
-        raise UserError(unknown("preset", name, PRESETS))
-    return PRESETS[name]()
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str], whole: str | None = None) -> str:
@@ -228,7 +185,7 @@ def first_difference(old: TrainConfig, new: TrainConfig) -> str | None:
     Budgets, workers, and when to save and validate may change: they do not touch what an update does. Under
     a scheme of several phases the budget is no exception: it says where one ends and the next begins.
     """
-    flat_old, flat_new = _flat(to_dict(old)), _flat(to_dict(new))
+    flat_old, flat_new = flat(to_dict(old)), flat(to_dict(new))
     phased = old.scheme.startswith("stage-wise")
     for name, value in flat_old.items():
         free = name.startswith(_FREE_ON_RESUME) and not (phased and name in ("iterations", "minutes"))
@@ -237,11 +194,12 @@ def first_difference(old: TrainConfig, new: TrainConfig) -> str | None:
     return None
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under their dotted names."""
+    named: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+        named |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return named
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -294,6 +252,7 @@ def check(config: TrainConfig) -> None:
         (solver.muon_lr > 0, f"muon_lr must be positive, got {solver.muon_lr}"),
         (solver.stepsize > 0, f"stepsize must be positive, got {solver.stepsize}"),
         (0 < solver.decay_share <= 1, f"decay_share must lie in (0, 1], got {solver.decay_share}"),
+        (0 <= solver.average < 1, f"average must lie in [0, 1), got {solver.average}"),
         (solver.warmup >= 0, f"warmup must not be negative, got {solver.warmup}"),
         (
             config.checkpoint_iterations is None or config.checkpoint_iterations > 0,

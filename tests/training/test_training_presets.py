@@ -1,0 +1,139 @@
+"""Faithful presets against the reference prototxts, field by field; explain; the average of the weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cpm_repro.caffe.lr_policy import as_typed
+from cpm_repro.caffe.prototxt import read_prototxt, read_solver
+from cpm_repro.cli import main
+from cpm_repro.config import PRESETS, RELEASED, center_sigma, override, preset
+from cpm_repro.model import build, describe
+from cpm_repro.training import load_checkpoint, train
+from cpm_repro.training.average import Average
+from cpm_repro.training.run_folder import RunFolder
+
+PROTOS = Path(__file__).parents[2] / "protos_reference"
+SMALL = {"network.width": 0.05, "augment.crop": 64, "solver.batch": 4, "validate_people": 10}
+
+
+@pytest.mark.parametrize("name", [name for name in RELEASED if name != "mpii_lsp"])
+def test_released_presets_are_the_solver_prototxts(name):
+    config = preset(name)
+    message = read_solver(PROTOS / name / "pose_solver.prototxt")
+    said = {field.name: value for field, value in message.ListFields()}
+    solver = config.solver
+    assert {key: as_typed(said.pop(key)) for key in ("base_lr", "gamma", "momentum", "weight_decay")} == {
+        "base_lr": solver.lr,
+        "gamma": solver.gamma,
+        "momentum": solver.momentum,
+        "weight_decay": solver.weight_decay,
+    }
+    assert (said.pop("lr_policy"), said.pop("stepsize")) == (solver.schedule, solver.stepsize)
+    assert said.pop("max_iter") == config.iterations
+    assert (solver.optimizer, solver.warmup, solver.clip) == ("caffe_sgd", 0, 0)
+    # what is left says nothing about the recipe
+    assert set(said) == {"net", "display", "snapshot", "snapshot_prefix", "solver_mode"}
+
+
+@pytest.mark.parametrize("name", ["mpii_6stage", "lsp_6stage", "flic_4stage", "mpii_vgg_6stage"])
+def test_released_presets_are_the_data_layers(name):
+    config = preset(name)
+    layer = read_prototxt(PROTOS / name / "pose_train_test.prototxt").layer[0]
+    said = {field.name: value for field, value in layer.transform_param.ListFields()}
+    augment, target = config.augment, config.target
+    assert layer.cpmdata_param.batch_size == config.solver.batch
+    assert said.pop("crop_size_x") == said.pop("crop_size_y") == augment.crop
+    for key, value in {
+        "scale_min": augment.scale_min,
+        "scale_max": augment.scale_max,
+        "max_rotate_degree": augment.rotate,
+        "center_perterb_max": augment.shift,
+        "flip_prob": augment.flip,
+        "sigma": target.sigma,
+        "stride": target.stride,
+        "sigma_center": center_sigma(augment.crop),
+        "num_parts": describe(config.network.arch).parts,
+        "scale_prob": 1.0,
+    }.items():
+        assert as_typed(said.pop(key)) == value, key
+    assert set(said) == {"target_dist", "do_clahe", "np_in_lmdb"}
+
+
+def test_mpii_and_lsp_together_step_by_the_same_rule():
+    assert preset("mpii_lsp").solver.stepsize == 84 * (25925 + 11000) // 16
+    assert preset("mpii_lsp").network.arch == "mpii_6stage"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_explain_prints_every_preset(name, capsys):
+    assert main(["train", "--explain", name]) == 0
+    printed = capsys.readouterr().out
+    assert f"solver.lr = {preset(name).solver.lr}" in printed
+    assert ("no differences" in printed) == (name in RELEASED)
+
+
+def test_explain_of_an_unknown_preset_names_the_nearest(capsys):
+    assert main(["train", "--explain", "lsp_6stages"]) == 2
+    assert "did you mean lsp_6stage?" in capsys.readouterr().err
+
+
+def test_differences_are_listed_when_a_run_starts(tmp_path, capsys):
+    options = [f"--set={name}={value}" for name, value in SMALL.items() if name != "solver.batch"]
+    command = ["train", "--iterations", "1", "--batch", "2", "--out", str(tmp_path / "run"), *options]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "differences from the release's recipe mpii_vgg_6stage:" in printed
+    assert "solver.optimizer = muon (release: caffe_sgd)" in printed
+
+
+def test_average_by_hand():
+    net = torch.nn.Linear(1, 1, bias=False)
+    net.weight.data.fill_(1.0)
+    average = Average(net, 0.5)
+    for iteration, value in enumerate((2.0, 4.0)):
+        net.weight.data.fill_(value)
+        average.update(iteration)
+    expected = 0.9 * 2 + 0.1 * 1  # d = 1/10 at first
+    d = 2 / 11
+    expected = d * expected + (1 - d) * 4
+    with average.applied():
+        assert net.weight.item() == pytest.approx(expected)
+    assert net.weight.item() == 4.0
+
+
+def small(iterations, **changes):
+    config = replace(preset("tiny"), minutes=None, iterations=iterations, validate_every=1.0)
+    return override(config, {**SMALL, "solver.average": 0.9, "solver.schedule": "step", **changes})
+
+
+def test_the_average_is_what_a_checkpoint_is_used_for_and_resumes_exactly(tmp_path):
+    result = train(small(6), tmp_path / "whole")
+    saved = load_checkpoint(tmp_path / "whole" / "checkpoints" / "last.pt")
+    ours = result.net.state_dict()
+    assert all(torch.equal(ours[name], saved.model[name]) for name in ours)
+    assert not any(torch.equal(saved.raw[name], saved.model[name]) for name in ours if "weight" in name)
+    train(small(3), tmp_path / "parts")
+    train(small(6), tmp_path / "parts", resume=True)
+    again = load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.pt")
+    assert all(torch.equal(saved.model[name], again.model[name]) for name in ours)
+    assert all(torch.equal(saved.raw[name], again.raw[name]) for name in ours)
+    loss = [
+        [r["loss"] for r in RunFolder(tmp_path / p).records() if r["kind"] == "train"]
+        for p in ("whole", "parts")
+    ]
+    assert loss[0] == loss[1]
+
+
+def test_the_caffe_recipe_trains_with_caffe_sgd_and_its_multipliers():
+    from cpm_repro.caffe import CaffeSGD
+    from cpm_repro.training.recipe import build_optimizers
+
+    net = build("flic_4stage", width=0.02)
+    (optimizer,) = build_optimizers(net, preset("flic_4stage").solver).members
+    assert isinstance(optimizer, CaffeSGD)
+    assert sorted({(g["lr_mult"], g["decay_mult"]) for g in optimizer.param_groups}) == [
+        (1.0, 1.0), (2.0, 0.0), (5.0, 1.0), (10.0, 0.0),
+    ]  # fmt: skip
