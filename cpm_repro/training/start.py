@@ -38,7 +38,7 @@ def start_from(net: PoseMachine, config: TrainConfig) -> str:
 
 
 def _check_stages(net: PoseMachine, weights: Mapping[str, Any], source: str) -> None:
-    """Refuse weights of a pose machine with fewer stages: what they lack would silently stay at its filler."""
+    """Refuse weights of fewer stages than the network has: the rest would silently stay at its filler."""
     has = [f"{layer}.weight" in weights for layer in net.output_layers]
     if has[0] and not all(has):
         count = has.index(False)
