@@ -78,7 +78,7 @@ def _solver_from_options(options: Mapping[str, Any]) -> None:
     out = given.pop("out", Path("runs") / solver.resolve().parent.name)
     if "weights" in given:
         given["weights"] = Path(given["weights"])
-    print(train_solver(solver, out, **given))
+    train_solver(solver, out, **given)
 
 
 def run_from_options(options: Mapping[str, Any]) -> RunResult:

@@ -18,10 +18,11 @@ from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.weights import build_from
-from cpm_repro.model import PoseMachine, initialise
+from cpm_repro.model import PoseMachine, describe, initialise
 from cpm_repro.training.average import Average
 from cpm_repro.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cpm_repro.training.losses import stage_losses
+from cpm_repro.training.person import PersonCentres
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.schemes import check_budget, enter, leave, phase_at, phases_of
@@ -91,12 +92,15 @@ class _Run:
         self.val_set: PoseDataset = open_dataset(
             config.data, "val", seed=config.seed, size=config.validate_people
         )
+        person = describe(config.network.arch).input_blob == "image"
+        if person:
+            self.train_set, self.val_set = PersonCentres(self.train_set), PersonCentres(self.val_set)
         if len(self.train_set) < config.solver.batch:
             raise UserError(
                 f"{config.data}: wanted at least one batch of {config.solver.batch} people, "
                 f"got {len(self.train_set)}"
             )
-        if self.train_set.skeleton.torso is None:
+        if self.train_set.skeleton.torso is None and not person:
             raise UserError(
                 f"{config.data}: its skeleton names no torso, and validation divides distances by it: "
                 f"name torso = [part, part] in the skeleton file"
@@ -143,8 +147,6 @@ class _Run:
 
     def _build_net(self, *, fresh: bool) -> PoseMachine:
         net = build_from(self.config.network, parts=len(self.train_set.skeleton))
-        if net.input_channels != 4:
-            raise UserError(f"{net.arch} finds people, not parts: training it is not there yet")
         if net.parts != len(self.train_set.skeleton):
             raise UserError(
                 f"{self.config.data} labels {len(self.train_set.skeleton)} parts, the network has {net.parts}"
@@ -237,7 +239,7 @@ class _Run:
         phase = self.phases[self.phase]
 
         def loss_of(part: slice) -> Tensor:
-            data = network_input(image[part], center[part])
+            data = network_input(image[part], center[part])[:, : self.net.input_channels]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 maps = self.forward(data.contiguous(memory_format=torch.channels_last), phase.stages)
             return stage_losses(maps, joints[part], visible[part], self.config.target, len(image))

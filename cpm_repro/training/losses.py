@@ -17,11 +17,12 @@ def stage_losses(
     """Sum of squared differences over 2N, per stage (Caffe's EuclideanLoss; spec `training.md`).
 
     Stage 1 is held against the maps of everybody in the crop, later stages against the annotated person's
-    alone. Targets are made here, in the step, from joints; the difference is float32 whatever the network
-    computes in.
+    alone. A network without a background map (the person detector) is held against everybody at every stage.
+    Targets are made here, in the step, from joints; the difference is float32 whatever the network computes
+    in.
 
     Args:
-        maps: per stage (N, K+1, h, w), any float type.
+        maps: per stage (N, K+1, h, w), any float type; (N, K, h, w) without a background map.
         joints: (N, P, K, 2) float, crop pixels; person 0 is the annotated one.
         visible: (N, P, K) Visibility codes.
         target: sigma and stride of the targets.
@@ -32,7 +33,10 @@ def stage_losses(
     """
     channels, height, width = maps[0].shape[1:]
     label = ops.belief_maps(joints, visible, grid=(height, width), stride=target.stride, sigma=target.sigma)
-    alone, everybody = label[:, :channels], label[:, channels:]
+    group = joints.shape[2] + 1
+    alone, everybody = label[:, :group], label[:, group:]
+    if channels < group:
+        alone = everybody = everybody[:, :channels]
     scale = 0.5 / (count or len(joints))
     return torch.stack(
         [

@@ -28,6 +28,7 @@ class Predictions:
     scores: np.ndarray  # (stages, M, K) float32
     truth: np.ndarray  # (M, K, 2) float64
     labelled: np.ndarray  # (M, K) bool
+    extent: np.ndarray  # (M,) float64, longer side of the person's box
 
 
 def predict_dataset(
@@ -44,13 +45,15 @@ def predict_dataset(
     @torch.no_grad()
     def one(item: ValBatch) -> Predictions:
         data = network_input(item.batch.image.to(device), item.batch.center.to(device))
-        decoded = [peaks(maps) for maps in net(data.contiguous(memory_format=torch.channels_last), stages)]
+        data = data[:, : net.input_channels].contiguous(memory_format=torch.channels_last)
+        decoded = [peaks(_with_background(maps, net)) for maps in net(data, stages)]
         inverse = torch.from_numpy(item.inverse)
         return Predictions(
             keypoints=np.stack([to_image(xy.cpu(), inverse).numpy() for xy, _ in decoded]),
             scores=np.stack([score.cpu().numpy() for _, score in decoded]),
             truth=item.joints.astype(np.float64),
             labelled=item.visible != Visibility.CROPPED,
+            extent=augment.fill * augment.crop * np.sqrt(np.abs(np.linalg.det(item.inverse[:, :, :2]))),
         )
 
     modes = {module: module.training for module in net.modules()}  # frozen stages keep dropout off
@@ -63,11 +66,20 @@ def predict_dataset(
         np.concatenate([part.scores for part in done], axis=1),
         np.concatenate([part.truth for part in done]),
         np.concatenate([part.labelled for part in done]),
+        np.concatenate([part.extent for part in done]),
     )
 
 
+def _with_background(maps: torch.Tensor, net: PoseMachine) -> torch.Tensor:
+    """``maps`` with a last map that decoding leaves out, where the network makes none."""
+    return maps if net.maps > net.parts else torch.cat([maps, torch.zeros_like(maps[:, :1])], dim=1)
+
+
 def score_stages(predictions: Predictions, dataset: PoseDataset) -> list[ScoreTable]:
-    """One PCK@0.2 table per stage, stage 1 first (``lspet-pck``: spec `evaluation.md`)."""
+    """One PCK@0.2 table per stage, stage 1 first (``lspet-pck``: spec `evaluation.md`).
+
+    Without a torso (the person detector's single part) distances are shares of the box's longer side.
+    """
     with warnings.catch_warnings():
         # A network that has learned little scores like one with swapped sides; the tables keep the remark.
         warnings.simplefilter("ignore", ScoreWarning)
@@ -77,6 +89,7 @@ def score_stages(predictions: Predictions, dataset: PoseDataset) -> list[ScoreTa
                 predictions.truth,
                 protocol=PROTOCOL,
                 labelled=predictions.labelled,
+                norm=predictions.extent if dataset.skeleton.torso is None else None,
                 skeleton=dataset.skeleton,
             )
             for keypoints in predictions.keypoints

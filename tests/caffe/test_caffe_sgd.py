@@ -113,9 +113,10 @@ def avx2() -> bool:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [name if name == "decay" else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+)
 def test_golden_runs_of_caffe(name):
     """Every stored number of every run, with convolutions summed in the original's order."""
     if not avx2():
@@ -139,8 +140,7 @@ def test_golden_run_with_pytorchs_convolutions():
     assert {kind: value for kind, value in worst.items() if value > LIMITS[kind]} == {}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_torchs_sgd_fails_the_golden_run():
     """The same comparison sees the other rule as soon as the rate has fallen (iteration 2)."""
     run = Run(golden("solver.npz"), "recipe", optimizer="torch")
