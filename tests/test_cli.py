@@ -28,7 +28,6 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["train", "--set", "solver.lrr=1"], "unknown setting solver.lrr; did you mean lr?"),
         (["train", "--data", "no/such/folder", "--iterations", "1"], "no/such/folder"),
         (["train", "--iterations", "0"], "iterations must be positive"),
-        (["train", "--arch", "person_4stage", "--iterations", "1"], "training it is not there yet"),
         (["eval", "--weights", "no/such/run"], "no/such/run"),
         (["predict", "--weights", "no/such/run", "x.jpg"], "no/such/run"),
         (["predict", "x.jpg"], "--weights"),
