@@ -118,6 +118,10 @@ def _add_train(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("--stages", type=int)
     sub.add_argument("--width", type=float, help="width of hidden layers relative to the released network")
     sub.add_argument("--lr", type=float)
+    sub.add_argument(
+        "--scheme",
+        help="end-to-end, stage-wise, stage-wise-then-end-to-end or last-stage-loss: the paper's (i) to (iv)",
+    )
     sub.add_argument("--seed", type=int)
     sub.add_argument("--workers", type=int, help="threads that prepare batches")
     sub.add_argument("--checkpoint-iterations", type=int, help="save every so many updates")

@@ -44,6 +44,7 @@ _DOTTED = {
     "width": "network.width",
     "batch": "solver.batch",
     "lr": "solver.lr",
+    "scheme": "scheme",
     "seed": "seed",
     "workers": "workers",
     "checkpoint_iterations": "checkpoint_iterations",
@@ -66,7 +67,18 @@ def train_from_options(options: Mapping[str, Any]) -> None:
 
 
 def _solver_from_options(options: Mapping[str, Any]) -> None:
-    ours = ("preset", "arch", "vgg19", "minutes", "batch", "stages", "width", "lr", "checkpoint_iterations")
+    ours = (
+        "preset",
+        "arch",
+        "vgg19",
+        "minutes",
+        "batch",
+        "stages",
+        "width",
+        "lr",
+        "scheme",
+        "checkpoint_iterations",
+    )
     for name in (*ours, "set", "resume"):
         if options[name]:
             flag = f"--{name.replace('_', '-')}"

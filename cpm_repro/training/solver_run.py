@@ -23,6 +23,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.files import write_json
 from cpm_repro.training.run_folder import RunFolder, environment
 from cpm_repro.training.solver_plan import DataSettings, SolverPlan, read_plan
+from cpm_repro.training.stopping import stop_on_signals
 from cpm_repro.training.watch import Display, clock
 
 _SPEED_WINDOW = 50
@@ -170,19 +171,20 @@ class _SolverRun:
             raise UserError(f"{path} is of iteration {self.iteration}, and the run ends at {self.until}")
 
     def work(self, workers: int) -> Path:
-        """Iterate to the end; the last snapshot's caffemodel."""
+        """Iterate to the end, or until SIGTERM or SIGINT; the last snapshot's caffemodel."""
         settings, solver = self.plan.data, self.plan.solver
         written = None
         first = self.iteration * self.optimizer.iter_size
-        with TrainLoader(
+        loader = TrainLoader(
             self.dataset,
             ReleaseAugment(settings.augment, "exact"),
             settings.batch,
             self.seed,
             workers=workers,
             start=first,
-        ) as loader:
-            while self.iteration < self.until:
+        )
+        with loader, stop_on_signals() as stop:
+            while self.iteration < self.until and not stop.asked:
                 begin = time.monotonic()
                 losses, lr = self._step(loader)
                 self.iteration += 1
@@ -190,8 +192,10 @@ class _SolverRun:
                 self._report(losses, lr)
                 if solver.snapshot and self.iteration % solver.snapshot == 0:
                     written = self._snapshot()
-        if written is None or self.iteration % solver.snapshot:
+        if written is None or not solver.snapshot or self.iteration % solver.snapshot:
             written = self._snapshot()
+        if self.iteration < self.until:
+            self.display.say(f"stopped; go on with --snapshot {written.with_suffix('.solverstate')}")
         return written
 
     def _step(self, loader: TrainLoader) -> tuple[list[float], float]:

@@ -15,7 +15,7 @@ SMALL = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--se
 OPTIONS = dict.fromkeys(
     (
         "arch", "preset", "data", "weights", "vgg19", "out", "iterations", "minutes", "batch", "stages",
-        "width", "lr", "seed", "workers", "checkpoint_iterations",
+        "width", "lr", "scheme", "seed", "workers", "checkpoint_iterations",
     )
 )  # fmt: skip
 
@@ -112,3 +112,9 @@ def test_a_batch_larger_than_the_data_is_one_line(tmp_path, capsys):
     assert main([*big, "--batch", "10000000"]) == 2
     assert "wanted at least one batch of 10000000 people, got" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_a_scheme_is_named_on_the_command_line(capsys, tmp_path):
+    assert resolve(options(scheme="stage-wise")).scheme == "stage-wise"
+    assert main(["train", "--scheme", "stagewise", "--iterations", "9", "--out", str(tmp_path / "x")]) == 2
+    assert "unknown scheme 'stagewise'; did you mean stage-wise?" in capsys.readouterr().err

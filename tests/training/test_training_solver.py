@@ -1,6 +1,8 @@
 """``cpm train --solver``: what the prototxts say is what is trained, and snapshots are Caffe's."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from cpm_repro.data import open_dataset
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.errors import UserError
 from cpm_repro.model import describe_training
+from cpm_repro.training import solver_run
 from cpm_repro.training.solver_plan import read_plan
 from cpm_repro.training.solver_run import batch_blobs, train_solver
 
@@ -164,3 +167,26 @@ def test_an_lmdb_of_the_original_is_trained_from(tmp_path):
     solver = write(tmp_path, **{'source: "lmdb/MPI"': source})
     train_solver(solver, tmp_path / "run", iterations=1)
     assert len(metrics(tmp_path / "run")) == 1
+
+
+def test_sigterm_writes_a_snapshot_and_the_run_goes_on_exactly(tmp_path, monkeypatch, capsys):
+    solver = write(tmp_path)
+    whole = train_solver(solver, tmp_path / "whole", data="synthetic")
+    step = solver_run._SolverRun._step
+
+    def killed_at_3(self, loader):
+        if self.iteration == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, loader)
+
+    monkeypatch.setattr(solver_run._SolverRun, "_step", killed_at_3)
+    stopped = train_solver(solver, tmp_path / "parts", data="synthetic")
+    monkeypatch.undo()
+    assert stopped.name == "pose_iter_3.caffemodel"
+    assert "stopped; go on with --snapshot" in capsys.readouterr().out
+    parts = train_solver(
+        solver, tmp_path / "parts", data="synthetic", snapshot=stopped.with_suffix(".solverstate")
+    )
+    a, b = read_caffemodel(whole), read_caffemodel(parts)
+    assert all(np.array_equal(x, y) for name in a for x, y in zip(a[name], b[name], strict=True))
+    assert [r["iteration"] for r in metrics(tmp_path / "parts")] == [1, 2, 3, 4, 5]
