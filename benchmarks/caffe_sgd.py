@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
@@ -17,6 +18,10 @@ _MOMENTUM, _DECAY, _LR = 0.9, 5e-4, 8e-5
 def _optimizer(net: torch.nn.Module, *, fused: bool) -> CaffeSGD:
     groups = net.parameter_groups()  # type: ignore[operator]
     return CaffeSGD(groups, lr=_LR, momentum=_MOMENTUM, weight_decay=_DECAY, fused=fused)
+
+
+def _step(optimizer: torch.optim.Optimizer, _: int) -> None:
+    optimizer.step()
 
 
 def _difference(arch: str) -> float:
@@ -56,11 +61,11 @@ def ask(quick: bool, device: str) -> Question:
             yield Case(
                 arch,
                 {
-                    "fused": lambda _, optimizer=fused: optimizer.step(),
-                    "lists": lambda _, optimizer=plain: optimizer.step(),
-                    "torch.optim.SGD, fused (another rule)": lambda _, optimizer=theirs: optimizer.step(),
+                    "fused": partial(_step, fused),
+                    "lists": partial(_step, plain),
+                    "torch.optim.SGD, fused (another rule)": partial(_step, theirs),
                 },
-                check=lambda arch=arch: _difference(arch),
+                check=partial(_difference, arch),
                 tolerance=1e-6,
                 bytes=20 * count,  # read weight, gradient and momentum; write weight and momentum
                 operations=6 * count,
