@@ -202,6 +202,7 @@ def report_text(
         ("data", Path(config.data).name),
         ("network", f"{config.network.arch}, {len(result.tables)} stages, crop {config.augment.crop}"),
         ("updates", f"{result.iterations} of {config.solver.batch} people, {config.solver.optimizer}"),
+        ("scheme", config.scheme),
         ("time", f"{result.seconds / 60:.1f} min including validation on the way"),
         ("samples/s", f"{result.iterations * config.solver.batch / max(result.seconds, 1e-9):.1f}"),
         ("waiting for data", f"{100 * waited:.1f} % of step time"),
