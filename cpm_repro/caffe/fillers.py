@@ -11,7 +11,7 @@ from torch import Tensor
 from cpm_repro.caffe.schema import new
 from cpm_repro.errors import UserError
 
-KINDS = ("constant", "gaussian", "uniform", "xavier", "msra", "bilinear")
+KINDS = ("constant", "gaussian", "uniform", "positive_unitball", "xavier", "msra", "bilinear")
 
 
 def constant(value: float) -> Any:
@@ -29,9 +29,12 @@ def fill(tensor: Tensor, filler: Any, generator: torch.Generator | None = None) 
         UserError: a filler kind that is not one of :data:`KINDS`, or numbers that describe no distribution.
     """
     numbers = (filler.value, filler.mean, filler.std, filler.min, filler.max)
-    if not all(map(math.isfinite, numbers)) or filler.std < 0 or filler.min > filler.max:
+    flat = filler.type == "gaussian" and filler.std <= 0
+    if not all(map(math.isfinite, numbers)) or flat or filler.min > filler.max:
         given = " ".join(str(filler).split())
-        raise UserError(f"filler: wanted finite numbers, std >= 0 and min <= max, got {given}")
+        raise UserError(f"filler: wanted finite numbers, std > 0 and min <= max, got {given}")
+    if filler.sparse < -1 or (filler.sparse != -1 and filler.type != "gaussian"):
+        raise UserError(f"filler: wanted sparse >= 0, and of a gaussian, got {filler.type} {filler.sparse}")
     if filler.type == "constant":
         tensor.fill_(filler.value)
     elif filler.type == "gaussian":
@@ -41,6 +44,10 @@ def fill(tensor: Tensor, filler: Any, generator: torch.Generator | None = None) 
             tensor.mul_(torch.empty_like(tensor).bernoulli_(keep, generator=generator))
     elif filler.type == "uniform":
         tensor.uniform_(filler.min, filler.max, generator=generator)
+    elif filler.type == "positive_unitball":  # what makes one output sums to 1
+        tensor.uniform_(0, 1, generator=generator)
+        rows = tensor.view(tensor.shape[0] if tensor.ndim else 1, -1)
+        rows.div_(rows.sum(1, keepdim=True))
     elif filler.type == "xavier":
         bound = math.sqrt(3 / _fan(tensor, filler))
         tensor.uniform_(-bound, bound, generator=generator)

@@ -44,13 +44,16 @@ def active_layers(net: Any, state: NetState) -> list[Any]:
     """The net's layers (LayerParameter messages) that ``state`` includes, wiring checked.
 
     Raises:
-        UserError: two layers of one name, a bottom that no earlier layer makes, a blob made twice, include
-            and exclude rules in one layer, a net without layers.
+        UserError: two layers of one name, a bottom that no earlier layer makes, a blob made twice, a layer
+            that changes a blob in place which others read, include and exclude rules in one layer, a net
+            without layers.
     """
     layers = [layer for layer in modern_layers(net) if _included(layer, state)]
     if not layers:
         raise UserError(f"net {net.name!r} has no layers in phase {state.phase}")
     available = set(net.input)
+    if len(available) != len(net.input):
+        raise UserError(f"net {net.name!r}: two inputs have one name: {', '.join(net.input)}")
     names: set[str] = set()
     for layer in layers:
         if layer.name in names:
@@ -64,7 +67,26 @@ def active_layers(net: Any, state: NetState) -> list[Any]:
             if top in available and not in_place:
                 raise UserError(f"layer {layer.name!r}: its top {top!r} was made before")
             available.add(top)
+    _check_in_place(layers)
     return layers
+
+
+def _check_in_place(layers: Sequence[Any]) -> None:
+    """No blob is read by several layers one of which changes it: Caffe copies such a blob, and then aborts.
+
+    Layers after the one that works in place read what it made; that is a blob of its own here.
+    """
+    readers: dict[str, list[str]] = {}
+    for layer in layers:
+        for bottom in layer.bottom:
+            readers.setdefault(bottom, []).append(layer.name)
+        for top in layer.top:
+            others = [name for name in readers.get(top, ()) if name != layer.name]
+            if top in layer.bottom and others:
+                raise UserError(
+                    f"layer {layer.name!r}: it changes {top!r} in place, which {others[0]!r} reads too"
+                )
+            readers[top] = []
 
 
 def _included(layer: Any, state: NetState) -> bool:

@@ -28,11 +28,25 @@ class CaffeLayer(nn.Module):
         self.layer_name: str = layer.name
         self.blob_names: list[str] = []
         self._fillers: list[Any] = []
+        self._borrowed: dict[str, tuple[CaffeLayer, str, Shape]] = {}
         self._check_counts(layer, len(shapes))
+        shared = [top for top in layer.top if top in layer.bottom]
+        if shared and not self.in_place:
+            self.fail(f"{layer.type} cannot work in place: its top and its bottom are both {shared[0]!r}")
 
     bottoms: tuple[int, int | None] = (1, 1)
     """Fewest and most bottoms; None: any number."""
     tops: tuple[int, int | None] = (1, 1)
+    in_place = False
+    """Whether a top may have its bottom's name; of other types Caffe would overwrite what it still reads."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Another layer's array seen in this layer's shape, or what nn.Module finds."""
+        borrowed = self.__dict__.get("_borrowed", {})
+        if name in borrowed:
+            owner, blob, shape = borrowed[name]
+            return getattr(owner, blob).view(shape)
+        return super().__getattr__(name)
 
     def _check_counts(self, layer: Any, bottoms: int) -> None:
         for what, got, (low, high) in (
@@ -55,22 +69,38 @@ class CaffeLayer(nn.Module):
             self.fail(f"blob {name!r} would have shape {list(shape)}")
         if filler.type not in fillers.KINDS:
             self.fail(f"unknown filler {filler.type!r}: wanted one of {', '.join(fillers.KINDS)}")
-        blob = torch.empty(tuple(shape))
-        if learned:
-            self.register_parameter(name, nn.Parameter(blob))
-        else:
-            self.register_buffer(name, blob)
+        # What no gradient reaches is a parameter all the same: Caffe keeps momentum for every blob.
+        self.register_parameter(name, nn.Parameter(torch.empty(tuple(shape)), requires_grad=learned))
         self.blob_names.append(name)
         self._fillers.append(filler)
+
+    def borrow(self, name: str, owner: CaffeLayer, blob: str) -> None:
+        """Use ``owner``'s array ``blob``, which has as many values, instead of an own one called ``name``."""
+        shape = tuple(getattr(self, name).shape)
+        array = getattr(owner, blob)
+        if tuple(array.shape) == shape:
+            setattr(self, name, array)
+        else:
+            del self._parameters[name]
+            self._borrowed[name] = (owner, blob, shape)
+
+    def own(self, name: str) -> nn.Parameter:
+        """The parameter behind blob ``name``: this layer's, or the one it borrows in another shape."""
+        owner, blob, _ = self._borrowed.get(name, (self, name, ()))
+        parameter: nn.Parameter = getattr(owner, blob)
+        return parameter
 
     def blobs(self) -> list[Tensor]:
         """The layer's arrays in Caffe's order."""
         return [getattr(self, name) for name in self.blob_names]
 
-    def fill(self, generator: torch.Generator | None = None) -> None:
-        """Give every blob its filler's values."""
-        for blob, filler in zip(self.blobs(), self._fillers, strict=True):
-            fillers.fill(blob, filler, generator)
+    def fill(self, generator: torch.Generator | None = None, done: set[int] | None = None) -> None:
+        """Give every blob its filler's values, but for those in ``done`` (by id), and add them to it."""
+        done = set() if done is None else done
+        for name, filler in zip(self.blob_names, self._fillers, strict=True):
+            if id(self.own(name)) not in done:
+                done.add(id(self.own(name)))
+                fillers.fill(getattr(self, name), filler, generator)
 
     def axis_of(self, axis: int, ndim: int) -> int:
         """``axis`` counted from the front; negative counts from the end, as in Caffe."""
@@ -89,11 +119,13 @@ def spatial(layer: CaffeLayer, param: Any, name: str, default: int | None) -> tu
     """(rows, columns) of a setting given once, twice, or as ``<name>_h`` and ``<name>_w``."""
     stem = name.removesuffix("_size")
     known = param.DESCRIPTOR.fields_by_name
+    value = getattr(param, name)
+    values = list(value) if hasattr(value, "__len__") else [value] if param.HasField(name) else []
     if f"{stem}_h" in known and (param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w")):
+        if values:
+            layer.fail(f"wanted {name} or {stem}_h and {stem}_w, got both")
         pair = (getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w"))
     else:
-        value = getattr(param, name)
-        values = list(value) if hasattr(value, "__len__") else [value] if param.HasField(name) else []
         if len(values) > 2:
             layer.fail(f"{name}: only two-dimensional nets are supported, got {len(values)} values")
         if not values and default is None:
@@ -121,7 +153,7 @@ class _Kernel(CaffeLayer):
         self.pad = spatial(self, param, "pad", 0)
         self.dilation = spatial(self, param, "dilation", 1)
         self.group = param.group
-        if param.axis != 1:
+        if param.axis not in (1, -3):
             self.fail(f"only axis 1 is supported, got {param.axis}")
         if (
             self.group < 1
@@ -210,9 +242,11 @@ class BatchNorm(CaffeLayer):
     """(x - mean) / sqrt(variance + eps) per channel, without scale and bias (those are a Scale layer's).
 
     Blobs: sums of means and variances and the sum's weight, as Caffe stores them (true mean = mean / factor).
-    In TRAIN phase the batch's own statistics are used and the sums are moved.
+    In TRAIN phase the batch's own statistics are used and the sums are moved. No gradient reaches them, but
+    they are parameters (of rate 0): Caffe's solverstates hold a momentum array for each.
     """
 
+    in_place = True
     mean: Tensor
     variance: Tensor
     factor: Tensor
@@ -222,23 +256,28 @@ class BatchNorm(CaffeLayer):
         param = layer.batch_norm_param
         self.eps, self.fraction = param.eps, param.moving_average_fraction
         self.fixed = param.use_global_stats if param.HasField("use_global_stats") else None
-        channels = shapes[0][1] if len(shapes[0]) > 1 else 1
+        if any(spec.lr_mult for spec in layer.param):
+            self.fail("BatchNorm's arrays are no learned ones: wanted lr_mult 0 for each")
+        if len(shapes[0]) < 2:
+            self.fail(f"wanted a blob (N, C, ...), got shape {list(shapes[0])}")
+        channels = shapes[0][1]
         for name, size in (("mean", channels), ("variance", channels), ("factor", 1)):
             self.add_blob(name, (size,), fillers.constant(0), learned=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """X (N, C, ...) -> the same shape."""
         axes = [0, *range(2, x.ndim)]
-        view = [1, -1, *[1] * (x.ndim - 2)] if x.ndim > 1 else [-1]
+        view = [1, -1, *[1] * (x.ndim - 2)]
         if self.fixed if self.fixed is not None else not self.training:
             scale = torch.where(self.factor == 0, torch.zeros_like(self.factor), 1 / self.factor)
             mean, variance = self.mean * scale, self.variance * scale
         else:
             mean = x.mean(axes)
             variance = (x - mean.view(view)).square().mean(axes)
-            self._move(mean.detach(), variance.detach(), x.numel() // x.shape[1])
+            self._move(mean.detach(), variance.detach(), x.numel() // mean.numel())
         return (x - mean.view(view)) / (variance.view(view) + self.eps).sqrt()
 
+    @torch.no_grad()
     def _move(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Caffe's moving sums; the variance enters unbiased."""
         unbiased = count / (count - 1) if count > 1 else 1.0
@@ -251,6 +290,7 @@ class _PerAxis(CaffeLayer):
     """What Scale and Bias share: an operand over some axes, learned or given as second bottom."""
 
     bottoms = (1, 2)
+    in_place = True
 
     def setup(self, param: Any, shapes: Sequence[Shape]) -> Shape:
         """Set ``axis``; the operand's shape."""
@@ -258,7 +298,7 @@ class _PerAxis(CaffeLayer):
         if len(shapes) == 2:
             return shapes[1]
         end = len(shapes[0]) if param.num_axes == -1 else self.axis + param.num_axes
-        if end > len(shapes[0]):
+        if not self.axis <= end <= len(shapes[0]):
             self.fail(f"axis {param.axis} and num_axes {param.num_axes} do not fit shape {list(shapes[0])}")
         return shapes[0][self.axis : end]
 
@@ -315,6 +355,7 @@ class Bias(_PerAxis):
 class PReLU(CaffeLayer):
     """max(x, 0) + weight * min(x, 0), one weight per channel or one for all (``channel_shared``)."""
 
+    in_place = True
     weight: Tensor
 
     def __init__(self, layer: Any, shapes: Sequence[Shape]) -> None:

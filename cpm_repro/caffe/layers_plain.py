@@ -17,8 +17,8 @@ from cpm_repro.caffe.layers import CaffeLayer, Shape, spatial
 class Pooling(CaffeLayer):
     """MAX or AVE over windows; the output size is rounded up, a window must begin inside image or padding.
 
-    out = ceil((in + 2 pad - kernel) / stride) + 1, less one if padding is set and the last window would begin
-    at or past in + pad. MAX ignores the padding. AVE divides by the window's area after clipping it to the
+    out = ceil((in + 2 pad - kernel) / stride) + 1, less one if padding is set (on either axis) and the last
+    window would begin at or past in + pad. MAX ignores the padding. AVE divides by the window's area after clipping it to the
     padded image, so padding counts and what lies beyond does not (spec `training.md`).
     """
 
@@ -31,8 +31,19 @@ class Pooling(CaffeLayer):
         if param.pool not in (0, 1):
             self.fail("stochastic pooling is not supported")
         self.everything = param.global_pooling
+        sizes = [
+            f"{name}_{side}"
+            for name in ("kernel", "stride", "pad")
+            for side in ("h", "w", "size")
+            if f"{name}_{side}" in param.DESCRIPTOR.fields_by_name and param.HasField(f"{name}_{side}")
+        ]
         if self.everything:
+            if sizes or param.pad or param.stride != 1:
+                self.fail("global_pooling leaves no choice of kernel, stride or pad")
             return
+        for name in ("kernel", "stride", "pad"):
+            if len({f"{name}_h", f"{name}_w"} & set(sizes)) == 1:
+                self.fail(f"wanted {name}_h and {name}_w together")
         self.kernel = spatial(self, param, "kernel_size", None)
         self.stride = spatial(self, param, "stride", 1)
         self.pad = spatial(self, param, "pad", 0)
@@ -58,7 +69,7 @@ class Pooling(CaffeLayer):
         size, kernel = x.shape[2 + axis], self.kernel[axis]
         stride, pad = self.stride[axis], self.pad[axis]
         out = math.ceil((size + 2 * pad - kernel) / stride) + 1
-        if pad and (out - 1) * stride >= size + pad:
+        if any(self.pad) and (out - 1) * stride >= size + pad:
             out -= 1
         if out < 1:
             self.fail(f"a blob of shape {list(x.shape)} is too small for the kernel {self.kernel}")
@@ -96,6 +107,8 @@ class Slice(CaffeLayer):
     def __init__(self, layer: Any, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
         param = layer.slice_param
+        if param.HasField("slice_dim") and param.HasField("axis"):
+            self.fail("wanted axis or slice_dim, got both")
         axis = param.slice_dim if param.HasField("slice_dim") else param.axis
         self.axis = self.axis_of(axis, len(shapes[0]))
         self.points = list(param.slice_point)
@@ -123,6 +136,8 @@ class Concat(CaffeLayer):
     def __init__(self, layer: Any, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
         param = layer.concat_param
+        if param.HasField("concat_dim") and param.HasField("axis"):
+            self.fail("wanted axis or concat_dim, got both")
         self.axis = self.axis_of(
             param.concat_dim if param.HasField("concat_dim") else param.axis, len(shapes[0])
         )
@@ -137,7 +152,7 @@ class Concat(CaffeLayer):
 
 
 class Eltwise(CaffeLayer):
-    """Sum (with coefficients), product or maximum of blobs of one shape."""
+    """Sum (with coefficients), product or maximum of blobs of one shape; MAX ignores coefficients."""
 
     bottoms = (2, None)
 
@@ -146,15 +161,15 @@ class Eltwise(CaffeLayer):
         param = layer.eltwise_param
         self.operation = param.operation
         self.coefficients = list(param.coeff)
-        if self.coefficients and (len(self.coefficients) != len(shapes) or self.operation != 1):
-            self.fail(f"{len(self.coefficients)} coefficients for {len(shapes)} bottoms, or not a SUM")
+        if self.coefficients and (len(self.coefficients) != len(shapes) or self.operation == 0):
+            self.fail(f"{len(self.coefficients)} coefficients for {len(shapes)} bottoms, or for a PROD")
 
     def forward(self, *blobs: Tensor) -> Tensor:
         """Blobs of one shape -> that shape."""
         if len({blob.shape for blob in blobs}) > 1:
             shapes = ", ".join(str(list(blob.shape)) for blob in blobs)
             self.fail(f"bottoms must have one shape, got {shapes}")
-        if self.coefficients:
+        if self.coefficients and self.operation == 1:
             blobs = tuple(c * blob for c, blob in zip(self.coefficients, blobs, strict=True))
         result = blobs[0]
         for blob in blobs[1:]:
@@ -170,6 +185,8 @@ class Eltwise(CaffeLayer):
 class Elementwise(CaffeLayer):
     """Activations of one blob: ReLU, Sigmoid, TanH, ELU, Power, Dropout, by the layer's type."""
 
+    in_place = True
+
     def __init__(self, layer: Any, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
         self.kind = layer.type
@@ -178,8 +195,8 @@ class Elementwise(CaffeLayer):
         self.ratio = layer.dropout_param.dropout_ratio
         power = layer.power_param
         self.power, self.scale, self.shift = power.power, power.scale, power.shift
-        if self.kind == "Dropout" and not 0 < self.ratio < 1:
-            self.fail(f"dropout_ratio must lie in (0, 1), got {self.ratio}")
+        if self.kind == "Dropout" and not 0 <= self.ratio < 1:
+            self.fail(f"dropout_ratio must lie in [0, 1), got {self.ratio}")
 
     def forward(self, x: Tensor) -> Tensor:
         """X -> the same shape."""
@@ -196,6 +213,8 @@ class Elementwise(CaffeLayer):
 
 class Softmax(CaffeLayer):
     """Softmax along one axis."""
+
+    in_place = True
 
     def __init__(self, layer: Any, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
@@ -237,6 +256,8 @@ class EuclideanLoss(CaffeLayer):
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         """X and target (N, ...) with equally many values -> a number."""
+        if not x.ndim or not target.ndim:
+            self.fail("wanted blobs with a batch axis, got a single number")
         if x.shape[:1] != target.shape[:1] or x.numel() != target.numel():
             self.fail(f"bottoms must have one size, got {list(x.shape)} and {list(target.shape)}")
         return (x - target.reshape(x.shape)).square().sum() / 2 / x.shape[0]

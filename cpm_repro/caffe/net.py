@@ -16,6 +16,7 @@ from cpm_repro.caffe import layers_plain as plain
 from cpm_repro.caffe.caffemodel import read_caffemodel, write_caffemodel
 from cpm_repro.caffe.graph import DATA_LAYERS, NetState, Shape, active_layers, input_shapes
 from cpm_repro.caffe.prototxt import read_prototxt
+from cpm_repro.caffe.sharing import param_groups, share
 from cpm_repro.errors import UserError
 
 MAX_PARAMETERS = 1 << 29
@@ -106,15 +107,16 @@ class CaffeNet(nn.Module):
         self._refuse_unknown()
         self.inputs: dict[str, Shape] = {}
         self.inputs = self._build(net, input_shapes or {})
-        self._share()
+        share(self.steps())
         self.train(phase == "TRAIN")
         self.fill(seed)
 
     def fill(self, seed: int | None = None) -> None:
         """Give every learned array its filler's values."""
         generator = None if seed is None else torch.Generator().manual_seed(seed)
+        done: set[int] = set()  # a shared array takes the filler of the first layer that has it
         for _, module in self.steps():
-            module.fill(generator)
+            module.fill(generator, done)
 
     def steps(self) -> list[tuple[Any, learned.CaffeLayer]]:
         """(LayerParameter, module) of every layer that computes, in order."""
@@ -125,10 +127,12 @@ class CaffeNet(nn.Module):
 
         Args:
             wanted: names of the blobs to return; None returns all. Others are freed as soon as possible.
-            inputs: the input blobs, float tensors (N, C, H, W); N, H and W may differ from the file's.
+            inputs: the input blobs, float tensors or arrays (N, C, H, W), taken in the dtype of the net's
+                weights; N, H and W may differ from the file's.
 
         Raises:
-            UserError: an input is missing, unknown or has other channels; sizes on which Caffe aborts.
+            UserError: an input is missing, unknown, not of floats or has other channels; sizes on which Caffe
+                aborts.
         """
         blobs = self._checked_inputs(inputs)
         steps = self._needed(wanted)
@@ -137,7 +141,7 @@ class CaffeNet(nn.Module):
             missing = [blob for blob in layer.bottom if blob not in blobs]
             if missing:
                 raise UserError(f"net {self.net_name!r} needs input {missing[0]!r}, got {', '.join(inputs)}")
-            tops = module(*(blobs[blob] for blob in layer.bottom))
+            tops = module(*_bottoms(layer, blobs))
             tops = (tops,) if isinstance(tops, Tensor) else tops
             blobs.update(zip(layer.top, tops, strict=True))
             if wanted is not None:
@@ -160,23 +164,7 @@ class CaffeNet(nn.Module):
 
     def param_groups(self) -> list[dict[str, Any]]:
         """One optimiser group per learned array, in Caffe's order, with ``lr_mult`` and ``decay_mult``."""
-        groups, seen = [], set[int]()
-        for layer, module in self.steps():
-            for index, name in enumerate(module.blob_names):
-                blob = getattr(module, name)
-                if not isinstance(blob, nn.Parameter) or id(blob) in seen:
-                    continue
-                seen.add(id(blob))
-                spec = layer.param[index] if index < len(layer.param) else None
-                groups.append(
-                    {
-                        "params": [blob],
-                        "name": f"{layer.name}.{name}",
-                        "lr_mult": spec.lr_mult if spec else 1.0,
-                        "decay_mult": spec.decay_mult if spec else 1.0,
-                    }
-                )
-        return groups
+        return param_groups(self.steps())
 
     def load(
         self, weights: str | Path | Mapping[str, Sequence[Any]], *, skip_mismatched: bool = False
@@ -252,6 +240,7 @@ class CaffeNet(nn.Module):
             except (RuntimeError, OverflowError, ValueError, IndexError) as error:  # torch refuses a size
                 reason = (str(error).splitlines() or ["overflow"])[0]
                 raise UserError(f"layer {layer.name!r}: {reason}") from error
+            _check_entries(layer, module)
             blobs.update(zip(layer.top, (tops,) if isinstance(tops, Tensor) else tops, strict=True))
             total += sum(blob.numel() for blob in module.blobs())
             if total > MAX_PARAMETERS:
@@ -272,21 +261,6 @@ class CaffeNet(nn.Module):
             key += "_"
         return key
 
-    def _share(self) -> None:
-        """Arrays whose ``param`` entries have one name are one array, as in Caffe."""
-        owners: dict[str, Tensor] = {}
-        for layer, module in self.steps():
-            for spec, name in zip(layer.param, module.blob_names, strict=False):
-                blob = getattr(module, name)
-                if not spec.name:
-                    continue
-                first = owners.setdefault(spec.name, blob)
-                if first.shape != blob.shape:
-                    module.fail(
-                        f"shares {spec.name!r} of shape {list(first.shape)}, but wants {list(blob.shape)}"
-                    )
-                setattr(module, name, first)
-
     def _checked_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         blobs = {}
         for name, value in inputs.items():
@@ -295,13 +269,14 @@ class CaffeNet(nn.Module):
                 raise UserError(
                     f"net {self.net_name!r} has no input {name!r}; it has {', '.join(self.inputs)}"
                 )
-            blob = torch.as_tensor(value)
-            if blob.ndim != len(shape) or tuple(blob.shape[1:2]) != shape[1:2]:
+            blob = _float_tensor(name, value)
+            if blob.ndim != len(shape) or tuple(blob.shape[1:2]) != shape[1:2] or not blob.numel():
                 raise UserError(
                     f"input {name!r}: wanted shape {list(shape)} (batch and size may differ), "
                     f"got {list(blob.shape)}"
                 )
-            blobs[name] = blob
+            own = next(self.parameters(), blob)
+            blobs[name] = blob.to(own.dtype)
         return blobs
 
     def _needed(self, wanted: Sequence[str] | None) -> list[tuple[Any, learned.CaffeLayer]]:
@@ -319,6 +294,35 @@ class CaffeNet(nn.Module):
                 needed.append((layer, module))
                 open_blobs |= set(layer.bottom)
         return needed[::-1]
+
+
+def _float_tensor(name: str, value: Any) -> Tensor:
+    """An input as a tensor of floats: Caffe's blobs hold nothing else."""
+    try:
+        blob = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"input {name!r}: wanted a tensor or array, got {type(value).__name__}") from error
+    if not blob.is_floating_point():
+        raise UserError(f"input {name!r}: wanted floats, got {str(blob.dtype).removeprefix('torch.')}")
+    return blob
+
+
+def _bottoms(layer: Any, blobs: Mapping[str, Tensor]) -> list[Tensor]:
+    """The layer's bottoms, cut off from the gradient where ``propagate_down`` says so."""
+    bottoms = [blobs[blob] for blob in layer.bottom]
+    downs = list(layer.propagate_down) or [True] * len(bottoms)
+    return [blob if down else blob.detach() for blob, down in zip(bottoms, downs, strict=True)]
+
+
+def _check_entries(layer: Any, module: learned.CaffeLayer) -> None:
+    """Caffe's counts of repeated settings: one per array, per top, per bottom."""
+    for what, got, wanted in (
+        ("param entries", len(layer.param), len(module.blob_names)),
+        ("loss_weight", len(layer.loss_weight), len(layer.top)),
+        ("propagate_down", len(layer.propagate_down), len(layer.bottom)),
+    ):
+        if got > wanted or (got and got != wanted and what != "param entries"):
+            module.fail(f"wanted {wanted} {what} or none, got {got}")
 
 
 def _plain_shape(shape: Sequence[int]) -> tuple[int, ...]:
