@@ -273,15 +273,18 @@ def _add_proto(verbs: Any) -> tuple[str, _Parser]:
         verbs,
         "proto",
         "write a network's deploy, training and solver prototxt",
-        "cpm proto lsp_6stage --out protos/lsp_6stage",
+        "cpm proto lsp_6stage --out protos/lsp_6stage\n"
+        "  cpm proto mpii_vgg_6stage --parts 21 --stages 3 --width 0.5 --out protos/hand",
     )
     sub.add_argument("arch", help="for instance mpii_6stage")
     sub.add_argument("--out", type=Path, required=True, help="folder for the three files")
+    _add_numbers(sub)
 
     def run(options: argparse.Namespace) -> None:
         from cpm_repro.caffe.generate import generate
 
-        for path in generate(options.arch).write(options.out):
+        files = generate(options.arch, options.stages, options.parts, options.width)
+        for path in files.write(options.out):
             print(path)
 
     sub.set_defaults(run=run)
@@ -299,7 +302,7 @@ def _add_export(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("target", type=Path, help="*.onnx or *.pt2")
     sub.add_argument("--arch", help="architecture, where the file does not say")
     sub.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input size in pixels")
-    sub.add_argument("--stages", type=int, help="run only so many stages")
+    _add_numbers(sub, stages="run only so many stages")
     sub.add_argument("--peaks", action="store_true", help="x, y and score out instead of belief maps")
 
     def run(options: argparse.Namespace) -> None:
@@ -308,7 +311,14 @@ def _add_export(verbs: Any) -> tuple[str, _Parser]:
         size = tuple(options.size) if options.size else None
         print(
             export_weights(
-                options.weights, options.target, options.arch, size, options.stages, peaks=options.peaks
+                options.weights,
+                options.target,
+                options.arch,
+                size,
+                options.stages,
+                parts=options.parts,
+                width=options.width,
+                peaks=options.peaks,
             )
         )
 
@@ -319,9 +329,14 @@ def _add_export(verbs: Any) -> tuple[str, _Parser]:
 def _add_network(sub: _Parser) -> None:
     """The options that name a network where a file does not."""
     sub.add_argument("--arch", help="architecture, where the file does not say")
-    sub.add_argument("--stages", type=int)
-    sub.add_argument("--parts", type=int)
-    sub.add_argument("--width", type=float)
+    _add_numbers(sub)
+
+
+def _add_numbers(sub: _Parser, stages: str = "number of stages (default: the architecture's own)") -> None:
+    """The numbers in which a network may differ from the released one."""
+    sub.add_argument("--stages", type=int, help=stages)
+    sub.add_argument("--parts", type=int, help="number of body parts, without the background")
+    sub.add_argument("--width", type=float, help="hidden channels relative to the released network")
 
 
 def _add_checklist(verbs: Any) -> tuple[str, _Parser]:

@@ -154,6 +154,8 @@ def as_blob(value: Any, what: str) -> Array:
     Half precision widens to float32 without loss; anything that is not a float is refused.
     """
     if hasattr(value, "detach"):
+        if not value.is_floating_point():
+            raise TypeError(f"{what}: wanted a float tensor, got {value.dtype}")
         value = value.detach().cpu()
         value = (value if str(value.dtype) == "torch.float64" else value.float()).numpy()
     array = np.asarray(value)

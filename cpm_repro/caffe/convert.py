@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,16 @@ from torch import Tensor, nn
 
 from cpm_repro.caffe.generate import deploy_message
 from cpm_repro.caffe.net import CaffeNet
-from cpm_repro.caffe.weight_files import Network, WeightFile, by_layer, read_weight_file, write_weight_file
+from cpm_repro.caffe.weight_files import (
+    Network,
+    WeightFile,
+    by_layer,
+    numbers_of,
+    read_weight_file,
+    write_weight_file,
+)
 from cpm_repro.errors import UserError
-from cpm_repro.model import build, describe, load_by_name
+from cpm_repro.model import build, load_by_name
 
 CHECK_SIDE = 64
 """Side of the square input that a check runs, pixels: accepted by every network, small enough for a CPU."""
@@ -150,19 +158,18 @@ def _record(net: nn.Module, names: list[str], run: Any) -> dict[str, Tensor]:
 def choose_network(
     given: WeightFile, arch: str | None, stages: int | None, parts: int | None, width: float | None
 ) -> Network | None:
-    """The network that the caller's words, else the file's own, name; None when neither does."""
+    """The network that the caller's words, else the file's own, name; None when neither does.
+
+    Numbers the caller leaves open are the file's, where its shapes or its words tell them.
+    """
     own = given.network
-    if arch is None and own is None:
+    if arch is not None and (own is None or own.arch != arch):
+        own = numbers_of(arch, given.weights)
+    if own is None:
         return None
-    if arch is None or (own is not None and own.arch == arch):
-        assert own is not None
-        arch, defaults = own.arch, (own.stages, own.parts, own.width)
-    else:
-        released = describe(arch)
-        defaults = (released.stages, released.parts, released.width)
-    return Network(
-        arch,
-        defaults[0] if stages is None else stages,
-        defaults[1] if parts is None else parts,
-        defaults[2] if width is None else width,
-    )
+    said = {
+        name: value
+        for name, value in (("stages", stages), ("parts", parts), ("width", width))
+        if value is not None
+    }
+    return dataclasses.replace(own, **said)

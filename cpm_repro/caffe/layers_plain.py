@@ -18,8 +18,8 @@ class Pooling(CaffeLayer):
     """MAX or AVE over windows; the output size is rounded up, a window must begin inside image or padding.
 
     out = ceil((in + 2 pad - kernel) / stride) + 1, less one if padding is set (on either axis) and the last
-    window would begin at or past in + pad. MAX ignores the padding. AVE divides by the window's area after clipping it to the
-    padded image, so padding counts and what lies beyond does not (spec `training.md`).
+    window would begin at or past in + pad. MAX ignores the padding. AVE divides by the window's area after
+    clipping it to the padded image, so padding counts and what lies beyond does not (spec `training.md`).
     """
 
     def __init__(self, layer: Any, shapes: Sequence[Shape]) -> None:

@@ -164,6 +164,22 @@ def identify(weights: Mapping[str, Tensor]) -> Network | None:
     return None
 
 
+def numbers_of(arch: str, weights: Mapping[str, Tensor]) -> Network:
+    """``arch`` with the stages, parts and width that ``weights`` have; its own where they do not fit at all.
+
+    Other weights may be there too.
+
+    Raises:
+        UserError: an unknown architecture.
+    """
+    released = _released(arch)
+    shapes = {key: tuple(value.shape) for key, value in weights.items()}
+    for network in (released, _guess(arch, shapes)):
+        if network and network.describe().parameter_shapes().items() <= shapes.items():
+            return network
+    return released
+
+
 def _released(arch: str) -> Network:
     own = describe(arch)
     return Network(arch, own.stages, own.parts, own.width)

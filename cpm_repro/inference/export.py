@@ -16,12 +16,15 @@ def export_weights(
     size: tuple[int, int] | None = None,
     stages: int | None = None,
     *,
+    parts: int | None = None,
+    width: float | None = None,
     peaks: bool = False,
 ) -> ExportReport:
     """Write ``weights`` as ``target`` (``.onnx`` or ``.pt2``) and measure how well the two agree.
 
     Args:
-        weights: as in :func:`cpm_repro.inference.weights.load`. arch: of the weights.
+        weights: as in :func:`cpm_repro.inference.weights.load`. arch, parts, width: of the weights, where
+            neither the file nor its shapes tell.
         target: its suffix chooses the format.
         size: input (height, width) in pixels; None takes the crop that the weights were trained on.
         stages: run only so many. peaks: x, y and score of each part instead of the belief maps.
@@ -32,7 +35,7 @@ def export_weights(
     exporters = {".onnx": export_onnx, ".pt2": export_program}
     if target.suffix not in exporters:
         raise UserError(f"{target}: wanted a file called *.onnx or *.pt2")
-    model = load_model(weights, arch)
+    model = load_model(weights, arch, parts=parts, width=width)
     if size is None and model.net.input_channels == 4:
         size = (model.augment.crop, model.augment.crop)
     return exporters[target.suffix](model.net, target, size=size, stages=stages, peaks=peaks)

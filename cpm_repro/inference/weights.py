@@ -48,11 +48,14 @@ def load(
     """A network with its weights, from any file that holds them: ready to run, in evaluation mode.
 
     Args:
-        path: .caffemodel, .safetensors, one of our checkpoints (.pt), or a run folder (its best checkpoint).
+        path: .caffemodel of either generation, .safetensors, one of our checkpoints or a plain state dict of
+            ``<layer>.weight`` and ``<layer>.bias`` (.pt, .pth, .ckpt), or a run folder (its best checkpoint).
         arch: architecture of the weights; None takes what the file says, else the one whose parameters have
             exactly the file's names and shapes. Needed where several look alike (mpii_6stage and lsp_6stage
             do not differ).
-        stages, parts, width: where they differ from the architecture's own.
+        stages, parts, width: where neither the file nor its shapes tell them.
+
+    Layers that the network lacks are ignored; all of its own must be there.
 
     Raises:
         UserError: nothing there, damaged, or weights that do not fit (all of them are listed).
@@ -75,10 +78,12 @@ def _build(
     return net.eval()
 
 
-def load_model(path: str | Path, arch: str | None = None) -> LoadedModel:
+def load_model(
+    path: str | Path, arch: str | None = None, *, parts: int | None = None, width: float | None = None
+) -> LoadedModel:
     """As :func:`load`, with the crop the weights were trained on (the usual one if the file does not say)."""
     given = read_weight_file(_file_of(Path(path)))
-    net, about = _build(given, arch), given.about
+    net, about = _build(given, arch, parts=parts, width=width), given.about
     if about is not None:
         return LoadedModel(net, about.augment, about.trained_on, about.skeleton)
     return LoadedModel(net, AugmentConfig(crop=TINY_CROP if net.arch == "tiny" else FULL_CROP), "", None)

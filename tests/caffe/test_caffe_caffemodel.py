@@ -138,6 +138,9 @@ def test_wrong_weights_are_refused(tmp_path):
         )
     with pytest.raises(TypeError, match="a, blob 0: wanted a float array, got int64"):
         write_caffemodel(tmp_path / "x", {"a": [np.zeros(1, np.int64)]})
+    for dtype in (torch.int64, torch.bool, torch.complex64):
+        with pytest.raises(TypeError, match=f"a, blob 0: wanted a float tensor, got {dtype}"):
+            write_caffemodel(tmp_path / "x", {"a": [torch.zeros(1, dtype=dtype)]})
     assert not (tmp_path / "x").exists()
 
 

@@ -208,3 +208,17 @@ def test_bad_files_are_named(tmp_path):
         UserError, match=r"wanted weights called <layer>.weight and <layer>.bias, got 'a.running'"
     ):
         convert(tmp_path / "odd.safetensors", tmp_path / "odd.caffemodel")
+
+
+def test_architectures_that_look_alike_take_the_files_numbers(tmp_path):
+    """Four stages of mpii_6stage's layers are four stages of lsp_6stage's, not six with two missing."""
+    write_weight_file(tmp_path / "x.caffemodel", small_weights(), None)
+    for extra in ({}, {"fc8.weight": torch.zeros(2, 2)}):
+        write_weight_file(tmp_path / "x.safetensors", small_weights() | extra, None)
+        result = convert(tmp_path / "x.safetensors", tmp_path / "y.caffemodel", arch="lsp_6stage")
+        assert result.network == dataclasses.replace(SMALL, arch="lsp_6stage")
+    fewer = convert(tmp_path / "x.caffemodel", tmp_path / "y.caffemodel", arch="lsp_6stage", stages=1)
+    assert fewer.network.stages == 1
+    assert not any("stage2" in layer for layer in by_layer(load_weights(tmp_path / "y.caffemodel")))
+    with pytest.raises(UserError, match=r"does not fit tiny: conv1_1.weight: wanted \[16, 3, 3, 3\]"):
+        convert(tmp_path / "x.caffemodel", tmp_path / "y.caffemodel", arch="tiny")

@@ -1,11 +1,14 @@
 """Damaged files: whatever bytes come, the parsers answer or raise UserError, quickly and in little memory.
 
-Bounded for ordinary runs; CPM_FUZZ_EXAMPLES=100000 makes a long one.
+Bounded for ordinary runs; ``CPM_FUZZ_EXAMPLES=20000 pytest tests/caffe/test_caffe_fuzz.py --timeout 0`` is a
+long one (12 minutes). ``make test-slow`` runs 3,000 of each.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -192,3 +195,16 @@ def test_datum_on_damaged_bytes():
         survives(decode_datum, raw[:place] + junk + raw[place + len(junk) :])
 
     run()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_many_more_examples():
+    """This file again, in a process of its own, with 3,000 new examples for each question."""
+    if EXAMPLES > 1000:
+        pytest.skip("this is the long run already")
+    command = [sys.executable, "-m", "pytest", __file__, "--timeout", "0", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        command, env=os.environ | {"CPM_FUZZ_EXAMPLES": "3000"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

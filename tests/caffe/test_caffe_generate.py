@@ -11,7 +11,9 @@ from support import golden
 from cpm_repro.caffe.generate import REFERENCE_NETS, generate, stepsize
 from cpm_repro.caffe.net import CaffeNet
 from cpm_repro.caffe.prototxt import parse_prototxt, read_prototxt, read_solver
+from cpm_repro.cli import main
 from cpm_repro.errors import UserError
+from cpm_repro.model import build as build_module
 
 REFERENCE = Path(__file__).parents[2] / "protos_reference"
 
@@ -152,3 +154,20 @@ def test_other_numbers_of_stages_parts_and_width():
     assert tiny.inputs["data"][2:] == (128, 128)
     with pytest.raises(UserError, match="unknown architecture"):
         generate("mpii")
+
+
+def test_the_command_takes_any_parts_stages_and_width(tmp_path, capsys):
+    """Files of another network: they build, agree with our module layer by layer, and fit each other."""
+    numbers = ["--parts", "21", "--stages", "3", "--width", "0.125"]
+    assert main(["proto", "mpii_6stage", *numbers, "--out", str(tmp_path)]) == 0
+    assert "pose_solver.prototxt" in capsys.readouterr().out
+    deploy = CaffeNet(tmp_path / "pose_deploy.prototxt")
+    module = build_module("mpii_6stage", parts=21, stages=3, width=0.125)
+    assert {k: v.shape for k, v in deploy.state_dict().items()} == {
+        k: v.shape for k, v in module.state_dict().items()
+    }
+    train = CaffeNet(tmp_path / "pose_train_test.prototxt", "TRAIN")
+    assert train.inputs["label"] == (16, 44, 46, 46)
+    assert set(train.state_dict()) == set(deploy.state_dict())
+    assert main(["proto", "mpii_6stage", "--parts", "0", "--out", str(tmp_path)]) == 2
+    assert "wanted parts to be a whole number of 1 to 1000, got 0" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,20 +38,52 @@ def seeded_weights(net: CaffeNet, seed: int, gain: float = 1.0) -> dict[str, lis
     return weights
 
 
+class Case(NamedTuple):
+    """A released network with the golden weights, and the files that tell it to other programs."""
+
+    name: str
+    net: CaffeNet
+    deploy: Path
+    model: Path
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """The golden arrays, once they are seen to be of these weights."""
+        arrays = dict(np.load(golden(f"forward_{self.name}.npz")))
+        weights = self.net.weights()
+        for i, name in enumerate(arrays["param_layers"]):
+            np.testing.assert_array_equal(weights[name][0].reshape(-1)[:4], arrays["param_first4"][i])
+            assert weights[name][0].shape == tuple(arrays["param_shapes"][i])
+        return arrays
+
+
 @pytest.fixture(scope="module", params=NETS)
 def case(request, tmp_path_factory):
-    """(golden arrays, our net with the golden weights, its files)."""
-    stored = dict(np.load(golden(f"forward_{request.param}.npz")))
     deploy = REFERENCE / NETS[request.param] / "pose_deploy.prototxt"
     net = CaffeNet(deploy)
-    weights = seeded_weights(net, int(stored["seed"]))
-    for i, name in enumerate(stored["param_layers"]):
-        np.testing.assert_array_equal(weights[name][0].reshape(-1)[:4], stored["param_first4"][i])
-        assert weights[name][0].shape == tuple(stored["param_shapes"][i])
-    net.load(weights)
+    net.load(seeded_weights(net, seed=7))
     model = tmp_path_factory.mktemp("model") / "x.caffemodel"
     net.save(model)
-    return stored, net, deploy, model
+    return Case(request.param, net, deploy, model)
+
+
+def test_odd_sizes_of_caffe_net_and_opencv(case):
+    """121x105 and 125x99, every stage, from the arrays that come with the tests."""
+    stored = np.load(golden("forward_odd_sizes.npz"))
+    shape, seed = tuple(stored[f"{case.name}_input_shape"]), int(stored[f"{case.name}_seed"])
+    assert seed == 7
+    u = np.random.RandomState(seed + 1).randint(0, 256, size=shape)
+    data = ((u - np.array([128, 128, 128, 0][: shape[1]]).reshape(1, -1, 1, 1)) / 256).astype(np.float32)
+    blobs = [key.removeprefix(f"{case.name}_") for key in stored.files if key.startswith(f"{case.name}_")]
+    blobs = [blob for blob in blobs if blob in {layer.name for layer, _ in case.net.steps()}]
+    assert len(blobs) == int(NETS[case.name].split("_")[-1][0])
+    with torch.no_grad():
+        ours = case.net(blobs, **{next(iter(case.net.inputs)): data})
+    other = cv2.dnn.readNetFromCaffe(str(case.deploy), str(case.model))
+    other.setInput(data)
+    for blob, theirs in zip(blobs, other.forward(blobs), strict=True):
+        want = stored[f"{case.name}_{blob}"]
+        assert worst(ours[blob].numpy(), want) <= BOUND
+        assert worst(theirs, want) <= BOUND
 
 
 def worst(got: np.ndarray, want: np.ndarray) -> float:
@@ -60,7 +93,7 @@ def worst(got: np.ndarray, want: np.ndarray) -> float:
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_caffe_net_against_golden_forward(case, which):
-    stored, net, _, _ = case
+    stored, net = case.stored(), case.net
     prefix = f"case{which}_"
     with torch.no_grad():
         blobs = net(**{str(stored["input_blob"]): stored[f"{prefix}input"]})
@@ -77,30 +110,26 @@ def test_caffe_net_against_golden_forward(case, which):
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_opencv_with_our_files_against_golden_forward(case, which):
-    stored, _, deploy, model = case
-    net = cv2.dnn.readNetFromCaffe(str(deploy), str(model))
+    stored = case.stored()
+    net = cv2.dnn.readNetFromCaffe(str(case.deploy), str(case.model))
     net.setInput(stored[f"case{which}_input"])
     names = [str(name) for name in stored["belief_blobs"]]
     for name, got in zip(names, net.forward(names), strict=True):
         assert worst(got, stored[f"case{which}_belief_{name}"]) <= BOUND
 
 
-def test_accepted_sizes(case, request):
+def test_accepted_sizes(case):
     """Sizes 96..111: CaffeNet refuses exactly those on which Caffe aborts, naming the layer."""
-    _, net, _, _ = case
-    accepted = json.loads(golden("accepted_sizes.json").read_text())[request.node.callspec.params["case"]]
-    blob, shape = next(iter(net.inputs.items()))
-    meta = net.to("meta")
-    try:
-        for size in range(96, 112):
-            data = torch.empty(1, shape[1], size, size, device="meta")
-            if size in accepted:
+    accepted = json.loads(golden("accepted_sizes.json").read_text())[case.name]
+    blob, shape = next(iter(case.net.inputs.items()))
+    meta = CaffeNet(case.deploy).to("meta")
+    for size in range(96, 112):
+        data = torch.empty(1, shape[1], size, size, device="meta")
+        if size in accepted:
+            meta(**{blob: data})
+        else:
+            with pytest.raises(UserError, match="layer 'concat_stage2': bottoms must agree"):
                 meta(**{blob: data})
-            else:
-                with pytest.raises(UserError, match="layer 'concat_stage2': bottoms must agree"):
-                    meta(**{blob: data})
-    finally:
-        net.to_empty(device="cpu")
 
 
 def test_training_net_has_the_golden_first_losses():

@@ -164,18 +164,30 @@ REFUSED = {
         "wanted kernel_size or kernel_h and kernel_w, got both",
     ),
     "stride twice": (layer("Convolution", CONVOLUTION.format("stride: 1 stride_h: 1 stride_w: 1")), "both"),
-    "pool kernel twice": (layer("Pooling", "pooling_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }"), "both"),
-    "half a pool pad": (layer("Pooling", "pooling_param { kernel_size: 2 pad_h: 1 }"), "pad_h and pad_w together"),
+    "pool kernel twice": (
+        layer("Pooling", "pooling_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }"),
+        "both",
+    ),
+    "half a pool pad": (
+        layer("Pooling", "pooling_param { kernel_size: 2 pad_h: 1 }"),
+        "pad_h and pad_w together",
+    ),
     "global with kernel": (
         layer("Pooling", "pooling_param { kernel_size: 2 global_pooling: true }"),
         "leaves no choice",
     ),
-    "global with pad": (layer("Pooling", "pooling_param { pad: 1 global_pooling: true }"), "leaves no choice"),
+    "global with pad": (
+        layer("Pooling", "pooling_param { pad: 1 global_pooling: true }"),
+        "leaves no choice",
+    ),
     "global with stride": (
         layer("Pooling", "pooling_param { stride: 2 global_pooling: true }"),
         "leaves no choice",
     ),
-    "concat twice": (layer("Concat", "concat_param { axis: 1 concat_dim: 1 }"), "axis or concat_dim, got both"),
+    "concat twice": (
+        layer("Concat", "concat_param { axis: 1 concat_dim: 1 }"),
+        "axis or concat_dim, got both",
+    ),
     "slice twice": (layer("Slice", "slice_param { axis: 1 slice_dim: 1 }"), "axis or slice_dim, got both"),
     "coefficients of a product": (
         layer("Eltwise", "eltwise_param { operation: PROD coeff: 1 coeff: 1 }", bottom='bottom: "x" ' * 2),
@@ -184,13 +196,25 @@ REFUSED = {
     "negative num_axes": (layer("Scale", "scale_param { num_axes: -2 }"), "do not fit shape"),
     "param entries": (layer("ReLU", "param { lr_mult: 1 }"), "wanted 0 param entries or none, got 1"),
     "loss weights": (layer("ReLU", "loss_weight: [1, 1]"), "wanted 1 loss_weight or none, got 2"),
-    "propagate_down": (layer("ReLU", "propagate_down: [true, true]"), "wanted 1 propagate_down or none, got 2"),
+    "propagate_down": (
+        layer("ReLU", "propagate_down: [true, true]"),
+        "wanted 1 propagate_down or none, got 2",
+    ),
     "convolution in place": (layer("Convolution", CONVOLUTION.format(""), top="x"), "cannot work in place"),
-    "reshape in place": (layer("Reshape", "reshape_param { shape { dim: -1 } }", top="x"), "cannot work in place"),
+    "reshape in place": (
+        layer("Reshape", "reshape_param { shape { dim: -1 } }", top="x"),
+        "cannot work in place",
+    ),
     "flatten in place": (layer("Flatten", top="x"), "cannot work in place"),
     "split in place": (layer("Split", top="x"), "cannot work in place"),
-    "in place beside a reader": (reads("p") + layer("ReLU", top="x"), "it changes 'x' in place, which 'p' reads too"),
-    "two inputs of one name": ('input: "i" input: "i" input_shape { dim: 1 } input_shape { dim: 1 }', "two inputs have"),
+    "in place beside a reader": (
+        reads("p") + layer("ReLU", top="x"),
+        "it changes 'x' in place, which 'p' reads too",
+    ),
+    "two inputs of one name": (
+        'input: "i" input: "i" input_shape { dim: 1 } input_shape { dim: 1 }',
+        "two inputs have",
+    ),
     "gaussian without spread": (
         layer("Convolution", CONVOLUTION.format('weight_filler { type: "gaussian" std: 0 }')),
         "std > 0",
@@ -199,7 +223,7 @@ REFUSED = {
         layer("Convolution", CONVOLUTION.format('weight_filler { type: "uniform" sparse: 1 }')),
         "wanted sparse >= 0, and of a gaussian",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -262,7 +286,8 @@ def test_deconvolution_with_groups_and_dilation_by_its_definition(stride, pad, d
     net = build(
         head
         + 'layer { name: "y" type: "Deconvolution" bottom: "q" top: "y" convolution_param { num_output: 8 '
-        f"kernel_size: 3 stride: {stride} pad: {pad} dilation: {dilation} group: {group} bias_term: false }} }}"
+        f"kernel_size: 3 stride: {stride} pad: {pad} dilation: {dilation} group: {group} "
+        "bias_term: false } }"
     )
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((2, 4, 5, 3)), rng.standard_normal((4, 8 // group, 3, 3))
