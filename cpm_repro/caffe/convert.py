@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,9 +166,9 @@ def choose_network(
         own = numbers_of(arch, given.weights)
     if own is None:
         return None
-    said = {
-        name: value
-        for name, value in (("stages", stages), ("parts", parts), ("width", width))
-        if value is not None
-    }
-    return dataclasses.replace(own, **said)
+    return Network(
+        own.arch,
+        own.stages if stages is None else stages,
+        own.parts if parts is None else parts,
+        own.width if width is None else width,
+    )
