@@ -91,11 +91,11 @@ class CaffeSGD(torch.optim.Optimizer):
         return alike
 
     def _clip_factor(self) -> float:
-        if self.clip_gradients < 0:
-            return 1.0
         weights = [weight for group in self.param_groups for weight in group["params"]]
-        norms = torch._foreach_norm([weight.grad for weight in weights if weight.grad is not None])
-        norm = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        if self.clip_gradients < 0 or not gradients:
+            return 1.0
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
         return self.clip_gradients / norm if norm > self.clip_gradients else 1.0
 
     def _buffer(self, weight: Tensor) -> Tensor:

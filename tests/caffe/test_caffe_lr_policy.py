@@ -64,6 +64,28 @@ def test_current_step_of_the_golden_solverstate():
     assert policy_of(solver).current_step(state.iter) == state.current_step == 1
 
 
+def test_the_smallest_numbers_that_make_sense_are_allowed():
+    assert LrPolicy("step", 8.0, gamma=0.5, stepsize=1)(2) == 2
+    assert [LrPolicy("poly", 8.0, power=1, max_iter=1)(i) for i in (0, 1)] == [8, 0]
+    # with no step size or length to speak of, another policy does not mind
+    assert LrPolicy("fixed", 8.0)(5) == 8
+
+
+@pytest.mark.parametrize(
+    ("policy", "steps"),
+    [
+        # the rate of update i is asked for at iteration i - 1
+        (LrPolicy("step", 8.0, gamma=0.5, stepsize=4), {0: 0, 4: 0, 5: 1, 6: 1, 8: 1, 9: 2}),
+        (LrPolicy("step", 8.0, gamma=0.5, stepsize=1), {0: 0, 1: 0, 2: 1}),
+        (LrPolicy("multistep", 8.0, gamma=0.5, stepvalues=(0, 3)), {0: 1, 1: 1, 3: 1, 4: 2}),
+        (LrPolicy("inv", 8.0, gamma=0.5, power=2, stepvalues=(1, 2)), {9: 0}),
+    ],
+    ids=lambda value: getattr(value, "policy", ""),
+)
+def test_steps_taken_after_so_many_updates(policy, steps):
+    assert {updates: policy.current_step(updates) for updates in steps} == steps
+
+
 def test_bad_policies_are_named():
     with pytest.raises(UserError, match=r"unknown lr_policy 'cosine': wanted one of fixed, step"):
         policy_of(new("SolverParameter", lr_policy="cosine"))

@@ -65,6 +65,24 @@ def test_multipliers_iter_size_and_clipping_by_hand():
     assert weight.detach().numpy() == pytest.approx(np.array([1.0, -2.0]) - 0.2 * g, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("limit", "factor"),
+    [(-1.0, 1.0), (0.0, 0.0), (5.0, 0.5), (9.999, 0.9999), (10.0, 1.0), (20.0, 1.0), (-0.5, 1.0)],
+)
+def test_clipping_rescales_only_longer_gradients_and_only_when_it_is_not_negative(limit, factor):
+    weight, still = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.ones(1))
+    weight.grad = torch.tensor([6.0, 8.0])  # norm 10
+    CaffeSGD([weight, still], lr=1.0, momentum=0.9, weight_decay=0.0, clip_gradients=limit).step()
+    assert weight.detach().numpy() == pytest.approx(-factor * np.array([6.0, 8.0]), rel=1e-6)
+    assert still.item() == 1
+
+
+def test_without_any_gradient_nothing_happens():
+    weight = torch.nn.Parameter(torch.ones(2))
+    CaffeSGD([weight], lr=1.0, momentum=0.9, weight_decay=0.1, clip_gradients=0.5).step()
+    assert weight.tolist() == [1, 1]
+
+
 def test_iter_size_must_be_positive():
     with pytest.raises(ValueError, match="iter_size: wanted at least 1, got 0"):
         CaffeSGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, iter_size=0)
