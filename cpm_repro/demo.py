@@ -20,7 +20,8 @@ _PEOPLE = (3, 7, 12)
 
 def demo_config(minutes: float | None, seed: int) -> TrainConfig:
     """The tiny preset on the built-in synthetic data set."""
-    return replace(preset("tiny"), name="demo", data="synthetic", minutes=minutes or DEMO_MINUTES, seed=seed)
+    budget = DEMO_MINUTES if minutes is None else minutes
+    return replace(preset("tiny"), name="demo", data="synthetic", minutes=budget, seed=seed)
 
 
 def demo(out: Path, *, minutes: float | None = None, seed: int = 0) -> None:

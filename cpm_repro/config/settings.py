@@ -135,10 +135,19 @@ class TrainConfig:
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str], whole: str | None = None) -> str:
-    """One line for an unknown name: the nearest known one, and all of them; ``whole`` is what was typed."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    """One line for an unknown name: the nearest known one, and all of them; ``whole`` is what was typed.
+
+    Of more than :data:`_LISTED` only the nearest are listed.
+    """
+    near = difflib.get_close_matches(name, list(known), n=5, cutoff=0.4)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown {kind} {whole or repr(name)}{hint} (known: {', '.join(known)})"
+    if len(known) <= _LISTED:
+        return f"unknown {kind} {whole or repr(name)}{hint} (known: {', '.join(known)})"
+    some = f"{len(known)} are known, near it: {', '.join(near)}" if near else f"{len(known)} are known"
+    return f"unknown {kind} {whole or repr(name)}{hint} ({some})"
+
+
+_LISTED = 40
 
 
 ConfigT = TypeVar("ConfigT")
