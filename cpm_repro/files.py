@@ -43,6 +43,12 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
             Path(temporary).unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: str | Path) -> None:
+    """Delete what :func:`atomic_write` left in ``folder`` when it was killed. Nobody may be writing there."""
+    for temporary in Path(folder).glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically. NaN and infinities are no JSON and are refused."""
     with atomic_write(path, "w") as file:

@@ -10,7 +10,7 @@ from typing import Any
 from cpm_repro.config import TrainConfig, to_dict
 from cpm_repro.environment import environment
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.files import atomic_write, write_json
+from cpm_repro.files import atomic_write, remove_unfinished, write_json
 
 
 class RunFolder:
@@ -38,6 +38,9 @@ class RunFolder:
         """Make the folder; a folder that already holds a run is only entered to resume it."""
         if not resume and (self.last.exists() or self.metrics.exists()):
             raise UserError(f"{self.path} already holds a run: choose another --out, or go on with --resume")
+        if resume:
+            for folder in (self.path, self.last.parent):
+                remove_unfinished(folder)
         write_json(self.path / "config.json", to_dict(config))
         write_json(self.path / "environment.json", environment())
 

@@ -245,3 +245,15 @@ def test_metrics_cut_by_a_kill_are_read_up_to_the_cut(tmp_path):
     assert [record["iteration"] for record in folder.records()] == [1, 2]
     folder.rewind(1)
     assert [record["iteration"] for record in folder.records()] == [1]
+
+
+def test_resuming_removes_what_a_kill_during_a_save_left(tmp_path):
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    strays = [tmp_path / ".config.json.ab12.tmp", checkpoints / ".last.pt.cd34.tmp"]
+    kept = [tmp_path / "notes.tmp", checkpoints / "last.pt"]
+    for path in (*strays, *kept):
+        path.write_bytes(b"half")
+    RunFolder(tmp_path).start(preset("tiny"), resume=True)
+    assert not any(path.exists() for path in strays)
+    assert all(path.read_bytes() == b"half" for path in kept)
