@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from cpm_repro.caffe.convert import choose_network, fitting
 from cpm_repro.caffe.weight_files import WeightFile, read_weight_file
@@ -73,9 +77,24 @@ def _build(
     network = choose_network(given, arch, stages, parts, width)
     if network is None:
         raise UserError(f"{given.path}: these weights are of no network we know; say which with arch")
-    net = build(network.arch, stages=network.stages, parts=network.parts, width=network.width)
-    net.load_state_dict(fitting(given, network))
+    net = build(network.arch, stages=network.stages, parts=network.parts, width=network.width, filled=False)
+    # The arrays that were read become the parameters: a second copy of a large file would only cost memory.
+    net.load_state_dict(_apart(fitting(given, network)), assign=True)
     return net.eval()
+
+
+def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as float32 tensors that have their memory to themselves, copied where they do not."""
+    result: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for key, value in weights.items():
+        tensor = value.detach().to("cpu", torch.float32).contiguous()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in taken or storage.nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        taken.add(tensor.untyped_storage().data_ptr())
+        result[key] = tensor
+    return result
 
 
 def load_model(

@@ -25,6 +25,7 @@ def build(
     parts: int | None = None,
     width: float | None = None,
     generator: torch.Generator | None = None,
+    filled: bool = True,
 ) -> PoseMachine:
     """A pose machine with Caffe's fillers (gaussian std 0.01, biases 0), float32, in training mode.
 
@@ -33,11 +34,13 @@ def build(
             with 3 stages and a quarter of its width, for CPUs and crops of 128 px).
         stages, parts, width: as in :func:`cpm_repro.model.describe`; None keeps the architecture's own.
         generator: draws the weights; None takes torch's global one.
+        filled: False leaves the parameters' memory as it comes, for weights that are put in next.
 
     Raises:
         UserError: an unknown architecture, or a number out of range.
     """
     description = describe(arch, stages, parts, width)
     net = _CLASSES[arch](description)
-    initialise(net, "caffe", generator)
+    if filled:
+        initialise(net, "caffe", generator)
     return net
