@@ -194,10 +194,12 @@ def _add_predict(verbs: Any) -> tuple[str, _Parser]:
         verbs,
         "predict",
         "estimate poses in images: JSON, an overlay picture and the belief maps of every stage",
-        "cpm predict --weights runs/lspet --out predictions photo.jpg other.png",
+        "cpm predict photo.jpg\n  cpm predict --weights runs/lspet --out predictions photo.jpg other.png",
     )
     sub.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    sub.add_argument("--weights", required=True, type=Path, help="run folder or checkpoint")
+    sub.add_argument(
+        "--weights", type=Path, help="run folder or weight file (default: the small bundled network)"
+    )
     sub.add_argument("--out", type=Path, default=Path("predictions"))
     sub.add_argument(
         "--box",

@@ -30,7 +30,7 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["train", "--iterations", "0"], "iterations must be positive"),
         (["eval", "--weights", "no/such/run"], "no/such/run"),
         (["predict", "--weights", "no/such/run", "x.jpg"], "no/such/run"),
-        (["predict", "x.jpg"], "--weights"),
+        (["predict", "no/such.jpg"], "no/such.jpg"),
         (["data", "check", "no/such/data"], "no/such/data"),
         (["data", "chekc", "x"], "invalid choice: 'chekc'"),
         (["checklist", "--data", "no/such/data"], "no/such/data"),

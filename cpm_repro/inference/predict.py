@@ -11,20 +11,26 @@ from tqdm import tqdm
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.inference.estimator import Box, PoseEstimator
 from cpm_repro.inference.result import People
+from cpm_repro.inference.weights import BUNDLED, bundled_weights
 
 
 def predict_images(
-    images: Sequence[Path], weights: Path, out: Path, *, box: Box | None = None
+    images: Sequence[Path], weights: Path | None, out: Path, *, box: Box | None = None
 ) -> list[People]:
     """Estimate the pose in each image; write ``predictions/`` and ``visualizations/`` below ``out``.
 
-    An image that cannot be used is reported, the others go on.
+    An image that cannot be used is reported, the others go on. Without ``weights`` the bundled network runs,
+    and says so.
 
     Raises:
         UserError: unusable weights, or at least one image that could not be used (after the rest is done).
         EnvironmentFailure: ``out`` cannot be written.
     """
-    estimator = PoseEstimator(weights)
+    if weights is None:
+        print(
+            f"no --weights: this is {BUNDLED.stem}, a small network that ships with the package to try it out"
+        )
+    estimator = PoseEstimator(weights or bundled_weights())
     done: list[People] = []
     failures: list[str] = []
     quiet = not sys.stderr.isatty() or len(images) < 20

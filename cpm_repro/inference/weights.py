@@ -16,6 +16,9 @@ from cpm_repro.errors import UserError
 from cpm_repro.model import PoseMachine, build
 from cpm_repro.skeleton import Skeleton
 
+BUNDLED = Path(__file__).parents[1] / "weights" / "tiny-lspet.safetensors"
+"""A small network that ships with the package; its card lies beside it."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -95,6 +98,17 @@ def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         taken.add(tensor.untyped_storage().data_ptr())
         result[key] = tensor
     return result
+
+
+def bundled_weights() -> Path:
+    """The weights that ship with the package.
+
+    Raises:
+        UserError: they are not there, as in a copy that was made without them.
+    """
+    if not BUNDLED.exists():
+        raise UserError(f"the bundled weights {BUNDLED.name} are not installed: give --weights")
+    return BUNDLED
 
 
 def load_model(

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from support import data_root
 
 from cpm_repro import ops
 from cpm_repro.cli import main
@@ -17,7 +18,7 @@ from cpm_repro.inference.decode import peaks, to_image
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.network_input import network_input
-from cpm_repro.inference.weights import load, load_model
+from cpm_repro.inference.weights import BUNDLED, load, load_model
 from cpm_repro.skeleton import CPM14
 from cpm_repro.training import train
 
@@ -234,3 +235,33 @@ def test_weights_that_are_none(tmp_path, name):
 def test_weights_of_another_network_list_what_does_not_fit(run_folder):
     with pytest.raises(UserError, match=r"conv1_1\.weight: wanted \[64"):
         load(run_folder, arch="mpii_vgg_6stage", stages=3, width=1.0)
+
+
+def test_without_weights_the_bundled_network_runs_and_says_so(tmp_path, capsys):
+    photograph = np.full((90, 60, 3), 90, np.uint8)
+    cv2.imwrite(str(tmp_path / "x.png"), photograph)
+    assert main(["predict", str(tmp_path / "x.png"), "--out", str(tmp_path / "out")]) == 0
+    assert "no --weights: this is tiny-lspet" in capsys.readouterr().out
+    values = json.loads((tmp_path / "out" / "predictions" / "x.json").read_text())
+    assert values["skeleton"] == "cpm14"
+    assert len(values["people"][0]["keypoints"]) == 14
+
+
+def test_the_bundled_network_is_small_and_its_card_says_what_it_is():
+    model = load_model(BUNDLED)
+    assert BUNDLED.stat().st_size <= 5_000_000
+    assert (model.augment.crop, model.augment.fill, model.trained_on) == (128, 0.8, "lspet")
+    card = BUNDLED.with_suffix(".md").read_text()
+    for word in ("Johnson and Everingham", "PCK@0.2 (lspet-pck)", '"optimizer": "muon"', "| commit |"):
+        assert word in card
+
+
+@pytest.mark.data
+def test_the_card_of_the_bundled_network_tells_its_score(tmp_path):
+    data = data_root("lspet")
+    assert main(["eval", "--weights", str(BUNDLED), "--data", str(data), "--out", str(tmp_path)]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    card = BUNDLED.with_suffix(".md").read_text()
+    for stage, table in enumerate(scores, start=1):
+        (row,) = (line for line in card.splitlines() if line.startswith(f"| {stage} |"))
+        assert float(row.strip("| ").split("|")[-1]) == pytest.approx(table["total"], abs=0.15)

@@ -1,0 +1,80 @@
+"""The small network that ships with the package: its weights and its card, made from a finished run.
+
+python -m cpm_repro.training.bundle runs/photographs cpm_repro/weights/tiny-lspet.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from cpm_repro.caffe.convert import convert
+from cpm_repro.errors import UserError
+from cpm_repro.files import atomic_write
+from cpm_repro.training.run_folder import RunFolder
+
+LARGEST = 5_000_000
+"""Bytes that shipped weights may take."""
+
+TERMS = """\
+The photographs are those of Leeds Sports Pose Extended (Johnson and Everingham, Learning Effective Human Pose
+Estimation from Inaccurate Annotation, CVPR 2011): pictures that people put on Flickr, collected for research.
+No photograph is in this repository, and the licence of this code does not change their owners' rights. Use
+the weights to try the program and for research; for anything else ask the data set's owners."""
+
+
+def bundle(run: Path, target: Path) -> Path:
+    """Write the run's final weights to ``target`` (.safetensors) and a card of the same name (.md) beside it.
+
+    The final state is taken, not the best on the way: nothing was chosen by the held-out people.
+
+    Returns:
+        The card.
+
+    Raises:
+        UserError: no finished run, or weights that are too large to ship.
+    """
+    folder = RunFolder(run)
+    report = run / "report.md"
+    if target.suffix != ".safetensors" or not report.exists() or not folder.last.exists():
+        raise UserError(
+            f"{run}: wanted a finished run (report.md, checkpoints/last.pt) and a .safetensors target"
+        )
+    convert(folder.last, target)
+    if target.stat().st_size > LARGEST:
+        raise UserError(f"{target}: {target.stat().st_size} bytes, wanted at most {LARGEST}")
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    data = Path(config["data"]).name
+    command = f"cpm train --preset {config['name']} --data path/to/{data} --minutes {config['minutes']:g}"
+    title, _, body = report.read_text(encoding="utf-8").partition("\n")
+    lines = [
+        f"# {target.stem}",
+        "",
+        f"Weights of one run of `{command}`, its final state.",
+        "",
+        "## Data",
+        "",
+    ]
+    lines += [
+        TERMS,
+        "",
+        f"## Recipe and scores: {title.strip('# ')}",
+        "",
+        body.strip(),
+        "",
+        "## Settings",
+        "",
+    ]
+    lines += ["```json", json.dumps({**config, "data": data}, indent=2), "```", ""]
+    card = target.with_suffix(".md")
+    with atomic_write(card, "w") as file:
+        file.write("\n".join(lines))
+    return card
+
+
+if __name__ == "__main__":
+    try:
+        print(bundle(Path(sys.argv[1]), Path(sys.argv[2])))
+    except UserError as error:
+        sys.exit(f"bundle: error: {error}")
