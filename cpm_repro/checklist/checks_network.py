@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from torch import nn
 
 from cpm_repro.checklist.context import Context
 from cpm_repro.model import (
@@ -14,6 +13,7 @@ from cpm_repro.model import (
     build,
     describe,
     describe_training,
+    measured_receptive_field,
     multiply_accumulates,
     output_sizes,
     parameter_count,
@@ -88,31 +88,12 @@ def refinement_field(_: Context, arch: str, stage: int) -> float:
 
 
 def measured_field(_: Context, arch: str, layers: list[str], pool: int | None = None) -> list[float]:
-    """Receptive fields as the extent of one cell's gradient on the image, px.
-
-    One channel per layer, positive weights, averages instead of maxima: nothing cancels and nothing hides.
-    """
-    net = build(arch, stages=2, parts=1, width=1e-6).double().eval()
-    for name, module in list(net.named_children()):
-        if isinstance(module, nn.Conv2d):
-            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-        elif isinstance(module, nn.MaxPool2d):
-            setattr(net, name, nn.AvgPool2d(pool or module.kernel_size, module.stride, ceil_mode=True))
-    outputs: dict[str, torch.Tensor] = {}
-    for name in layers:
-        net.layer(name).register_forward_hook(
-            lambda _m, _i, output, name=name: outputs.update({name: output.clone()})
-        )
-    data = torch.ones(1, net.input_channels, 448, 64, dtype=torch.float64, requires_grad=True)
-    net(data)
-    extents = []
-    for name in layers:
-        output = outputs[name]
-        cell = output[0, 0, output.shape[2] // 2, output.shape[3] // 2]
-        (gradient,) = torch.autograd.grad(cell, data, retain_graph=True)
-        rows = gradient[0, :3].abs().amax(dim=(0, 2)).nonzero().flatten()
-        extents.append(float(rows[-1] - rows[0] + 1))
-    return extents
+    """Receptive fields as the support of one cell's gradient on the image, px; ``pool`` as above."""
+    fields = measured_receptive_field(arch, layers, stages=2, max_pool_kernel=pool)
+    heights = [fields[layer][0] for layer in layers]
+    if heights != [fields[layer][1] for layer in layers]:
+        raise ArithmeticError(f"{arch}: the measured fields are not square: {fields}")
+    return heights
 
 
 def forward_difference(context: Context, arch: str, file: str) -> float:

@@ -9,32 +9,52 @@ from torch import Tensor, nn
 
 from cpm_repro.model.build import build
 from cpm_repro.model.cost import receptive_field
+from cpm_repro.model.pose_machine import PoseMachine
+
+_NARROW = 16
+"""Pixels of the side that is not being measured."""
 
 
-def measured_receptive_field(arch: str, layers: Iterable[str], stages: int | None = None) -> dict[str, int]:
-    """Side, in input pixels, of the region whose pixels move the middle cell of each layer's output.
+def measured_receptive_field(
+    arch: str,
+    layers: Iterable[str] | None = None,
+    stages: int | None = None,
+    max_pool_kernel: int | None = None,
+) -> dict[str, tuple[int, int]]:
+    """Height and width, in input pixels, of the region whose pixels move one cell of each layer's output.
 
-    Measured by gradients on a copy of the network with one channel per hidden layer, positive weights and
-    average instead of max pooling, where nothing can cancel and no maximum hides a pixel. Float64 keeps the
-    smallest products above zero. ``layers`` are names of convolutions; ``stages``
-    cuts the network short.
+    Measured as the support of the middle cell's gradient on a copy of the network with one channel per
+    hidden layer, positive weights and average instead of max pooling, where nothing can cancel and no
+    maximum hides a pixel. Float64 keeps the smallest products above zero. A gradient is a product of rows and
+    columns here, so a tall narrow image tells the height and a wide low one the width, cheaply.
+
+    Args:
+        arch: as in :func:`cpm_repro.model.build`.
+        layers: names of convolutions; None: all of them.
+        stages: cuts the network short.
+        max_pool_kernel: kernel of the max pools instead of the network's own.
     """
+    net = _positive_copy(arch, stages, max_pool_kernel)
+    formula = receptive_field(net.description, max_pool_kernel)
+    wanted = list(formula) if layers is None else list(layers)
+    outputs: dict[str, Tensor] = {}
+    for name in wanted:
+        net.layer(name).register_forward_hook(_keep(outputs, name))
+    side = 16 * (max(formula[name] for name in wanted) // 16 + 3)  # room on both sides of the middle cell
+    heights = _extents(net, outputs, wanted, side, _NARROW)
+    widths = _extents(net, outputs, wanted, _NARROW, side)
+    return {name: (heights[name][0], widths[name][1]) for name in wanted}
+
+
+def _positive_copy(arch: str, stages: int | None, max_pool_kernel: int | None) -> PoseMachine:
     net = build(arch, stages=stages, parts=1, width=1e-6).double().eval()
     for name, module in list(net.named_children()):
         if isinstance(module, nn.Conv2d):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
         elif isinstance(module, nn.MaxPool2d):
-            setattr(net, name, nn.AvgPool2d(module.kernel_size, module.stride, ceil_mode=True))
-    outputs: dict[str, Tensor] = {}
-    wanted = list(layers)
-    for name in wanted:
-        net.layer(name).register_forward_hook(_keep(outputs, name))
-    formula = receptive_field(net.description)
-    side = 16 * (max(formula[name] for name in wanted) // 16 + 3)  # room on both sides of the middle cell
-    # Kernels are square, so rows tell all; a narrow image keeps the large fields cheap.
-    data = torch.ones(1, net.input_channels, side, 64, dtype=torch.float64, requires_grad=True)
-    net(data)
-    return {name: _extent(outputs[name], data) for name in wanted}
+            kernel = max_pool_kernel or module.kernel_size
+            setattr(net, name, nn.AvgPool2d(kernel, module.stride, ceil_mode=True))
+    return net
 
 
 def _keep(outputs: dict[str, Tensor], name: str) -> object:
@@ -46,9 +66,18 @@ def _keep(outputs: dict[str, Tensor], name: str) -> object:
     return hook
 
 
-def _extent(output: Tensor, data: Tensor) -> int:
-    """Rows of the image, from first to last, that have a gradient from the middle cell of ``output``."""
+def _extents(
+    net: PoseMachine, outputs: dict[str, Tensor], wanted: list[str], height: int, width: int
+) -> dict[str, tuple[int, int]]:
+    """Rows and columns of an image of that size that have a gradient from each layer's middle cell."""
+    data = torch.ones(1, net.input_channels, height, width, dtype=torch.float64, requires_grad=True)
+    net(data)
+    return {name: _extent(outputs[name], data) for name in wanted}
+
+
+def _extent(output: Tensor, data: Tensor) -> tuple[int, int]:
     middle = output[0, 0, output.shape[2] // 2, output.shape[3] // 2]
     (gradient,) = torch.autograd.grad(middle, data, retain_graph=True)
-    rows = gradient[0, :3].abs().amax(dim=(0, 2)).nonzero().flatten()
-    return int(rows[-1] - rows[0]) + 1
+    moved = gradient[0, :3].abs().amax(dim=0)
+    rows, columns = (moved.amax(dim=axis).nonzero().flatten() for axis in (1, 0))
+    return int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1

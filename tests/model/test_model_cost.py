@@ -7,6 +7,7 @@ import torch
 from model_helpers import spec_networks
 
 from cpm_repro.model import (
+    ARCHITECTURES,
     build,
     describe,
     describe_training,
@@ -43,19 +44,23 @@ def test_the_papers_receptive_fields_assume_2x2_pooling():
     assert [paper[f"Mconv{i}_stage2"] for i in (1, 2, 3)] == [240, 320, 400]
 
 
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_measured_fields_equal_the_formula_at_every_layer(arch):
+    """Support of the gradient of one cell, of all stages, on an image that holds the whole of it."""
+    measured = measured_receptive_field(arch)
+    formula = receptive_field(describe(arch))
+    assert list(measured) == [layer.name for layer in describe(arch).convolutions]
+    assert measured == {name: (field, field) for name, field in formula.items()}
+
+
 @pytest.mark.parametrize(
-    ("arch", "layers"),
-    [
-        ("mpii_6stage", [*(f"conv{i}_stage1" for i in range(1, 8)), "Mconv1_stage2", "Mconv5_stage2"]),
-        ("mpii_vgg_6stage", ["conv1_1", "conv3_4", "conv4_7_CPM", "Mconv1_stage2", "Mconv7_stage2"]),
-        ("person_4stage", ["conv4_4", "conv6_2_CPM", "Mconv3_stage2", "Mconv7_stage2"]),
-        ("tiny", ["Mconv7_stage2"]),
-    ],
-)  # fmt: skip
-def test_measured_fields_equal_the_formula(arch, layers):
-    measured = measured_receptive_field(arch, layers, stages=2)
-    formula = receptive_field(describe(arch, stages=2))
-    assert measured == {name: formula[name] for name in layers}
+    ("pool", "stage1", "stage2"),
+    [(None, [9, 27, 63, 103, 167], [247, 327, 407]), (2, [9, 26, 60, 96, 160], [240, 320, 400])],
+)
+def test_the_fields_of_release_and_paper_measured(pool, stage1, stage2):
+    names = [*(f"conv{i}_stage1" for i in (1, 2, 3, 4, 5)), *(f"Mconv{i}_stage2" for i in (1, 2, 3))]
+    measured = measured_receptive_field("mpii_6stage", names, stages=2, max_pool_kernel=pool)
+    assert [measured[name] for name in names] == [(field, field) for field in (*stage1, *stage2)]
 
 
 def test_multiply_accumulates_count_what_runs():
