@@ -90,7 +90,7 @@ def refinement_field(_: Context, arch: str, stage: int) -> float:
 def measured_field(_: Context, arch: str, layers: list[str], pool: int | None = None) -> list[float]:
     """Receptive fields as the support of one cell's gradient on the image, px; ``pool`` as above."""
     fields = measured_receptive_field(arch, layers, stages=2, max_pool_kernel=pool)
-    heights = [fields[layer][0] for layer in layers]
+    heights = [float(fields[layer][0]) for layer in layers]
     if heights != [fields[layer][1] for layer in layers]:
         raise ArithmeticError(f"{arch}: the measured fields are not square: {fields}")
     return heights
