@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cpm_repro import caffe, ops
     from cpm_repro.evaluation import evaluate
+    from cpm_repro.inference.detector import PersonDetector
     from cpm_repro.inference.estimator import PoseEstimator
     from cpm_repro.inference.weights import load
     from cpm_repro.model import build
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "PersonDetector": "cpm_repro.inference.detector",
     "PoseEstimator": "cpm_repro.inference.estimator",
     "Skeleton": "cpm_repro.skeleton",
     "Visibility": "cpm_repro.skeleton",
@@ -33,6 +35,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "PersonDetector",
     "PoseEstimator",
     "Skeleton",
     "Visibility",

@@ -12,16 +12,13 @@ from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
 from cpm_repro.data.images import read_image
 from cpm_repro.errors import UserError
 from cpm_repro.inference.decode import peaks, to_image
+from cpm_repro.inference.detector import PersonDetector
 from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.network_input import network_input
+from cpm_repro.inference.places import Box, Place, Point, places_from_boxes, places_from_centers, whole_image
 from cpm_repro.inference.result import People, Person
 from cpm_repro.inference.weights import load_model
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
-
-WHOLE_IMAGE_SHARE = 0.8
-"""Without a box, a person is taken to be this share of the image's longer side, in the middle."""
-
-Box = Sequence[float]
 
 
 class PoseEstimator:
@@ -32,6 +29,8 @@ class PoseEstimator:
         arch: architecture the weights must be of; None takes what the file says.
         device: where to run; None takes a GPU when there is one.
         stages: stop after so many stages.
+        detector: finds the people of images that come without boxes or centres; weights of a person network
+            make one.
 
     Raises:
         UserError: weights that cannot be used.
@@ -44,6 +43,7 @@ class PoseEstimator:
         *,
         device: str | None = None,
         stages: int | None = None,
+        detector: PersonDetector | str | Path | None = None,
     ) -> None:
         model = load_model(weights, arch)
         if model.net.input_channels != 4:
@@ -53,37 +53,46 @@ class PoseEstimator:
         self.augment = model.augment
         self.stages = stages
         self.skeleton = model.skeleton or _skeleton(self.net.parts)
+        if isinstance(detector, (str, Path)):
+            detector = PersonDetector(detector, device=device)
+        self.detector = detector
 
     def __call__(
         self,
         image: np.ndarray | str | Path,
         *,
         boxes: Sequence[Box] | None = None,
+        centers: Sequence[Point] | None = None,
+        heights: Sequence[float] | float | None = None,
         rgb: bool = False,
         keep_maps: bool = False,
     ) -> People:
-        """Estimate one pose per box.
+        """Estimate one pose per person; all people of the image go through the network in one batch.
 
         Args:
             image: (H, W, 3) uint8 BGR array (RGB with ``rgb``), or the path of an image file.
-            boxes: (x0, y0, x1, y1) of each person, pixels; None assumes one person who fills
-                ``WHOLE_IMAGE_SHARE`` of the image, in its middle.
+            boxes: (x0, y0, x1, y1) of each person, pixels.
+            centers: (x, y) of each person, pixels, instead of boxes.
+            heights: the people's heights in pixels, with ``centers``; see `places_from_centers`.
             rgb: the array's colour order.
             keep_maps: keep each person's crop and the belief maps of every stage.
 
+        Where neither boxes nor centres are given the detector looks for people; without one, one person who
+        fills most of the image is assumed. What was assumed is in each person's ``assumed``.
+
         Returns:
-            People in the order of the boxes, in image pixels.
+            People in the order of the boxes or centres, or the surest detection first; image pixels.
 
         Raises:
-            UserError: an image file that cannot be read, a box without area.
+            UserError: an image file that cannot be read, places that cannot be (see `places`).
             TypeError, ValueError: an array that is no image.
         """
         source = str(image) if isinstance(image, (str, Path)) else ""
         array = read_image(image, exif=True) if isinstance(image, (str, Path)) else as_bgr(image, rgb=rgb)
-        places, assumed = _places(array, boxes)
+        places = self._places(array, boxes, centers, heights)
         if not places:
             return People([], array, self.skeleton, source)
-        crops, matrices = zip(*(self._crop(array, center, extent) for center, extent in places), strict=True)
+        crops, matrices = zip(*(self._crop(array, place) for place in places), strict=True)
         maps = self._maps(np.stack(crops))
         xy, score = peaks(maps[-1].cpu())
         inverse = torch.from_numpy(np.stack([invert_matrix(matrix) for matrix in matrices]))
@@ -93,21 +102,41 @@ class PoseEstimator:
                 keypoints=keypoints[index],
                 scores=score[index].numpy(),
                 names=self.skeleton.parts,
-                center=center,
-                extent=extent,
-                assumed=assumed,
+                center=place.center,
+                extent=place.extent,
+                assumed=place.assumed,
+                detection=place.detection,
                 crop=crops[index] if keep_maps else None,
                 belief_maps=tuple(stage[index].cpu().numpy() for stage in maps) if keep_maps else (),
             )
-            for index, (center, extent) in enumerate(places)
+            for index, place in enumerate(places)
         ]
         return People(people, array, self.skeleton, source)
 
-    def _crop(
-        self, image: np.ndarray, center: tuple[float, float], extent: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _places(
+        self,
+        image: np.ndarray,
+        boxes: Sequence[Box] | None,
+        centers: Sequence[Point] | None,
+        heights: Sequence[float] | float | None,
+    ) -> list[Place]:
+        """Where the people are: as given, as detected, or as assumed."""
+        if boxes is not None and centers is not None:
+            raise ValueError("give either boxes or centers, got both")
+        if heights is not None and centers is None:
+            raise ValueError("heights go with centers, got heights alone")
+        size = image.shape[:2]
+        if boxes is not None:
+            return places_from_boxes(boxes, size)
+        if centers is not None:
+            return places_from_centers(centers, heights, size)
+        if self.detector is not None:
+            return self.detector(image, share=self.augment.fill)
+        return [whole_image(size)]
+
+    def _crop(self, image: np.ndarray, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """The network's view of one person, and the 2x3 matrix from image to crop pixels."""
-        matrix = place_matrix(np.array(center), extent, self.augment)
+        matrix = place_matrix(np.array(place.center), place.extent, self.augment)
         return warp_image(image, matrix, self.augment.crop), matrix
 
     @torch.inference_mode()
@@ -119,28 +148,6 @@ class PoseEstimator:
             data.contiguous(memory_format=torch.channels_last), stages=self.stages
         )
         return maps
-
-
-def _places(
-    image: np.ndarray, boxes: Sequence[Box] | None
-) -> tuple[list[tuple[tuple[float, float], float]], str]:
-    """(centre, extent) per person, and what was assumed."""
-    height, width = image.shape[:2]
-    if boxes is None:
-        extent = max(1.0, WHOLE_IMAGE_SHARE * max(height, width))
-        place = (((width - 1) / 2, (height - 1) / 2), extent)
-        return [place], f"one person in the middle, {WHOLE_IMAGE_SHARE:.0%} of the image's longer side"
-    places = []
-    for box in boxes:
-        if len(box) != 4 or not np.all(np.isfinite(box)):
-            raise UserError(f"box: wanted four finite numbers x0 y0 x1 y1, got {tuple(box)}")
-        x0, y0, x1, y1 = (float(value) for value in box)
-        if x1 <= x0 or y1 <= y0:
-            raise UserError(f"box: wanted x0 < x1 and y0 < y1, got {tuple(box)}")
-        if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
-            raise UserError(f"box: {tuple(box)} lies outside the {width}x{height} image")
-        places.append((((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0)))
-    return places, ""
 
 
 def _skeleton(parts: int) -> Skeleton:

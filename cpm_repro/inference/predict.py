@@ -9,7 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.inference.estimator import Box, PoseEstimator
+from cpm_repro.inference.estimator import PoseEstimator
+from cpm_repro.inference.places import Box
 from cpm_repro.inference.result import People
 from cpm_repro.inference.weights import BUNDLED, bundled_weights
 

@@ -22,6 +22,7 @@ class Person:
     center: tuple[float, float]
     extent: float  # the longer side of the person's box, px
     assumed: str = ""  # what was assumed of centre and extent; empty when they were given
+    detection: float | None = None  # height of the detector's peak; None where no detector was asked
     crop: np.ndarray | None = field(default=None, repr=False)  # (S, S, 3) uint8: what the network saw
     belief_maps: tuple[np.ndarray, ...] = field(default=(), repr=False)  # per stage (K+1, h, w), on request
 
@@ -41,6 +42,7 @@ class Person:
             "extent": round(float(self.extent), 2),
             "scale": round(float(self.scale), 4),
             "assumed": self.assumed,
+            "detection": None if self.detection is None else round(self.detection, 4),
         }
 
 

@@ -1,0 +1,98 @@
+"""Where people are in an image: from boxes, from centres with heights, or assumed, which is then said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cpm_repro.errors import UserError
+
+WHOLE_IMAGE_SHARE = 0.8
+"""Where nothing is said of a person's size, it is taken to be this share of the image's side."""
+
+Box = Sequence[float]
+Point = Sequence[float]
+ImageSize = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one person is and how large; image pixels, 0-based."""
+
+    center: tuple[float, float]  # x, y
+    extent: float  # the longer side of the person's box, px
+    assumed: str = ""  # what was assumed of centre and extent; empty when they were given
+    detection: float | None = None  # height of the detector's peak, where a detector found the person
+
+
+def whole_image(image_hw: ImageSize) -> Place:
+    """One person in the middle of the image, as large as ``WHOLE_IMAGE_SHARE`` of its longer side."""
+    height, width = image_hw
+    extent = max(1.0, WHOLE_IMAGE_SHARE * max(height, width))
+    assumed = f"one person in the middle, {WHOLE_IMAGE_SHARE:.0%} of the image's longer side"
+    return Place(((width - 1) / 2, (height - 1) / 2), extent, assumed)
+
+
+def places_from_boxes(boxes: Sequence[Box], image_hw: ImageSize) -> list[Place]:
+    """The middle and longer side of each (x0, y0, x1, y1).
+
+    A box may reach over the image's border, as that of a person does who is cut by it.
+
+    Raises:
+        UserError: a box that is not four finite numbers, has no area, or lies outside the image.
+    """
+    height, width = image_hw
+    places = []
+    for box in boxes:
+        if len(box) != 4 or not all(math.isfinite(value) for value in box):
+            raise UserError(f"box: wanted four finite numbers x0 y0 x1 y1, got {tuple(box)}")
+        x0, y0, x1, y1 = (float(value) for value in box)
+        if x1 <= x0 or y1 <= y0:
+            raise UserError(f"box: wanted x0 < x1 and y0 < y1, got {tuple(box)}")
+        if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
+            raise UserError(f"box: {tuple(box)} lies outside the {width}x{height} image")
+        places.append(Place(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0)))
+    return places
+
+
+def places_from_centers(
+    centers: Sequence[Point], heights: Sequence[float] | float | None, image_hw: ImageSize
+) -> list[Place]:
+    """People by their centres (x, y) and heights in pixels.
+
+    Args:
+        centers: one (x, y) per person.
+        heights: one per person, or one for all; MPII's ``scale`` is a height / 200 px. None assumes
+            ``WHOLE_IMAGE_SHARE`` of the image's height.
+        image_hw: (H, W) of the image.
+
+    Raises:
+        UserError: a centre outside the image, a height that is not positive, another number of heights.
+    """
+    assumed = "" if heights is not None else f"a height of {WHOLE_IMAGE_SHARE:.0%} of the image's"
+    if heights is None:
+        heights = WHOLE_IMAGE_SHARE * image_hw[0]
+    extents = [heights] * len(centers) if isinstance(heights, (int, float)) else list(heights)
+    if len(extents) != len(centers):
+        raise UserError(f"heights: wanted one per centre ({len(centers)}) or one for all, got {len(extents)}")
+    return [
+        Place(_checked_center(center, image_hw), _checked_height(extent), assumed)
+        for center, extent in zip(centers, extents, strict=True)
+    ]
+
+
+def _checked_center(center: Point, image_hw: ImageSize) -> tuple[float, float]:
+    height, width = image_hw
+    if len(center) != 2 or not all(math.isfinite(value) for value in center):
+        raise UserError(f"center: wanted two finite numbers x y, got {tuple(center)}")
+    x, y = (float(value) for value in center)
+    if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+        raise UserError(f"center: {(x, y)} lies outside the {width}x{height} image")
+    return x, y
+
+
+def _checked_height(height: float) -> float:
+    if not (math.isfinite(height) and height > 0):
+        raise UserError(f"height: wanted a positive number of pixels, got {height:g}")
+    return float(height)

@@ -1,0 +1,167 @@
+"""Many people: where they are, from boxes, centres or the person network, and their poses in image pixels."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from support import data_root
+
+from cpm_repro import build
+from cpm_repro.errors import UserError
+from cpm_repro.inference.detector import PersonDetector, local_peaks
+from cpm_repro.inference.estimator import PoseEstimator
+from cpm_repro.inference.places import places_from_boxes, places_from_centers, whole_image
+from cpm_repro.inference.weights import BUNDLED
+from cpm_repro.model import initialise
+
+
+def brightness_net():
+    """A person network whose one map is how bright the image is: channel 0 passes through, smoothed."""
+    net = build("person_4stage", stages=1, width=0.05)
+    smooth = torch.tensor([1.0, 2.0, 1.0]) / 4
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.zero_()
+        for layer in net.description.convolutions:
+            kernel = net.layer(layer.name).weight[0, 0]
+            coarse = layer.kernel_size == 3 and layer.name.startswith(
+                ("conv4", "conv5")
+            )  # behind the poolings
+            kernel[:] = torch.outer(smooth, smooth) if coarse else 0.0
+            kernel[layer.kernel_size // 2, layer.kernel_size // 2] += 0.0 if coarse else 1.0
+        net.layer(net.output_layers[0]).weight *= 6.0
+    return net
+
+
+def lit_image(centers, size=(200, 300), sigma=12):
+    """Dark with bright bumps."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    bumps = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 2 / sigma**2) for x, y in centers]
+    return np.repeat((100 + 155 * np.max(bumps, axis=0)).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_the_detector_finds_people_where_they_are():
+    centers = [(60, 80), (220, 110), (140, 40)]
+    places = PersonDetector(brightness_net())(lit_image(centers))
+    assert len(places) == 3
+    for center in centers:
+        nearest = min(np.hypot(*np.subtract(place.center, center)) for place in places)
+        assert nearest < 5  # a cell is 8 px of an image enlarged 1.84 times
+    for place in places:
+        assert place.extent == pytest.approx(0.8 * 200)
+        assert "80% of the image's" in place.assumed
+        assert place.detection > 0.9
+
+
+def test_the_detector_sees_what_the_release_shows_its_network():
+    """Height 368, cubic, padded right and bottom with 128 to a multiple of 8, maps enlarged eight times."""
+    net = build("person_4stage", stages=2, width=0.05).eval()
+    initialise(net, "kaiming", torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        net.layer(net.output_layers[-1]).weight *= 1000.0
+    image = cv2.imread(str(data_root("samples", "frame0181.png")))
+    height, width = image.shape[:2]
+    scaled = cv2.resize(image, (round(width * 368 / height), 368), interpolation=cv2.INTER_CUBIC)
+    padded = np.full((368, -(-scaled.shape[1] // 8) * 8, 3), 128, np.uint8)
+    padded[:, : scaled.shape[1]] = scaled
+    data = torch.from_numpy(padded.astype(np.float32) / 256 - 0.5).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        belief = net(data)[-1][0, 0].numpy()
+    expected = cv2.resize(belief, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)[:, : scaled.shape[1]]
+    found = PersonDetector(net).belief_map(image)
+    assert found.belief.shape == expected.shape
+    assert np.abs(found.belief - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert np.ptp(expected) > 0.5
+
+
+def test_people_found_in_pictures_of_any_size_come_in_image_pixels():
+    """The same scene, enlarged: the same people, in the larger picture's pixels."""
+    small = lit_image([(60, 80), (220, 110)])
+    large = cv2.resize(small, (900, 600), interpolation=cv2.INTER_CUBIC)
+    detector = PersonDetector(brightness_net())
+    for a, b in zip(detector(small), detector(large), strict=True):
+        assert (np.array(a.center) + 0.5) * 3 - 0.5 == pytest.approx(np.array(b.center), abs=3)
+        assert b.extent == 3 * a.extent
+
+
+def test_local_peaks():
+    belief = np.zeros((6, 9), np.float32)
+    belief[1, 1] = 0.6
+    belief[4, 6:8] = 0.9  # a flat top is one person, at its first pixel
+    belief[0, 8] = 0.5  # not above the threshold
+    belief[5, 0] = 0.7  # in the corner
+    belief[2, 2] = 0.55  # the neighbour of a higher one
+    assert local_peaks(belief) == [
+        (6, 4, pytest.approx(0.9)),
+        (0, 5, pytest.approx(0.7)),
+        (1, 1, pytest.approx(0.6)),
+    ]
+    assert [peak[:2] for peak in local_peaks(belief, 0.1)][-1] == (8, 0)
+    assert local_peaks(np.zeros((3, 3), np.float32)) == []
+
+
+def test_nobody_there_gives_nobody():
+    image = np.full((50, 40, 3), 100, np.uint8)
+    assert PersonDetector(brightness_net())(image) == []
+    assert PoseEstimator(BUNDLED, detector=PersonDetector(brightness_net()))(image) == []
+
+
+def test_two_phases_give_everybody_s_pose_in_one_batch():
+    image = lit_image([(60, 80), (220, 110)])
+    estimator = PoseEstimator(BUNDLED, detector=PersonDetector(brightness_net()))
+    batches = []
+    estimator.net.register_forward_pre_hook(lambda _, data: batches.append(len(data[0])))
+    people = estimator(image)
+    assert len(people) == 2
+    assert batches == [2]
+    for person in people:
+        assert person.extent == pytest.approx(estimator.augment.fill * 200)  # a window of the image's height
+        assert "detector" in person.assumed
+        assert person.to_dict()["detection"] > 0.9
+    same = estimator(image, centers=[p.center for p in people], heights=people[0].extent)
+    for found, given in zip(people, same, strict=True):
+        assert np.array_equal(found.keypoints, given.keypoints)
+        assert given.assumed == ""
+        assert given.detection is None
+
+
+def test_boxes_and_centres_say_the_same():
+    (box,) = places_from_boxes([(10, 20, 50, 100)], (120, 90))
+    (center,) = places_from_centers([(30, 60)], [80], (120, 90))
+    assert box == center
+    (assumed,) = places_from_centers([(30, 60)], None, (120, 90))
+    assert assumed.extent == 96
+    assert "80%" in assumed.assumed
+    assert whole_image((120, 90)).center == (44.5, 59.5)
+
+
+def test_a_box_may_reach_over_the_border():
+    (place,) = places_from_boxes([(-50, -20, 40, 80)], (120, 90))
+    assert place.center == (-5, 30)
+
+
+@pytest.mark.parametrize(
+    ("center", "height", "words"),
+    [
+        ((30, 60), 0, "height: wanted a positive number of pixels, got 0"),
+        ((30, 60), -5, "got -5"),
+        ((30, 60), float("nan"), "got nan"),
+        ((30, 60), [50, 60], r"one per centre \(1\)"),
+        ((90, 60), 50, "outside the 90x120 image"),
+        ((30, -1), 50, "outside the 90x120 image"),
+        ((float("inf"), 60), 50, "two finite numbers"),
+    ],
+)
+def test_centres_that_make_no_sense(center, height, words):
+    with pytest.raises(UserError, match=words):
+        places_from_centers([center], height, (120, 90))
+
+
+def test_a_pose_network_is_no_detector():
+    with pytest.raises(UserError, match=r"tiny-lspet.safetensors: tiny finds parts, not people"):
+        PersonDetector(BUNDLED)
+
+
+def test_a_strip_of_an_image_is_refused_before_it_fills_the_memory():
+    with pytest.raises(UserError, match="at most 16 times as wide as high"):
+        PersonDetector(brightness_net())(np.zeros((10, 5000, 3), np.uint8))
