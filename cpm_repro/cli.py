@@ -353,10 +353,19 @@ def _add_checklist(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("--weights", type=Path, help="folder with the released .caffemodel files")
     sub.add_argument("--golden", type=Path, help="folder of golden arrays (default: CPM_GOLDEN)")
     sub.add_argument("--only", nargs="+", default=[], metavar="ID", help="measure only these claims anew")
+    sub.add_argument(
+        "--record",
+        nargs="+",
+        default=[],
+        metavar="ID=SCORES.JSON[:ROW]",
+        help="first take a score that cpm eval wrote as the proof of a claim",
+    )
 
     def run(options: argparse.Namespace) -> None:
-        from cpm_repro.checklist import run_checklist
+        from cpm_repro.checklist import record_assignment, run_checklist
 
+        for assignment in options.record:
+            record_assignment(options.out, assignment)
         run_checklist(options.out, options.data, options.weights, golden=options.golden, only=options.only)
         print(f"written to {options.out}")
 

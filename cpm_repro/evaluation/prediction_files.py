@@ -15,6 +15,9 @@ from cpm_repro.skeleton import FLIC9, LSP14, MPII16
 _MPII14 = tuple(part for part in MPII16.parts if part not in ("pelvis", "thorax"))
 """The 14 joints that the release predicts for MPII, in MPII's order."""
 
+LARGEST_ARRAY = 1 << 30
+"""Most bytes of one array in an HDF5 file, which may claim far more than the file holds."""
+
 _PARTS_OF_COUNT = {9: FLIC9.parts, 14: LSP14.parts, 16: MPII16.parts}
 
 
@@ -129,9 +132,21 @@ def _load_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         )
     try:
         with h5py.File(path, "r") as file:
-            return {name: np.asarray(file[name]) if name in names else np.empty(0) for name in file}
+            return {name: _hdf5_array(path, file, name) if name in names else np.empty(0) for name in file}
     except OSError as error:
         raise UserError(f"{path}: not an HDF5 file: {_first_line(error)}") from error
+
+
+def _hdf5_array(path: Path, file: Any, name: str) -> np.ndarray:
+    """A dataset's values, if they lie in this very file: links and virtual datasets may lead to any other."""
+    import h5py
+
+    item = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
+        raise UserError(f"{path}: wanted {name} as an array in the file itself")
+    if item.nbytes > LARGEST_ARRAY:
+        raise UserError(f"{path}: {name} claims {item.nbytes} bytes, more than {LARGEST_ARRAY}")
+    return np.asarray(item)
 
 
 def _check(path: Path, name: str, values: np.ndarray, fits: bool, wanted: str) -> None:

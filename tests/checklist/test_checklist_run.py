@@ -15,6 +15,7 @@ from cpm_repro.checklist import (
     record_scores,
     run_checklist,
 )
+from cpm_repro.cli import main
 from cpm_repro.errors import UserError
 
 
@@ -188,3 +189,14 @@ def test_the_three_reports_hold_every_claim(tmp_path):
     assert f"{len(entries)} claims: 1 reproduced, 0 differs, {len(entries) - 1} not run." in text
     assert "proofs/train.base_lr.json" in text
     assert "proofs/train.base_lr.json" in page
+
+
+def test_scores_are_recorded_by_the_command(tmp_path, capsys):
+    file = tmp_path / "scores.json"
+    file.write_text(json.dumps(scores(total=84.30)))
+    out = tmp_path / "checklist"
+    assert main(["checklist", "--out", str(out), "--only", "train.gamma", "--record", f"paper.lsp={file}"]) == 0
+    entries = {entry["id"]: entry for entry in json.loads((out / "CHECKLIST.json").read_text())}
+    assert (entries["paper.lsp"]["status"], entries["paper.lsp"]["value"]) == ("reproduced", 84.30)
+    assert main(["checklist", "--out", str(out), "--record", "paper.lps=x.json"]) == 2
+    assert "'paper.lsp'" in capsys.readouterr().err

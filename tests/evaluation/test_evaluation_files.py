@@ -126,6 +126,23 @@ def test_hdf5_predictions(tmp_path):
     assert score_file(tmp_path / "preds.h5", tmp_path / "gt_valid.mat").table.total == 100.0
 
 
+def test_arrays_of_other_files_and_absurd_sizes_in_h5_are_refused(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["preds"] = np.zeros((2, 16, 2))
+    with h5py.File(tmp_path / "linked.h5", "w") as file:
+        file["preds"] = h5py.ExternalLink("secret.h5", "/preds")
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file.create_dataset("preds", (1 << 40, 16, 2), "f8", chunks=(1, 16, 2))
+    with h5py.File(tmp_path / "group.h5", "w") as file:
+        file.create_group("preds")
+    for name in ("linked", "group"):
+        with pytest.raises(UserError, match=f"{name}.h5: wanted preds as an array in the file itself"):
+            read_predictions(tmp_path / f"{name}.h5")
+    with pytest.raises(UserError, match="preds claims 281474976710656 bytes"):
+        read_predictions(tmp_path / "huge.h5")
+
+
 def test_without_h5py_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(UserError, match="pip install h5py"):
