@@ -195,8 +195,10 @@ def test_scores_are_recorded_by_the_command(tmp_path, capsys):
     file = tmp_path / "scores.json"
     file.write_text(json.dumps(scores(total=84.30)))
     out = tmp_path / "checklist"
-    assert main(["checklist", "--out", str(out), "--only", "train.gamma", "--record", f"paper.lsp={file}"]) == 0
+    assert (
+        main(["checklist", "--out", str(out), "--only", "train.gamma", "--record", f"paper.lsp={file}"]) == 0
+    )
     entries = {entry["id"]: entry for entry in json.loads((out / "CHECKLIST.json").read_text())}
     assert (entries["paper.lsp"]["status"], entries["paper.lsp"]["value"]) == ("reproduced", 84.30)
     assert main(["checklist", "--out", str(out), "--record", "paper.lps=x.json"]) == 2
-    assert "'paper.lsp'" in capsys.readouterr().err
+    assert "did you mean paper.lsp?" in capsys.readouterr().err
