@@ -21,7 +21,7 @@ from cpm_repro.caffe.weight_files import (
     write_weight_file,
 )
 from cpm_repro.errors import UserError
-from cpm_repro.model import build, load_by_name
+from cpm_repro.model import load_by_name
 
 CHECK_SIDE = 64
 """Side of the square input that a check runs, pixels: accepted by every network, small enough for a CPU."""
@@ -65,11 +65,13 @@ def convert(
     stages: int | None = None,
     parts: int | None = None,
     width: float | None = None,
+    features: str | None = None,
+    refine: str | None = None,
     check: bool = False,
 ) -> Conversion:
     """Convert between .caffemodel, .safetensors and our checkpoints (.pt), by the files' suffixes.
 
-    The network is what ``arch`` (with ``stages``, ``parts``, ``width``) says, else what the file says, else
+    The network is what ``arch`` (with ``stages``, ``parts``, ``width``, ``features``, ``refine``) says, else what the file says, else
     the one whose parameters have exactly the file's names and shapes. For a known network, layers it does not
     have are left out and all its layers must be there; weights of an unknown network pass through unchanged.
 
@@ -82,7 +84,7 @@ def convert(
         EnvironmentFailure: the target cannot be written.
     """
     given = read_weight_file(source)
-    network = choose_network(given, arch, stages, parts, width)
+    network = choose_network(given, arch, stages, parts, width, features, refine)
     weights = given.weights if network is None else fitting(given, network)
     write_weight_file(target, weights, network, given.about)
     differences = None
@@ -122,7 +124,7 @@ def compare(source: Mapping[str, Tensor], target: Mapping[str, Tensor], network:
     data = torch.rand((1, channels, CHECK_SIDE, CHECK_SIDE), generator=generator) - 0.5
     caffe = CaffeNet(deploy_message(description), seed=0)
     caffe.load(by_layer(source))
-    ours = build(network.arch, stages=network.stages, parts=network.parts, width=network.width).eval()
+    ours = network.build().eval()
     load_by_name(ours, dict(target))
     names = [layer.name for layer in description.convolutions]
     left = _record(caffe, names, lambda: caffe(**{description.input_blob: data}))
@@ -155,7 +157,13 @@ def _record(net: nn.Module, names: list[str], run: Any) -> dict[str, Tensor]:
 
 
 def choose_network(
-    given: WeightFile, arch: str | None, stages: int | None, parts: int | None, width: float | None
+    given: WeightFile,
+    arch: str | None,
+    stages: int | None,
+    parts: int | None,
+    width: float | None,
+    features: str | None = None,
+    refine: str | None = None,
 ) -> Network | None:
     """The network that the caller's words, else the file's own, name; None when neither does.
 
@@ -171,4 +179,6 @@ def choose_network(
         own.stages if stages is None else stages,
         own.parts if parts is None else parts,
         own.width if width is None else width,
+        own.features if features is None else features,
+        own.refine if refine is None else refine,
     )

@@ -21,7 +21,7 @@ from cpm_repro.caffe.generate import deploy_message
 from cpm_repro.config import NetworkConfig, TrainConfig, to_dict
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
-from cpm_repro.model import ARCHITECTURES, NetDescription, describe
+from cpm_repro.model import ARCHITECTURES, NetDescription, PoseMachine, build, describe
 from cpm_repro.model.about import About, about_from_json, about_to_json
 from cpm_repro.model.checkpoint_file import (
     CHECKPOINT_FORMAT,
@@ -51,10 +51,18 @@ class Network:
     stages: int
     parts: int
     width: float
+    features: str | None = None  # None: the architecture's own
+    refine: str | None = None
 
     def describe(self) -> NetDescription:
         """The network's layers."""
-        return describe(self.arch, self.stages, self.parts, self.width)
+        return describe(
+            self.arch, self.stages, self.parts, self.width, features=self.features, refine=self.refine
+        )
+
+    def build(self, *, filled: bool = True) -> PoseMachine:
+        """The network itself; ``filled`` as in :func:`cpm_repro.model.build`."""
+        return build(**dataclasses.asdict(self), filled=filled)
 
 
 @dataclass(frozen=True)
@@ -225,8 +233,9 @@ def _read_safetensors(path: Path) -> WeightFile:
         return WeightFile(path, weights, None, about)
     try:
         network = Network(
-            metadata["arch"], int(metadata["stages"]), int(metadata["parts"]), float(metadata["width"])
-        )
+            metadata["arch"], int(metadata["stages"]), int(metadata["parts"]), float(metadata["width"]),
+            metadata.get("features"), metadata.get("refine"),
+        )  # fmt: skip
         order = network.describe().parameter_shapes()
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: its metadata names no network ({_first_line(error)})") from error
@@ -247,7 +256,8 @@ def _write_safetensors(
 
     metadata = {"format": "pt"}
     if network:
-        metadata |= {key: str(value) for key, value in dataclasses.asdict(network).items()}
+        named = dataclasses.asdict(network).items()
+        metadata |= {key: str(value) for key, value in named if value is not None}
     if about:
         # A file that is passed on names its data; the place where they lay is nobody's business.
         metadata["about"] = about_to_json(dataclasses.replace(about, trained_on=Path(about.trained_on).name))
@@ -266,7 +276,9 @@ def _read_checkpoint(path: Path) -> WeightFile:
         # The number of parts may be the data set's; the configuration then leaves it open.
         parts = own.parts if own.parts is not None or not values["skeleton"] else len(values["skeleton"])
         description = describe(own.arch, own.stages, parts, own.width)
-        network = Network(own.arch, description.stages, description.parts, description.width)
+        network = Network(
+            own.arch, description.stages, description.parts, description.width, own.features, own.refine
+        )
         about = About(config.augment, config.data, values["skeleton"])
         return WeightFile(path, values["model"], network, about)
     if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
@@ -282,7 +294,7 @@ def _write_checkpoint(
 ) -> None:
     if network is None:
         raise UserError(f"{path}: these weights are of no network we know; a checkpoint needs arch=")
-    own = NetworkConfig(network.arch, network.stages, network.parts, network.width)
+    own = NetworkConfig(**dataclasses.asdict(network))
     config = TrainConfig(name=path.stem, network=own)
     if about is not None:
         config = dataclasses.replace(config, augment=about.augment, data=about.trained_on)

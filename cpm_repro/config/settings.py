@@ -35,12 +35,17 @@ SCHEMES = {
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which pose machine: ``None`` keeps the architecture's own number."""
+    """Which pose machine: ``None`` keeps the architecture's own number.
+
+    ``features`` and ``refine`` are the windows that set how far it sees, such as "3" and "7-7-7-7-7".
+    """
 
     arch: str = "tiny"
     stages: int | None = None
     parts: int | None = None
     width: float | None = None
+    features: str | None = None
+    refine: str | None = None
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ def build_from(network: NetworkConfig, parts: int | None = None) -> PoseMachine:
             ("stages", network.stages),
             ("parts", network.parts if network.parts is not None else parts),
             ("width", network.width),
+            ("features", network.features),
+            ("refine", network.refine),
         )
         if value is not None
     }
@@ -80,7 +82,7 @@ def _build(
     network = choose_network(given, arch, stages, parts, width)
     if network is None:
         raise UserError(f"{given.path}: these weights are of no network we know; say which with arch")
-    net = build(network.arch, stages=network.stages, parts=network.parts, width=network.width, filled=False)
+    net = network.build(filled=False)
     # The arrays that were read become the parameters: a second copy of a large file would only cost memory.
     net.load_state_dict(_apart(fitting(given, network)), assign=True)
     return net.eval()

@@ -24,6 +24,8 @@ def build(
     stages: int | None = None,
     parts: int | None = None,
     width: float | None = None,
+    features: str | None = None,
+    refine: str | None = None,
     generator: torch.Generator | None = None,
     filled: bool = True,
 ) -> PoseMachine:
@@ -32,14 +34,15 @@ def build(
     Args:
         arch: mpii_6stage, lsp_6stage, flic_4stage, mpii_vgg_6stage, person_4stage, or tiny (the VGG variant
             with 3 stages and a quarter of its width, for CPUs and crops of 128 px).
-        stages, parts, width: as in :func:`cpm_repro.model.describe`; None keeps the architecture's own.
+        stages, parts, width, features, refine: as in :func:`cpm_repro.model.describe`; None keeps the
+            architecture's own.
         generator: draws the weights; None takes torch's global one.
         filled: False leaves the parameters' memory as it comes, for weights that are put in next.
 
     Raises:
         UserError: an unknown architecture, or a number out of range.
     """
-    description = describe(arch, stages, parts, width)
+    description = describe(arch, stages, parts, width, features=features, refine=refine)
     net = _CLASSES[arch](description)
     if filled:
         initialise(net, "caffe", generator)

@@ -73,11 +73,25 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """Sides of the windows that set how far a network sees, beside its three poolings.
+
+    ``features``: of the wide convolutions on the belief maps' grid before the first belief maps; two numbers
+    in the 9x9 networks (conv4, conv5), one for all in the VGG family. ``refine``: of a refinement stage's
+    wide convolutions, ``Mconv1``, ``Mconv2``, ...
+    """
+
+    features: tuple[int, ...]
+    refine: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class NetDescription:
     """A whole network: its numbers, its input blob and its layers in prototxt order.
 
     ``belief_blobs`` names the output of each stage (also the layer that makes it), stage 1 first, each with
     ``maps`` channels. ``input_shape`` is (1, channels, height, width) of the released deploy files.
+    ``kernels`` are those that may differ from the released network's.
     """
 
     arch: str
@@ -89,6 +103,7 @@ class NetDescription:
     input_shape: tuple[int, int, int, int]
     layers: tuple[Layer, ...]
     belief_blobs: tuple[str, ...]
+    kernels: Kernels
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
@@ -138,9 +153,10 @@ class NetDescription:
 class _Writer:
     """Appends layers in order; each method returns the blob that the new layer makes."""
 
-    def __init__(self, width: float) -> None:
+    def __init__(self, width: float, kernels: Kernels) -> None:
         self.layers: list[Layer] = []
         self._width = width
+        self.kernels = kernels
 
     def hidden(self, channels: int) -> int:
         """A released hidden width at this network's relative width, at least 1 channel."""
@@ -202,21 +218,23 @@ def _describe_9x9(net: _Writer, stages: int, maps: int) -> list[str]:
     """The paper's network (figure 2): stages 1 and 2 each have a trunk, later stages re-use stage 2's."""
     net.split_input()
     center = net.pool_center() if stages > 1 else ""
-    blob = net.conv_relu("conv4_stage1", _trunk_9x9(net, 1, rate=5), 32, 5, rate=5)
-    blob = net.conv_relu("conv5_stage1", blob, 512, 9, rate=5)
+    narrow, wide = net.kernels.features
+    blob = net.conv_relu("conv4_stage1", _trunk_9x9(net, 1, rate=5), 32, narrow, rate=5)
+    blob = net.conv_relu("conv5_stage1", blob, 512, wide, rate=5)
     blob = net.conv_relu("conv6_stage1", blob, 512, 1, rate=5)
     beliefs = [net.conv("conv7_stage1", blob, maps, 1, rate=5)]
     shared = ""
     for stage in range(2, stages + 1):
         if stage == 2:
             shared = _trunk_9x9(net, 2, rate=1)
-            features = net.conv_relu("conv4_stage2", shared, 32, 5, rate=1)
+            features = net.conv_relu("conv4_stage2", shared, 32, narrow, rate=1)
         else:
-            features = net.conv_relu(f"conv1_stage{stage}", shared, 32, 5, rate=1)
+            features = net.conv_relu(f"conv1_stage{stage}", shared, 32, narrow, rate=1)
         blob = net.concat(f"concat_stage{stage}", features, beliefs[-1], center)
-        for i, kernel in enumerate((11, 11, 11, 1), start=1):
+        count = len(net.kernels.refine)
+        for i, kernel in enumerate((*net.kernels.refine, 1), start=1):
             blob = net.conv_relu(f"Mconv{i}_stage{stage}", blob, 128, kernel, rate=1)
-        beliefs.append(net.conv(f"Mconv5_stage{stage}", blob, maps, 1, rate=1))
+        beliefs.append(net.conv(f"Mconv{count + 2}_stage{stage}", blob, maps, 1, rate=1))
     return beliefs
 
 
@@ -227,18 +245,20 @@ def _trunk_vgg(net: _Writer, last: tuple[tuple[str, int], ...]) -> str:
         for i in range(1, count + 1):
             blob = net.conv_relu(f"conv{block}_{i}", blob, channels, 3, rate=1)
         blob = net.pool(f"pool{block}_stage1", blob, "MAX", 2, 2)
+    (kernel,) = net.kernels.features
     for name, channels in (("conv4_1", 512), ("conv4_2", 512), *last):
-        blob = net.conv_relu(name, blob, channels, 3, rate=1)
+        blob = net.conv_relu(name, blob, channels, kernel, rate=1)
     return blob
 
 
 def _refine_vgg(net: _Writer, stage: int, bottom: tuple[str, ...], maps: int, relu_ahead: int) -> str:
     """One refinement stage of the VGG family: 7-7-7-7-7-1-1."""
     blob = net.concat(f"concat_stage{stage}", *bottom)
-    for i, kernel in enumerate((7, 7, 7, 7, 7, 1), start=1):
+    count = len(net.kernels.refine)
+    for i, kernel in enumerate((*net.kernels.refine, 1), start=1):
         relu = f"Mrelu{i + relu_ahead}_stage{stage}"
         blob = net.conv_relu(f"Mconv{i}_stage{stage}", blob, 128, kernel, rate=4, relu=relu)
-    return net.conv(f"Mconv7_stage{stage}", blob, maps, 1, rate=4)
+    return net.conv(f"Mconv{count + 2}_stage{stage}", blob, maps, 1, rate=4)
 
 
 def _describe_vgg(net: _Writer, stages: int, maps: int) -> list[str]:
@@ -265,6 +285,10 @@ def _describe_person(net: _Writer, stages: int, maps: int) -> list[str]:
     return beliefs
 
 
+_9X9_KERNELS = Kernels((5, 9), (11, 11, 11))
+_VGG_KERNELS = Kernels((3,), (7, 7, 7, 7, 7))
+
+
 @dataclass(frozen=True)
 class _Architecture:
     """An architecture's own numbers; ``background`` says whether a map for "no part here" is added."""
@@ -272,6 +296,7 @@ class _Architecture:
     write: Callable[[_Writer, int, int], list[str]]
     stages: int
     parts: int
+    kernels: Kernels = _VGG_KERNELS
     width: float = 1.0
     background: bool = True
     input_blob: str = "data"
@@ -282,9 +307,9 @@ class _Architecture:
 _DROPOUT_9X9 = ("relu5_stage1", "relu6_stage1")
 
 _ARCHITECTURES = {
-    "mpii_6stage": _Architecture(_describe_9x9, 6, 14, dropout_after=_DROPOUT_9X9),
-    "lsp_6stage": _Architecture(_describe_9x9, 6, 14, dropout_after=_DROPOUT_9X9),
-    "flic_4stage": _Architecture(_describe_9x9, 4, 9, dropout_after=_DROPOUT_9X9),
+    "mpii_6stage": _Architecture(_describe_9x9, 6, 14, _9X9_KERNELS, dropout_after=_DROPOUT_9X9),
+    "lsp_6stage": _Architecture(_describe_9x9, 6, 14, _9X9_KERNELS, dropout_after=_DROPOUT_9X9),
+    "flic_4stage": _Architecture(_describe_9x9, 4, 9, _9X9_KERNELS, dropout_after=_DROPOUT_9X9),
     "mpii_vgg_6stage": _Architecture(_describe_vgg, 6, 14),
     "person_4stage": _Architecture(
         _describe_person, 4, 1, background=False, input_blob="image", input_shape=(1, 3, 376, 656)
@@ -301,7 +326,13 @@ MOST = 1000
 
 
 def describe(
-    arch: str, stages: int | None = None, parts: int | None = None, width: float | None = None
+    arch: str,
+    stages: int | None = None,
+    parts: int | None = None,
+    width: float | None = None,
+    *,
+    features: str | None = None,
+    refine: str | None = None,
 ) -> NetDescription:
     """Describe the deploy network ``arch`` (spec `networks.json`).
 
@@ -311,6 +342,9 @@ def describe(
         parts: number of body parts; each stage has one map more, the background (person net: no background).
         width: hidden channels relative to the released networks, each ``max(1, round(released * width))``
             (``tiny``: relative to the VGG net, its own is 0.25). The belief maps' number does not change.
+        features: sides of the feature convolutions' windows on the belief maps' grid (:class:`Kernels`):
+            one odd number for the VGG family ("3"), two for the 9x9 networks ("5-9").
+        refine: sides of a refinement stage's wide convolutions, odd numbers ("7-7-7-7-7", "11-11-11").
 
     A network of one stage has no ``pool_center_lower``: nothing would read it.
 
@@ -326,12 +360,35 @@ def describe(
             raise UserError(f"{arch}: wanted {name} to be a whole number of 1 to {MOST}, got {value!r}")
     if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width <= 64:
         raise UserError(f"{arch}: wanted a width above 0 and at most 64, got {width!r}")
-    net = _Writer(width)
+    kernels = Kernels(
+        _sides(arch, "features", features, own.kernels.features, len(own.kernels.features)),
+        _sides(arch, "refine", refine, own.kernels.refine),
+    )
+    net = _Writer(width, kernels)
     maps = parts + 1 if own.background else parts
     beliefs = own.write(net, stages, maps)
+    layers = tuple(net.layers)
     return NetDescription(
-        arch, parts, stages, width, maps, own.input_blob, own.input_shape, tuple(net.layers), tuple(beliefs)
+        arch, parts, stages, width, maps, own.input_blob, own.input_shape, layers, tuple(beliefs), kernels
     )
+
+
+_WIDEST = 99
+
+
+def _sides(
+    arch: str, name: str, text: str | None, own: tuple[int, ...], count: int | None = None
+) -> tuple[int, ...]:
+    """``7-7-3`` as numbers; ``own`` where nothing was said."""
+    if text is None:
+        return own
+    sides = tuple(int(part) for part in text.split("-") if part.isdecimal()) if len(text) < 200 else ()
+    odd = all(side % 2 == 1 and side <= _WIDEST for side in sides)
+    if not sides or not odd or "-".join(map(str, sides)) != text or len(sides) != (count or len(sides)):
+        many = f"{count} odd number" + ("s" if count and count > 1 else "") if count else "odd numbers"
+        example = "-".join(map(str, own))
+        raise UserError(f"{arch}: wanted {name} as {many} up to {_WIDEST} such as {example}, got {text!r}")
+    return sides
 
 
 def describe_training(

@@ -20,6 +20,9 @@ def measured_receptive_field(
     layers: Iterable[str] | None = None,
     stages: int | None = None,
     max_pool_kernel: int | None = None,
+    *,
+    features: str | None = None,
+    refine: str | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Height and width, in input pixels, of the region whose pixels move one cell of each layer's output.
 
@@ -33,8 +36,10 @@ def measured_receptive_field(
         layers: names of convolutions; None: all of them.
         stages: cuts the network short.
         max_pool_kernel: kernel of the max pools instead of the network's own.
+        features, refine: kernels as in :func:`cpm_repro.model.describe`.
     """
-    net = _positive_copy(arch, stages, max_pool_kernel)
+    net = build(arch, stages=stages, parts=1, width=1e-6, features=features, refine=refine).double().eval()
+    _make_positive(net, max_pool_kernel)
     formula = receptive_field(net.description, max_pool_kernel)
     wanted = list(formula) if layers is None else list(layers)
     outputs: dict[str, Tensor] = {}
@@ -46,15 +51,13 @@ def measured_receptive_field(
     return {name: (heights[name][0], widths[name][1]) for name in wanted}
 
 
-def _positive_copy(arch: str, stages: int | None, max_pool_kernel: int | None) -> PoseMachine:
-    net = build(arch, stages=stages, parts=1, width=1e-6).double().eval()
+def _make_positive(net: PoseMachine, max_pool_kernel: int | None) -> None:
     for name, module in list(net.named_children()):
         if isinstance(module, nn.Conv2d):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
         elif isinstance(module, nn.MaxPool2d):
             kernel = max_pool_kernel or module.kernel_size
             setattr(net, name, nn.AvgPool2d(kernel, module.stride, ceil_mode=True))
-    return net
 
 
 def _keep(outputs: dict[str, Tensor], name: str) -> object:

@@ -79,6 +79,21 @@ class PoseMachine(nn.Module):
         """The network itself, on checked input."""
         raise NotImplementedError
 
+    def _add_refinement(self, t: int, channels: int) -> None:
+        """Stage ``t``'s convolutions: the wide ones, a hidden 1x1, and the belief maps' 1x1."""
+        kernels = (*self.description.kernels.refine, 1)
+        for i, kernel in enumerate(kernels, start=1):
+            self.add_module(f"Mconv{i}_stage{t}", conv(channels, self.hidden(128), kernel))
+            channels = self.hidden(128)
+        self.add_module(f"Mconv{len(kernels) + 1}_stage{t}", conv(channels, self.maps, 1))
+
+    def _refined(self, t: int, x: Tensor) -> Tensor:
+        """Belief maps of stage ``t`` from its concatenated bottoms."""
+        hidden = len(self.description.kernels.refine) + 1
+        for i in range(1, hidden + 1):
+            x = relu(self.layer(f"Mconv{i}_stage{t}")(x))
+        return self.layer(f"Mconv{hidden + 1}_stage{t}")(x)
+
     def layer(self, name: str) -> Any:
         """The sub-module of that layer name."""
         return getattr(self, name)
@@ -155,9 +170,10 @@ class PoseMachine9x9(PoseMachine):
     def __init__(self, description: NetDescription) -> None:
         super().__init__(description)
         c, maps = self.hidden, self.maps
+        narrow, wide = description.kernels.features
         self._add_trunk(stage=1)
-        self.conv4_stage1 = conv(c(128), c(32), 5)
-        self.conv5_stage1 = conv(c(32), c(512), 9)
+        self.conv4_stage1 = conv(c(128), c(32), narrow)
+        self.conv5_stage1 = conv(c(32), c(512), wide)
         self.drop1_stage1 = nn.Dropout(DROPOUT)  # not in place: the ReLU's gradient needs its output
         self.conv6_stage1 = conv(c(512), c(512), 1)
         self.drop2_stage1 = nn.Dropout(DROPOUT)
@@ -167,12 +183,8 @@ class PoseMachine9x9(PoseMachine):
         self.pool_center_lower = center_pool()
         self._add_trunk(stage=2)
         for t in range(2, self.stages + 1):
-            self.add_module("conv4_stage2" if t == 2 else f"conv1_stage{t}", conv(c(128), c(32), 5))
-            self.add_module(f"Mconv1_stage{t}", conv(c(32) + maps + 1, c(128), 11))
-            self.add_module(f"Mconv2_stage{t}", conv(c(128), c(128), 11))
-            self.add_module(f"Mconv3_stage{t}", conv(c(128), c(128), 11))
-            self.add_module(f"Mconv4_stage{t}", conv(c(128), c(128), 1))
-            self.add_module(f"Mconv5_stage{t}", conv(c(128), maps, 1))
+            self.add_module("conv4_stage2" if t == 2 else f"conv1_stage{t}", conv(c(128), c(32), narrow))
+            self._add_refinement(t, c(32) + maps + 1)
 
     def _add_trunk(self, stage: int) -> None:
         for i, channels_in in ((1, 3), (2, self.hidden(128)), (3, self.hidden(128))):
@@ -195,9 +207,7 @@ class PoseMachine9x9(PoseMachine):
     def _refine(self, t: int, shared: Tensor, previous: Tensor, center: Tensor) -> Tensor:
         features = relu(self.layer("conv4_stage2" if t == 2 else f"conv1_stage{t}")(shared))
         x = concat(features, previous, center)
-        for i in (1, 2, 3, 4):
-            x = relu(self.layer(f"Mconv{i}_stage{t}")(x))
-        return self.layer(f"Mconv5_stage{t}")(x)
+        return self._refined(t, x)
 
     def _beliefs(self, data: Tensor, stages: int) -> list[Tensor]:
         image = data[:, :3]
@@ -226,24 +236,22 @@ class PoseMachineVGG(PoseMachine):
     def __init__(self, description: NetDescription) -> None:
         super().__init__(description)
         c, maps = self.hidden, self.maps
+        (features,) = description.kernels.features
         channels = 3
         for entry in self.trunk:
             if isinstance(entry, str):
                 self.add_module(entry, max_pool(2))
             else:
                 name, released = entry
-                self.add_module(name, conv(channels, c(released), 3))
+                on_grid = hasattr(self, "pool3_stage1")  # after the third pooling: the belief maps' grid
+                self.add_module(name, conv(channels, c(released), features if on_grid else 3))
                 channels = c(released)
         self.add_module(self.stage1[0], conv(channels, c(512), 1))
         self.add_module(self.stage1[1], conv(c(512), maps, 1))
         if self.stages > 1 and self.input_channels == 4:
             self.pool_center_lower = center_pool()
         for t in range(2, self.stages + 1):
-            self.add_module(f"Mconv1_stage{t}", conv(maps + channels + self.input_channels - 3, c(128), 7))
-            for i in (2, 3, 4, 5):
-                self.add_module(f"Mconv{i}_stage{t}", conv(c(128), c(128), 7))
-            self.add_module(f"Mconv6_stage{t}", conv(c(128), c(128), 1))
-            self.add_module(f"Mconv7_stage{t}", conv(c(128), maps, 1))
+            self._add_refinement(t, maps + channels + self.input_channels - 3)
 
     def _features(self, image: Tensor) -> Tensor:
         x = image
@@ -257,9 +265,7 @@ class PoseMachineVGG(PoseMachine):
 
     def _refine(self, t: int, *bottom: Tensor) -> Tensor:
         x = concat(*bottom)
-        for i in (1, 2, 3, 4, 5, 6):
-            x = relu(self.layer(f"Mconv{i}_stage{t}")(x))
-        return self.layer(f"Mconv7_stage{t}")(x)
+        return self._refined(t, x)
 
     def _beliefs(self, data: Tensor, stages: int) -> list[Tensor]:
         features = self._features(data[:, :3])

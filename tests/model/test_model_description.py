@@ -3,10 +3,11 @@
 import math
 
 import pytest
+import torch
 from model_helpers import spec_networks
 
 from cpm_repro.errors import UserError
-from cpm_repro.model import ARCHITECTURES, build, describe, describe_training
+from cpm_repro.model import ARCHITECTURES, build, describe, describe_training, measured_receptive_field
 
 SPEC = spec_networks()
 
@@ -156,3 +157,24 @@ def test_person_net_trains_on_one_label():
 def test_what_cannot_be_described_is_named(arguments, words):
     with pytest.raises(UserError, match=words):
         describe(**arguments)
+
+
+def test_other_kernels_are_other_networks_with_the_same_names():
+    net = describe("tiny", stages=2, features="1", refine="9-3")
+    sides = [net.layer(name).kernel_size for name in ("conv3_4", "conv4_1", "conv4_7_CPM", "Mconv1_stage2")]
+    assert sides == [3, 1, 1, 9]
+    assert net.belief_blobs[-1] == "Mconv4_stage2"
+    module = build("flic_4stage", stages=2, width=0.05, features="3-7", refine="5")
+    wanted = describe("flic_4stage", stages=2, width=0.05, features="3-7", refine="5").parameter_shapes()
+    assert {name: tuple(p.shape) for name, p in module.named_parameters()} == wanted
+    assert module(torch.zeros(1, 4, 64, 64))[-1].shape == (1, 10, 8, 8)
+    measured = measured_receptive_field("tiny", stages=2, features="1", refine="9-3")
+    assert measured["Mconv4_stage2"] == (52 + 80, 52 + 80)
+
+
+@pytest.mark.parametrize("text", ["", "4", "7-", "7--7", "-3", "3-x", "101", "07", "7 7", "9" * 300])
+def test_kernels_that_are_none_say_what_was_wanted(text):
+    with pytest.raises(UserError, match="tiny: wanted refine as odd numbers"):
+        describe("tiny", refine=text)
+    with pytest.raises(UserError, match=r"wanted features as 2 odd numbers up to 99 such as 5-9, got '3'"):
+        describe("mpii_6stage", features="3")
