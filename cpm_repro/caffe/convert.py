@@ -71,9 +71,10 @@ def convert(
 ) -> Conversion:
     """Convert between .caffemodel, .safetensors and our checkpoints (.pt), by the files' suffixes.
 
-    The network is what ``arch`` (with ``stages``, ``parts``, ``width``, ``features``, ``refine``) says, else what the file says, else
-    the one whose parameters have exactly the file's names and shapes. For a known network, layers it does not
-    have are left out and all its layers must be there; weights of an unknown network pass through unchanged.
+    The network is what ``arch`` (with ``stages``, ``parts``, ``width``, ``features``, ``refine``) says, else
+    what the file says, else the one whose parameters have exactly the file's names and shapes. For a known
+    network, layers it does not have are left out and all its layers must be there; weights of an unknown
+    network pass through unchanged.
 
     With ``check`` both files are read and run on one fixed random input: the source in the net built from our
     prototxt (:class:`~cpm_repro.caffe.net.CaffeNet`), the target in our own module, layer by layer.

@@ -31,9 +31,7 @@ SUFFIXES = (".caffemodel", ".safetensors", ".pt")
 
 def small_weights(network: Network = SMALL, seed: int = 0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    net = build(
-        network.arch, stages=network.stages, parts=network.parts, width=network.width, generator=generator
-    )
+    net = build(**dataclasses.asdict(network), generator=generator)
     return {
         key: value + 0.1 * torch.randn(value.shape, generator=generator)
         for key, value in net.state_dict().items()
