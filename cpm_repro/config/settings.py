@@ -23,6 +23,8 @@ TINY_CROP = 128
 CENTER_SIGMA_AT_FULL_CROP = 21.0
 """Standard deviation of the centre map at a 368 px crop (spec `transform.md`); other crops scale it."""
 
+TRUNCATED_BELIEF = 0.15
+"""A part whose highest belief is not above this is taken to be outside the image (spec `inference.md`)."""
 
 SCHEMES = {
     "end-to-end": "(i) all stages together, a loss at every stage",

@@ -1,117 +1,191 @@
-"""The everyday way to run a pose machine on an image."""
+"""The everyday way to run a pose machine on images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from cpm_repro.config import unknown
 from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
-from cpm_repro.data.images import read_image
 from cpm_repro.errors import UserError
-from cpm_repro.inference.decode import peaks, to_image
+from cpm_repro.inference.decode import average_views, highest, sub_pixel, to_image
 from cpm_repro.inference.detector import PersonDetector
-from cpm_repro.inference.images import as_bgr
+from cpm_repro.inference.images import as_bgr, read_photograph
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.places import Box, Place, Point, places_from_boxes, places_from_centers, whole_image
 from cpm_repro.inference.result import People, Person
-from cpm_repro.inference.weights import load_model
+from cpm_repro.inference.weights import bundled_weights, load_model
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
+
+Image = np.ndarray | str | Path
+"""An array (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, or the path of an image file."""
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 class PoseEstimator:
     """Estimates the pose of people whose place in the image is known or assumed.
 
+    One estimator may be called from several threads at once.
+
     Args:
-        weights: run folder or checkpoint (see :func:`cpm_repro.inference.weights.load_model`).
+        weights: run folder or weight file (see :func:`cpm_repro.inference.weights.load_model`); None takes
+            the small network that ships with the package.
         arch: architecture the weights must be of; None takes what the file says.
         device: where to run; None takes a GPU when there is one.
-        stages: stop after so many stages.
+        stages: stop after so many stages; the later ones cost nothing.
+        scales: how large to show the person, relative to the size the network was trained on; beliefs are
+            averaged over all. The release's own seven-scale procedure is not this one.
+        precision: "float32", or "bf16" for bfloat16 weights and activations, faster where the processor has
+            them.
+        flip_test: also look at the mirror image and average.
+        sub_pixel: see :func:`cpm_repro.inference.decode.sub_pixel`; whole crop pixels otherwise.
+        batch: most crops in one pass through the network.
         detector: finds the people of images that come without boxes or centres; weights of a person network
             make one.
 
     Raises:
-        UserError: weights that cannot be used.
+        UserError: weights or settings that cannot be used.
     """
 
     def __init__(
         self,
-        weights: str | Path,
+        weights: str | Path | None = None,
         arch: str | None = None,
         *,
         device: str | None = None,
         stages: int | None = None,
+        scales: Sequence[float] = (1.0,),
+        precision: str = "float32",
+        flip_test: bool = False,
+        sub_pixel: bool = False,
+        batch: int = 8,
         detector: PersonDetector | str | Path | None = None,
     ) -> None:
-        model = load_model(weights, arch)
+        self.weights = Path(weights) if weights is not None else bundled_weights()
+        self.device = _device(device)
+        self.scales = tuple(float(scale) for scale in scales)
+        _check_settings(self.scales, precision, batch)
+        model = load_model(self.weights, arch)
         if model.net.input_channels != 4:
-            raise UserError(f"{weights}: {model.net.arch} finds people, not parts: wanted a pose network")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.net = model.net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            raise UserError(
+                f"{self.weights}: {model.net.arch} finds people, not parts: wanted a pose network"
+            )
+        if stages is not None and not 1 <= stages <= model.net.stages:
+            raise UserError(f"stages: {self.weights} has 1 to {model.net.stages}, got {stages}")
+        self.dtype = PRECISIONS[precision]
+        net = model.net.to(self.device, self.dtype)
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.augment = model.augment
         self.stages = stages
+        self.flip_test = flip_test
+        self.sub_pixel = sub_pixel
+        self.batch = batch
         self.skeleton = model.skeleton or _skeleton(self.net.parts)
-        if isinstance(detector, (str, Path)):
+        if isinstance(detector, str | Path):
             detector = PersonDetector(detector, device=device)
         self.detector = detector
 
-    def __call__(
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is an iterable too; it is taken as a path
         self,
-        image: np.ndarray | str | Path,
+        image: Image,
         *,
         boxes: Sequence[Box] | None = None,
         centers: Sequence[Point] | None = None,
         heights: Sequence[float] | float | None = None,
         rgb: bool = False,
         keep_maps: bool = False,
-    ) -> People:
-        """Estimate one pose per person; all people of the image go through the network in one batch.
+    ) -> People: ...
+
+    @overload
+    def __call__(
+        self,
+        image: Iterable[Image],
+        *,
+        boxes: Iterable[Sequence[Box] | None] | None = None,
+        rgb: bool = False,
+        keep_maps: bool = False,
+    ) -> list[People]: ...
+
+    def __call__(
+        self,
+        image: Image | Iterable[Image],
+        *,
+        boxes: Any = None,
+        centers: Sequence[Point] | None = None,
+        heights: Sequence[float] | float | None = None,
+        rgb: bool = False,
+        keep_maps: bool = False,
+    ) -> People | list[People]:
+        """Estimate one pose per person.
 
         Args:
-            image: (H, W, 3) uint8 BGR array (RGB with ``rgb``), or the path of an image file.
-            boxes: (x0, y0, x1, y1) of each person, pixels.
-            centers: (x, y) of each person, pixels, instead of boxes.
+            image: the path of an image file; an array (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, BGR
+                (RGB with ``rgb``); or several of these: an iterable, an array (N, H, W, 3).
+            boxes: (x0, y0, x1, y1) of each person, pixels. Of several images: one such list each, or None.
+            centers: (x, y) of each person of one image, pixels, instead of boxes.
             heights: the people's heights in pixels, with ``centers``; see `places_from_centers`.
-            rgb: the array's colour order.
+            rgb: the arrays' colour order.
             keep_maps: keep each person's crop and the belief maps of every stage.
 
         Where neither boxes nor centres are given the detector looks for people; without one, one person who
         fills most of the image is assumed. What was assumed is in each person's ``assumed``.
 
         Returns:
-            People in the order of the boxes or centres, or the surest detection first; image pixels.
+            People in the order of the boxes or centres, or the surest detection first; image pixels. Of
+            several images, a list of these.
 
         Raises:
             UserError: an image file that cannot be read, places that cannot be (see `places`).
             TypeError, ValueError: an array that is no image.
         """
-        source = str(image) if isinstance(image, (str, Path)) else ""
-        array = read_image(image, exif=True) if isinstance(image, (str, Path)) else as_bgr(image, rgb=rgb)
-        places = self._places(array, boxes, centers, heights)
-        if not places:
-            return People([], array, self.skeleton, source)
-        crops, matrices = zip(*(self._crop(array, place) for place in places), strict=True)
-        maps = self._maps(np.stack(crops))
-        xy, score = peaks(maps[-1].cpu())
-        inverse = torch.from_numpy(np.stack([invert_matrix(matrix) for matrix in matrices]))
-        keypoints = to_image(xy, inverse).numpy()
-        people = [
-            Person(
-                keypoints=keypoints[index],
-                scores=score[index].numpy(),
-                names=self.skeleton.parts,
-                center=place.center,
-                extent=place.extent,
-                assumed=place.assumed,
-                detection=place.detection,
-                crop=crops[index] if keep_maps else None,
-                belief_maps=tuple(stage[index].cpu().numpy() for stage in maps) if keep_maps else (),
-            )
-            for index, place in enumerate(places)
-        ]
-        return People(people, array, self.skeleton, source)
+        if _is_one(image):
+            seen = self._look(cast(Image, image), boxes, centers, heights, rgb=rgb)
+            return next(self._estimate([seen], keep_maps=keep_maps))
+        if centers is not None or heights is not None:
+            raise ValueError("centers and heights are of one image: give several images boxes")
+        return list(self.stream(cast(Iterable[Image], image), boxes=boxes, rgb=rgb, keep_maps=keep_maps))
+
+    def stream(
+        self,
+        images: Iterable[Image],
+        *,
+        boxes: Iterable[Sequence[Box] | None] | None = None,
+        rgb: bool = False,
+        keep_maps: bool = False,
+    ) -> Iterator[People]:
+        """Estimate image after image, as :meth:`__call__` does, ``batch`` images in memory at a time.
+
+        Raises:
+            ValueError: fewer or more lists of boxes than images; else as :meth:`__call__`.
+        """
+        pairs = zip(images, itertools.repeat(None) if boxes is None else boxes, strict=boxes is not None)
+        while group := list(itertools.islice(pairs, self.batch)):
+            yield from self._estimate([self._look(*pair, rgb=rgb) for pair in group], keep_maps=keep_maps)
+
+    def _look(
+        self,
+        image: Image,
+        boxes: Sequence[Box] | None,
+        centers: Sequence[Point] | None = None,
+        heights: Sequence[float] | float | None = None,
+        *,
+        rgb: bool,
+    ) -> _Seen:
+        """Decode an image and find the places of its people."""
+        if isinstance(image, np.ndarray):
+            array, source = as_bgr(image, rgb=rgb), ""
+        else:
+            array, source = read_photograph(image), str(image)
+        return _Seen(array, source, self._places(array, boxes, centers, heights))
 
     def _places(
         self,
@@ -134,20 +208,119 @@ class PoseEstimator:
             return self.detector(image, share=self.augment.fill)
         return [whole_image(size)]
 
-    def _crop(self, image: np.ndarray, place: Place) -> tuple[np.ndarray, np.ndarray]:
-        """The network's view of one person, and the 2x3 matrix from image to crop pixels."""
-        matrix = place_matrix(np.array(place.center), place.extent, self.augment)
-        return warp_image(image, matrix, self.augment.crop), matrix
+    def _estimate(self, seen: list[_Seen], *, keep_maps: bool) -> Iterator[People]:
+        """People of each image, everybody's crops in common batches."""
+        jobs = [(image.array, place) for image in seen for place in image.places]
+        size = max(1, self.batch // (len(self.scales) * (1 + self.flip_test)))
+        found: list[Person] = []
+        for start in range(0, len(jobs), size):
+            found += self._people(jobs[start : start + size], keep_maps=keep_maps)
+        people = iter(found)
+        for image in seen:
+            own = list(itertools.islice(people, len(image.places)))
+            yield People(own, image.array, self.skeleton, image.source)
+
+    def _people(self, jobs: list[tuple[np.ndarray, Place]], *, keep_maps: bool) -> list[Person]:
+        """A few people, all in one batch."""
+        crops = np.stack([[self._crop(*job, scale) for scale in self.scales] for job in jobs])
+        views = self._beliefs(crops, last_only=not keep_maps)
+        zooms = self.scales * (1 + self.flip_test)
+        large = average_views(views[-1], zooms, self.net.stride)
+        xy, score = highest(large[:, :-1])
+        if self.sub_pixel:
+            xy = sub_pixel(large[:, :-1], xy, self.net.stride)
+        inverse = np.stack([invert_matrix(self._matrix(place)) for _, place in jobs])
+        keypoints = to_image(xy.cpu(), torch.from_numpy(inverse)).numpy()
+        scores = score.cpu().numpy()
+        people = []
+        for index, (image, place) in enumerate(jobs):
+            person = Person(
+                keypoints=keypoints[index],
+                scores=scores[index],
+                names=self.skeleton.parts,
+                center=place.center,
+                extent=place.extent,
+                assumed=place.assumed,
+                detection=place.detection,
+                crop_to_image=inverse[index],
+            )
+            if keep_maps:
+                own = [view[index : index + 1] for view in views]
+                kept = [maps[0, 0] if zooms == (1.0,) else average_views(maps, zooms)[0] for maps in own]
+                beliefs = tuple(maps.cpu().numpy() for maps in kept)
+                person = replace(person, crop=self._crop(image, place, 1.0), belief_maps=beliefs)
+            people.append(person)
+        return people
+
+    def _matrix(self, place: Place, zoom: float = 1.0) -> np.ndarray:
+        """(2, 3), from image pixels to those of the crop that shows the person ``zoom`` times as large."""
+        return place_matrix(np.array(place.center), place.extent / zoom, self.augment)
+
+    def _crop(self, image: np.ndarray, place: Place, zoom: float) -> np.ndarray:
+        """The network's view of one person: (crop, crop, 3) uint8."""
+        return warp_image(image, self._matrix(place, zoom), self.augment.crop)
 
     @torch.inference_mode()
-    def _maps(self, crops: np.ndarray) -> list[torch.Tensor]:
-        middle = (self.augment.crop - 1) / 2
-        center = torch.full((len(crops), 2), middle, dtype=torch.float32, device=self.device)
-        data = network_input(torch.from_numpy(crops).to(self.device), center)
-        maps: list[torch.Tensor] = self.net(
-            data.contiguous(memory_format=torch.channels_last), stages=self.stages
-        )
-        return maps
+    def _beliefs(self, crops: np.ndarray, *, last_only: bool) -> list[Tensor]:
+        """Belief maps (J, V, K+1, h, w) float32 per stage of crops (J, V, S, S, 3).
+
+        With the flip test V doubles: the mirrored views follow the others, their maps turned back.
+        """
+        jobs, views = crops.shape[:2]
+        flat = torch.from_numpy(crops.reshape(-1, *crops.shape[2:])).to(self.device)
+        stages = self._run(flat, last_only=last_only)
+        if self.flip_test:
+            order = [*self.skeleton.flip_permutation, len(self.skeleton)]
+            mirrored = self._run(flat.flip(2), last_only=last_only)
+            mirrored = [maps.flip(3)[:, order] for maps in mirrored]
+            pairs = zip(stages, mirrored, strict=True)
+            shaped = [[maps.unflatten(0, (jobs, views)) for maps in pair] for pair in pairs]
+            return [torch.cat(pair, dim=1) for pair in shaped]
+        return [maps.unflatten(0, (jobs, views)) for maps in stages]
+
+    def _run(self, crops: Tensor, *, last_only: bool) -> list[Tensor]:
+        """Every stage's maps (or only the last one's) in float32, at most ``batch`` crops at a time."""
+        parts = []
+        for chunk in crops.split(self.batch):
+            middle = (self.augment.crop - 1) / 2
+            center = torch.full((len(chunk), 2), middle, dtype=torch.float32, device=self.device)
+            data = network_input(chunk, center).to(self.dtype)
+            maps = self.net(data.contiguous(memory_format=torch.channels_last), stages=self.stages)
+            parts.append([stage.float() for stage in (maps[-1:] if last_only else maps)])
+        return [torch.cat(stage) for stage in zip(*parts, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A decoded image, the file it came from, and where its people are."""
+
+    array: np.ndarray
+    source: str
+    places: list[Place]
+
+
+def _is_one(image: Image | Iterable[Image]) -> bool:
+    """Whether this is one image, not several."""
+    return isinstance(image, str | Path) or (isinstance(image, np.ndarray) and image.ndim < 4)
+
+
+def _check_settings(scales: tuple[float, ...], precision: str, batch: int) -> None:
+    if not scales or not all(0.1 <= scale <= 10 for scale in scales):
+        raise UserError(f"scales: wanted at least one number from 0.1 to 10, got {scales}")
+    if precision not in PRECISIONS:
+        raise UserError(unknown("precision", precision, list(PRECISIONS)))
+    if batch < 1:
+        raise UserError(f"batch: wanted at least 1, got {batch}")
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of that name, or the best one there is; UserError if it cannot be used."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {name}: {str(error).splitlines()[0]}") from error
+    return device
 
 
 def _skeleton(parts: int) -> Skeleton:

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+
+from cpm_repro.data.images import read_image
+
+
+def read_photograph(path: str | Path) -> np.ndarray:
+    """An image file of any kind OpenCV decodes as (H, W, 3) uint8 BGR, turned as its EXIF data says.
+
+    16 bits become 8, grey becomes three equal channels, CMYK becomes BGR, alpha is left out.
+
+    Raises:
+        UserError: no image, a damaged or truncated one, or one of more than 100 million pixels.
+    """
+    return read_image(path, exif=True)
 
 
 def as_bgr(image: np.ndarray, *, rgb: bool = False) -> np.ndarray:

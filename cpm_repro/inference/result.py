@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cpm_repro.config import TRUNCATED_BELIEF
 from cpm_repro.files import write_json
 from cpm_repro.skeleton import Skeleton
 
@@ -24,19 +25,40 @@ class Person:
     assumed: str = ""  # what was assumed of centre and extent; empty when they were given
     detection: float | None = None  # height of the detector's peak; None where no detector was asked
     crop: np.ndarray | None = field(default=None, repr=False)  # (S, S, 3) uint8: what the network saw
-    belief_maps: tuple[np.ndarray, ...] = field(default=(), repr=False)  # per stage (K+1, h, w), on request
+    belief_maps: tuple[np.ndarray, ...] = field(default=(), repr=False)  # per stage (K+1, h, w), on request;
+    # of several views their average, enlarged to the crop's pixels
+    crop_to_image: np.ndarray | None = field(default=None, repr=False)  # (2, 3): crop to image pixels
 
     @property
     def scale(self) -> float:
         """The person's size as MPII states it: extent over 200 px."""
         return self.extent / 200.0
 
+    @property
+    def truncated(self) -> np.ndarray:
+        """(K,) bool: parts that are most likely outside the image, by the release's rule."""
+        return np.asarray(self.scores <= TRUNCATED_BELIEF)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 of the square with the person's centre and extent."""
+        (x, y), half = self.center, self.extent / 2
+        return x - half, y - half, x + half, y + half
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: names, coordinates rounded to 1/100 px, scores."""
         return {
             "keypoints": [
-                {"name": name, "x": round(float(x), 2), "y": round(float(y), 2), "score": round(float(s), 4)}
-                for name, (x, y), s in zip(self.names, self.keypoints, self.scores, strict=True)
+                {
+                    "name": name,
+                    "x": round(float(x), 2),
+                    "y": round(float(y), 2),
+                    "score": round(float(score), 4),
+                    "truncated": bool(truncated),
+                }
+                for name, (x, y), score, truncated in zip(
+                    self.names, self.keypoints, self.scores, self.truncated, strict=True
+                )
             ],
             "center": [round(float(value), 2) for value in self.center],
             "extent": round(float(self.extent), 2),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cpm_repro.config import TRUNCATED_BELIEF
 from cpm_repro.skeleton import Skeleton, limb_colours, part_colours
 from cpm_repro.viz.save import check_image
 from cpm_repro.viz.text import BACKGROUND, put_text, text_width
@@ -20,7 +21,7 @@ def draw_pose(
     keypoints: ArrayLike,
     scores: ArrayLike,
     skeleton: Skeleton,
-    threshold: float = 0.15,
+    threshold: float = TRUNCATED_BELIEF,
     enlarge_to: int = 0,
 ) -> np.ndarray:
     """Draw one person; returns a new picture.
@@ -28,7 +29,8 @@ def draw_pose(
     Args:
         image: (H, W, 3) uint8 BGR.
         keypoints: (K, 2) pixels, 0-based; a joint that is not a number is not drawn.
-        scores: (K,) belief of each joint. Below ``threshold`` a joint is hollow, and its limbs are thin.
+        scores: (K,) belief of each joint. Up to ``threshold`` a joint is hollow (the release's
+            "truncated?"), and its limbs are thin.
         skeleton: names, limbs and colours of the K parts.
         threshold: see ``scores``.
         enlarge_to: smaller images are enlarged until their longer side has so many pixels.
@@ -42,7 +44,7 @@ def draw_poses(
     keypoints: ArrayLike,
     scores: ArrayLike,
     skeleton: Skeleton,
-    threshold: float = 0.15,
+    threshold: float = TRUNCATED_BELIEF,
     enlarge_to: int = 0,
 ) -> np.ndarray:
     """Draw P people: keypoints (P, K, 2), scores (P, K); the rest as in :func:`draw_pose`."""
@@ -55,7 +57,7 @@ def draw_poses(
     canvas, factor = enlarged(image, enlarge_to)
     points = (points + 0.5) * factor - 0.5  # pixel centres stay pixel centres
     for person, value in zip(points, values, strict=True):
-        _draw_person(canvas, person, value >= threshold, skeleton)
+        _draw_person(canvas, person, value > threshold, skeleton)
     return canvas
 
 

@@ -1,7 +1,6 @@
 """The estimator: pixels in, people out, in the photograph's own coordinates."""
 
 import json
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,7 +10,7 @@ from support import data_root
 
 from cpm_repro import ops
 from cpm_repro.cli import main
-from cpm_repro.config import override, preset
+from cpm_repro.config import preset
 from cpm_repro.data.augment import invert_matrix, place_matrix
 from cpm_repro.errors import UserError
 from cpm_repro.inference.decode import peaks, to_image
@@ -20,17 +19,6 @@ from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.weights import BUNDLED, load, load_model
 from cpm_repro.skeleton import CPM14
-from cpm_repro.training import train
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
-    """A run of one update: real files, a network that knows nothing."""
-    config = replace(preset("tiny"), name="nothing", minutes=None, iterations=1, validate_people=4, seed=3)
-    config = override(config, {"network.width": 0.05, "solver.batch": 2, "augment.crop": 64})
-    out = tmp_path_factory.mktemp("runs") / "nothing"
-    train(config, out)
-    return out
 
 
 def test_network_input_is_exact():
