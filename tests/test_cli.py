@@ -33,6 +33,8 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["predict", "no/such.jpg"], "no/such.jpg"),
         (["data", "check", "no/such/data"], "no/such/data"),
         (["data", "chekc", "x"], "invalid choice: 'chekc'"),
+        (["data", "json", "no/such/data", "--out", "x"], "no/such/data"),
+        (["data", "lmdb", "no/such.json", "--out", "x", "--comapct"], "did you mean --compact?"),
         (["checklist", "--data", "no/such/data"], "no/such/data"),
         (["proto", "lsp_6stag", "--out", "x"], "did you mean lsp_6stage?"),
         (["convert", "no.caffemodel", "x.safetensors"], "no.caffemodel"),

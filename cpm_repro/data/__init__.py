@@ -21,7 +21,9 @@ from cpm_repro.data.augment import (
 from cpm_repro.data.check import CheckReport, check_data
 from cpm_repro.data.exact import ExactConfig, ExactDraw, exact_crop, exact_draw, generator_dice, glibc_dice
 from cpm_repro.data.flic import read_flic
-from cpm_repro.data.lmdb_store import LmdbDataset, write_lmdb
+from cpm_repro.data.image_sizes import ImageSizes, noted_sizes
+from cpm_repro.data.lmdb_store import LmdbDataset
+from cpm_repro.data.lmdb_write import write_lmdb
 from cpm_repro.data.loader import Batch, TrainLoader, ValBatch, collate, val_batches
 from cpm_repro.data.lsp import LspetDataset, read_lsp, read_lspet_joints
 from cpm_repro.data.lsp_scale import lsp_scales
@@ -30,8 +32,9 @@ from cpm_repro.data.open import open_dataset, read_annotations
 from cpm_repro.data.own import read_coco, read_csv
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import read_records, write_records
+from cpm_repro.data.record_set import RecordSet, read_record_set
 from cpm_repro.data.release import ReleaseAugment, fast_crop, replay
-from cpm_repro.data.release_records import annotation_records, image_sizes, leeds_records
+from cpm_repro.data.release_records import annotation_records, leeds_records
 from cpm_repro.data.sample import PoseDataset, PoseSample, center_and_extent
 from cpm_repro.data.show import show_samples
 from cpm_repro.data.skeleton_file import read_skeleton
@@ -47,6 +50,7 @@ __all__ = [
     "Draw",
     "ExactConfig",
     "ExactDraw",
+    "ImageSizes",
     "LmdbDataset",
     "LspetDataset",
     "PeopleDataset",
@@ -56,6 +60,7 @@ __all__ = [
     "PoseDataset",
     "PoseSample",
     "Problem",
+    "RecordSet",
     "ReleaseAugment",
     "SyntheticConfig",
     "SyntheticDataset",
@@ -72,11 +77,11 @@ __all__ = [
     "fast_crop",
     "generator_dice",
     "glibc_dice",
-    "image_sizes",
     "invert_matrix",
     "leeds_records",
     "lsp_scales",
     "mark_validation",
+    "noted_sizes",
     "open_dataset",
     "read_annotations",
     "read_coco",
@@ -86,6 +91,7 @@ __all__ = [
     "read_lspet_joints",
     "read_mpii_json",
     "read_mpii_mat",
+    "read_record_set",
     "read_records",
     "read_skeleton",
     "read_val_pairs",

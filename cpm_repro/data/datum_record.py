@@ -32,13 +32,9 @@ def encode_record(image: np.ndarray, record: PersonRecord, count: int, total: in
     if width < MIN_WIDTH:
         pad = np.full((height, MIN_WIDTH - width, 3), _GREY, np.uint8)
         image = np.concatenate([image, pad], axis=1)
+    if what := misfit(record, (width, height)):
+        raise UserError(f"{record.name}: {what}")
     rows = _rows(record, count, total)
-    widest = max(len(row) for row in rows)
-    if len(rows) > height or widest > image.shape[1]:
-        raise UserError(
-            f"{record.name}: the annotation needs {len(rows)} rows of {widest} bytes, "
-            f"the image has {height} rows of {image.shape[1]}"
-        )
     planes = np.zeros((4, *image.shape[:2]), np.uint8)
     planes[:3] = image.transpose(2, 0, 1)
     for index, row in enumerate(rows):
@@ -46,10 +42,28 @@ def encode_record(image: np.ndarray, record: PersonRecord, count: int, total: in
     return encode_datum(planes)
 
 
+def misfit(record: PersonRecord, size: tuple[int, int] | None = None) -> str:
+    """Why the annotation does not fit into its image's fourth plane, or "".
+
+    Args:
+        record: a person.
+        size: (width, height) of the image; None believes the record.
+    """
+    width, height = size or (record.img_width, record.img_height)
+    if record.others > 255 or record.people_index > 255:
+        return f"at most 255 people fit into a record, got {max(record.others + 1, record.people_index)}"
+    rows = _rows(record, 0, 1)
+    widest = max(len(row) for row in rows)
+    if len(rows) > height or widest > max(width, MIN_WIDTH):
+        return (
+            f"the annotation needs {len(rows)} rows of {widest} bytes, "
+            f"the image has {height} rows of {max(width, MIN_WIDTH)}"
+        )
+    return ""
+
+
 def _rows(record: PersonRecord, count: int, total: int) -> list[bytes]:
     """The metadata plane row by row."""
-    if record.others > 255 or record.people_index > 255:
-        raise UserError(f"{record.name}: at most 255 people fit into a record, got {record.others + 1}")
     joints = np.asarray(record.joint_self)
     flags = bytes([int(record.is_validation), record.others, record.people_index])
     rows = [
@@ -70,6 +84,35 @@ def _rows(record: PersonRecord, count: int, total: int) -> list[bytes]:
 
 def _floats(*values: float) -> bytes:
     return np.array(values, "<f4").tobytes()
+
+
+def stored_as_validation(raw: memoryview) -> bool | None:
+    """The isValidation byte of a value, read in place; None when the value has another layout.
+
+    Only the first bytes and that one are touched: listing a split of an LMDB of 100 GB reads a page a record.
+    """
+    at, numbers = 0, []
+    for tag in (0x08, 0x10, 0x18, 0x22):  # channels, height, width, data: Caffe's order
+        if at >= len(raw) or raw[at] != tag:
+            return None
+        value, at = _varint(raw, at + 1)
+        numbers.append(value)
+    channels, height, width, size = numbers
+    flag = at + 3 * height * width + 2 * width
+    if channels != 4 or size != channels * height * width or height < 3 or flag >= len(raw):
+        return None
+    return bool(raw[flag])
+
+
+def _varint(raw: memoryview, at: int) -> tuple[int, int]:
+    """A protobuf number at ``at``, at most five bytes long, and where it ends."""
+    value = 0
+    for shift in range(0, 35, 7):
+        byte = raw[at] if at < len(raw) else 0
+        value, at = value | (byte & 0x7F) << shift, at + 1
+        if byte < 0x80:
+            break
+    return value, at
 
 
 def decode_record(raw: bytes, name: str, joints: int | None = None) -> tuple[np.ndarray, PersonRecord]:

@@ -1,130 +1,19 @@
-"""LMDBs of training records: the release's layout, read and written record by record, never loaded whole."""
+"""LMDBs of training records as a data set: the release's layout or the compact one, read record by record."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import weakref
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cpm_repro.data.datum_record import decode_record, encode_record
-from cpm_repro.data.images import inside, read_image
+from cpm_repro.data.compact_record import LAYOUT, LAYOUT_KEY, decode_compact, parse_compact
+from cpm_repro.data.datum_record import decode_record, stored_as_validation
 from cpm_repro.data.record import PersonRecord, record_joints
 from cpm_repro.data.sample import PoseSample, center_and_extent
-from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.files import write_json
+from cpm_repro.errors import UserError
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
-
-_PLAN = "cpm_write_plan.json"
-_COMMIT_EVERY = 200
-_MAP_GROWTH = 1 << 30
-
-
-def write_lmdb(
-    records: Sequence[PersonRecord],
-    images: str | Path,
-    out: str | Path,
-    seed: int = 0,
-    progress: bool = False,
-) -> int:
-    """Write records in one random order under the keys 0000000, 0000001, ...; a killed call resumes.
-
-    Each transaction holds `_COMMIT_EVERY` records, so that what a killed run leaves is a complete
-    beginning. A second call with the same records and seed continues behind it; other records or another
-    seed are refused.
-
-    Args:
-        records: what to write.
-        images: folder that the records' paths are relative to; no path may leave it.
-        out: folder of the LMDB.
-        seed: of the order.
-        progress: show a progress bar.
-
-    Returns:
-        Number of records written by this call.
-
-    Raises:
-        UserError: unreadable image, record that does not fit, or an LMDB begun from something else.
-        EnvironmentFailure: the disk is full.
-    """
-    import lmdb
-    from tqdm import tqdm
-
-    out = Path(out)
-    order = np.random.Generator(np.random.Philox(seed)).permutation(len(records))
-    _check_plan(out, records, seed)
-    environment = lmdb.open(str(out), map_size=_MAP_GROWTH, subdir=True)
-    try:
-        begun = _continuous_count(environment, out, len(records))
-        with tqdm(total=len(records), initial=begun, disable=not progress, unit="people") as bar:
-            for first in range(begun, len(records), _COMMIT_EVERY):
-                last = min(first + _COMMIT_EVERY, len(records))
-                chunk = {
-                    b"%07d" % place: _encode(records[order[place]], Path(images), place, len(records))
-                    for place in range(first, last)
-                }
-                _put(environment, chunk, out)
-                bar.update(last - first)
-        environment.sync(True)
-    finally:
-        environment.close()
-    return len(records) - begun
-
-
-def _encode(record: PersonRecord, images: Path, place: int, total: int) -> bytes:
-    return encode_record(read_image(inside(images, record.img_path)), record, place, total)
-
-
-def _check_plan(out: Path, records: Sequence[PersonRecord], seed: int) -> None:
-    """Leave a note of what is being written, or compare with the one that an earlier call left."""
-    digest = hashlib.sha256()
-    for record in records:
-        values = [record.objpos, record.joint_self, record.joint_others]
-        values += [record.scale_other, record.objpos_other]
-        digest.update(f"{record.name} {record.scale} {record.is_validation} {record.annolist_index}".encode())
-        for value in values:
-            digest.update(np.ascontiguousarray(value, np.float64).tobytes())
-    plan = {"records": len(records), "seed": seed, "sha256": digest.hexdigest()}
-    path = out / _PLAN
-    if path.exists():
-        if json.loads(path.read_text()) != plan:
-            raise UserError(f"{out}: holds an LMDB begun from other records or another seed; write elsewhere")
-        return
-    if (out / "data.mdb").exists():
-        raise UserError(f"{out}: holds an LMDB that was not begun here; write elsewhere")
-    write_json(path, plan)
-
-
-def _continuous_count(environment: Any, out: Path, total: int) -> int:
-    """How many records are there; they must be the first so many."""
-    with environment.begin() as transaction:
-        entries = int(transaction.stat()["entries"])
-        if entries:
-            cursor = transaction.cursor()
-            cursor.last()
-            if cursor.key() != b"%07d" % (entries - 1) or entries > total:
-                raise UserError(f"{out}: expected the records 0 to {entries - 1}, got other keys")
-        return entries
-
-
-def _put(environment: Any, chunk: dict[bytes, bytes], out: Path) -> None:
-    """One transaction; the map grows when it is full."""
-    import lmdb
-
-    while True:
-        try:
-            with environment.begin(write=True) as transaction:
-                for key, value in chunk.items():
-                    transaction.put(key, value, append=True)
-            return
-        except lmdb.MapFullError:
-            environment.set_mapsize(environment.info()["map_size"] + _MAP_GROWTH)
-        except lmdb.Error as error:
-            raise EnvironmentFailure(f"cannot write {out}: {error}") from error
 
 
 def is_lmdb_folder(folder: Path) -> bool:
@@ -151,7 +40,7 @@ def _open_shared(folder: Path) -> Any:
 
 
 class LmdbDataset:
-    """An LMDB in the release's layout as samples with a ``scale``.
+    """An LMDB in the release's layout, or the compact one, as samples with a ``scale``.
 
     Keys are listed, values read when asked for.
 
@@ -184,16 +73,31 @@ class LmdbDataset:
 
     def _list(self, split: str | None) -> list[bytes]:
         """Keys of a split. Only the flag is looked at: values are views into the map, not copies."""
+        keys = []
         with self._environment.begin(buffers=True) as transaction:
-            keys = [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)]
-        if split is None:
-            return keys
-        return [key for key in keys if self._read(key)[1].is_validation == (split == "val")]
+            self._compact = bytes(transaction.get(LAYOUT_KEY) or b"") == LAYOUT
+            for key, value in transaction.cursor():
+                if self._compact and not bytes(key[:1]).isdigit():
+                    break  # the images follow
+                if split is None or self._is_validation(bytes(key), value) == (split == "val"):
+                    keys.append(bytes(key))
+        return keys
+
+    def _is_validation(self, key: bytes, value: memoryview) -> bool:
+        if self._compact:
+            return parse_compact(bytes(value), self._name_of(key))[1].is_validation
+        stored = stored_as_validation(value)
+        return self._read(key)[1].is_validation if stored is None else stored
+
+    def _name_of(self, key: bytes) -> str:
+        return f"{self._folder} record {key.decode('ascii', 'replace')}"
 
     def _read(self, key: bytes) -> tuple[np.ndarray, PersonRecord]:
-        name = f"{self._folder} record {key.decode('ascii', 'replace')}"
         with self._environment.begin() as transaction:
-            return decode_record(transaction.get(key) or b"", name, self._joints)
+            value = transaction.get(key) or b""
+            if self._compact:
+                return decode_compact(value, self._name_of(key), lambda other: transaction.get(other) or b"")
+        return decode_record(value, self._name_of(key), self._joints)
 
     @property
     def name(self) -> str:

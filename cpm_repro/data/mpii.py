@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,7 @@ def read_mpii_json(path: str | Path, skeleton: Skeleton = MPII16, strict: bool =
         raise UserError(f"{path}: expected a list of people with image, center, scale, joints and joints_vis")
     intake = Intake(strict)
     numbers: dict[str, int] = {}
+    ranks: Counter[str] = Counter()
     for index, item in enumerate(items):
         identity = f"person {index + 1} ({item.get('image', 'no image')})"
         fields = _json_person(item, len(skeleton))
@@ -143,7 +145,9 @@ def read_mpii_json(path: str | Path, skeleton: Skeleton = MPII16, strict: bool =
             intake.report(identity, f"expected image, center, scale, {len(skeleton)} joints and joints_vis")
             continue
         name, person = fields
-        intake.add(identity, name, numbers.setdefault(name, len(numbers) + 1), person)
+        ranks[name] += 1
+        number = numbers.setdefault(name, len(numbers) + 1)
+        intake.add(identity, name, number, replace(person, number=ranks[name]))
     return intake.done("mpii", skeleton)
 
 

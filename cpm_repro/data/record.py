@@ -96,3 +96,16 @@ def record_joints(record: PersonRecord, parts: int) -> tuple[np.ndarray, np.ndar
     visible = drawn_visibility(stored, record.img_width, record.img_height)
     objpos = np.asarray(record.objpos, np.float32) - np.float32(1)
     return stored[..., :2] - np.float32(1), visible, objpos
+
+
+def record_fault(record: PersonRecord) -> str:
+    """Why a record cannot be used, or ""."""
+    numbers = (record.objpos, record.joint_self, record.joint_others, record.scale_other, record.objpos_other)
+    if not (record.scale > 0 and np.isfinite(record.scale)):
+        return f"scale: expected a positive number, got {record.scale:g}"
+    if record.img_width < 1 or record.img_height < 1:
+        return f"expected an image size, got {record.img_width} x {record.img_height}"
+    if not all(np.isfinite(value).all() for value in numbers):
+        return "a coordinate or a scale is NaN or infinite"
+    drawn = drawn_visibility(np.asarray(record.joint_self), record.img_width, record.img_height)
+    return "" if (drawn != Visibility.CROPPED).any() else "no labelled joint inside the image"

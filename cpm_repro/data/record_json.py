@@ -66,11 +66,14 @@ def format_record(record: PersonRecord) -> str:
 def _text(value: Any, key: str, record: PersonRecord) -> str:
     if isinstance(value, str):
         return json.dumps(value)
-    if isinstance(value, (list, np.ndarray)) and np.ndim(value) > 0:
-        return "[" + ", ".join(_text(item, key, record) for item in value) + "]"
-    if not np.isfinite(value):
+    if not np.isfinite(value).all():
         raise UserError(f"{record.name}: {key} is {value}, which JSON cannot hold")
-    return f"{float(value):.3f}"
+    return _decimals(value if isinstance(value, (int, float)) else np.asarray(value).tolist())
+
+
+def _decimals(value: Any) -> str:
+    """A number with three decimals, or a nested list of such."""
+    return "[" + ", ".join(map(_decimals, value)) + "]" if isinstance(value, list) else f"{value:.3f}"
 
 
 def read_records(path: str | Path, joints: int | None = None) -> list[PersonRecord]:
@@ -84,6 +87,18 @@ def read_records(path: str | Path, joints: int | None = None) -> list[PersonReco
     Raises:
         UserError: not JSON, no ``root`` list, or a record without one of its keys.
     """
+    return [
+        record_of(item, f"{path} record {number}", joints)
+        for number, item in enumerate(read_record_items(path))
+    ]
+
+
+def read_record_items(path: str | Path) -> list[Any]:
+    """The items of such a file as JSON has them, for readers that report faults item by item.
+
+    Raises:
+        UserError: not JSON, or no ``root`` list.
+    """
     path = Path(path)
     try:
         root = json.loads(path.read_text(encoding="utf-8"))
@@ -94,10 +109,16 @@ def read_records(path: str | Path, joints: int | None = None) -> list[PersonReco
     root = root.get("root") if isinstance(root, dict) else None
     if not isinstance(root, list):
         raise UserError(f"{path}: expected an object with a list 'root' of records")
-    return [_record(item, f"{path} record {number}", joints) for number, item in enumerate(root)]
+    return root
 
 
-def _record(item: Any, name: str, joints: int | None) -> PersonRecord:
+def rounded(record: PersonRecord) -> PersonRecord:
+    """The record as it comes back from its JSON text: three decimals."""
+    return record_of(json.loads(format_record(record)), record.name)
+
+
+def record_of(item: Any, name: str, joints: int | None = None) -> PersonRecord:
+    """One item of a record file; ``name`` stands in messages. See `read_records`."""
     missing = [key for key in _KEYS if not isinstance(item, dict) or key not in item]
     if missing:
         raise UserError(f"{name}: expected the key {missing[0]}")
@@ -105,6 +126,8 @@ def _record(item: Any, name: str, joints: int | None) -> PersonRecord:
         own = np.array(item["joint_self"], float).reshape(-1, 3)
         rows, n = joints or len(own), int(item["numOtherPeople"])
         others = [item["joint_others"]] if n == 1 else item["joint_others"]
+        if len(others) != n:
+            raise ValueError(f"numOtherPeople is {n}, joint_others has {len(others)}")
         return PersonRecord(
             dataset=str(item["dataset"]),
             img_path=str(item["img_paths"]),
@@ -122,7 +145,7 @@ def _record(item: Any, name: str, joints: int | None) -> PersonRecord:
             annolist_index=int(item["annolist_index"]),
             people_index=int(item["people_index"]),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{name}: a value has another shape than the release's: {error}") from error
 
 

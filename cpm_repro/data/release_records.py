@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from cpm_repro.data.annotations import AnnotatedImage, Annotations, Person
-from cpm_repro.data.images import inside, read_image
 from cpm_repro.data.lsp import LSP_TRAIN, read_lspet_joints
 from cpm_repro.data.lsp_scale import limb_lengths, limb_ratios, lsp_scales
 from cpm_repro.data.matlab import load_mat_array
@@ -17,48 +17,57 @@ from cpm_repro.errors import UserError
 from cpm_repro.skeleton import Visibility
 
 Size = Callable[[str], tuple[int, int]]
-"""Gives the (width, height) of an image by its path."""
+"""Gives the (width, height) of an image by the record's path, or raises a UserError."""
+
+Report = Callable[[str, str], None]
+"""Takes the id of a person who gets no record, and why."""
 
 
-def image_sizes(folder: str | Path) -> Size:
-    """Sizes of images below ``folder``, decoded to be sure that they open; each image once."""
-    known: dict[str, tuple[int, int]] = {}
+def refuse(identity: str, what: str) -> None:
+    """A `Report` that stops at the first."""
+    raise UserError(f"{identity}: {what}")
 
-    def size(path: str) -> tuple[int, int]:
-        if path not in known:
-            height, width = read_image(inside(Path(folder), path)).shape[:2]
-            known[path] = (width, height)
-        return known[path]
 
-    return size
+def gets_record(person: Person) -> bool:
+    """People of the split "unused" or "test" get no record of their own but are in the others'."""
+    return person.split not in ("unused", "test")
 
 
 def annotation_records(
-    annotations: Annotations, dataset: str, size: Size, prefix: str = ""
+    annotations: Annotations, dataset: str, size: Size, prefix: str = "", report: Report = refuse
 ) -> Iterator[PersonRecord]:
     """Records of annotations with centre and scale per person (MPII: dataset "MPI"; FLIC: "FLIC").
-
-    People of the split "unused" or "test" get no record of their own but are in the others'.
 
     Args:
         annotations: of `read_mpii_mat` (with `mark_validation`) or `read_flic`.
         dataset: name in the record.
         size: of the images, by the record's path.
         prefix: put before every path ("images/" for FLIC).
+        report: told of people who get no record for a fault of theirs or of their image.
     """
     for image in annotations.images:
-        for person in image.people:
-            if person.split in ("unused", "test"):
+        for person in filter(gets_record, image.people):
+            identity = f"{image.path} person {person.number}"
+            if not _placed(person):
+                report(identity, "no centre or no scale, which the release's records need")
                 continue
-            yield _annotation_record(image, person, dataset, prefix, size(prefix + image.path))
+            try:
+                shape = size(prefix + image.path)
+            except UserError as error:
+                report(identity, str(error))
+                continue
+            yield _annotation_record(image, person, dataset, prefix, shape)
+
+
+def _placed(person: Person) -> bool:
+    return person.center is not None and not math.isnan(person.scale)
 
 
 def _annotation_record(
     image: AnnotatedImage, person: Person, dataset: str, prefix: str, size: tuple[int, int]
 ) -> PersonRecord:
-    others = [other for other in image.people if other is not person and other.center is not None]
-    if person.center is None:
-        raise UserError(f"{image.path}#{person.number}: the release's records need a centre and a scale")
+    others = [other for other in image.people if other is not person and _placed(other)]
+    assert person.center is not None  # only placed people come here
     parts = len(person.joints)
     return PersonRecord(
         dataset=dataset,
@@ -84,42 +93,55 @@ def _stored(person: Person) -> np.ndarray:
     return np.where(missing[:, None], 0.0, np.column_stack([person.joints + 1.0, flag]))
 
 
+LSPET_PATH, LSP_PATH = "lspet_dataset/images/im{:05d}.jpg", "lsp_dataset/images/im{:04d}.jpg"
+
+
 def leeds_records(
-    lspet: str | Path,
-    lspet_size: Size,
-    lsp: str | Path | None = None,
-    lsp_size: Size | None = None,
+    lspet: str | Path | None, size: Size, lsp: str | Path | None = None, report: Report = refuse
 ) -> Iterator[PersonRecord]:
     """LEEDS records: all of LSP-extended, then the first 1000 of LSP, with the "MPII-like" scale.
 
     Joints LSP-extended did not label keep their meaningless coordinates and flag 0, as in the release: the
-    data layer draws those that happen to lie inside the image.
+    data layer draws those that happen to lie inside the image. Limb ratios are pooled over both files.
 
     Args:
-        lspet: LSP-extended's `joints.mat`.
-        lspet_size: image sizes by the record's path (`lspet_dataset/images/im00001.jpg`).
-        lsp: LSP's `joints.mat`; limb ratios are pooled over both when it is given.
-        lsp_size: image sizes of LSP (`lsp_dataset/images/im0001.jpg`).
+        lspet: LSP-extended's `joints.mat`; None leaves it out.
+        size: image sizes by the record's path (:data:`LSPET_PATH`, :data:`LSP_PATH`).
+        lsp: LSP's `joints.mat`.
+        report: told of people who get no record.
     """
-    joints, labelled = read_lspet_joints(lspet)
-    people, seen = [joints], [labelled]
+    parts = [(LSPET_PATH, *read_lspet_joints(lspet))] if lspet is not None else []
     if lsp is not None:
         values = load_mat_array(lsp, "joints", 3)
         if values.shape[:2] != (3, 14):
             raise UserError(f"{lsp}: expected joints of shape 3 x 14 x N (LSP)")
-        people.append(values[:2, :, :LSP_TRAIN].transpose(2, 1, 0) - 1.0)
-        seen.append(values[2, :, :LSP_TRAIN].T == 0)
-    ratios = limb_ratios(limb_lengths(np.concatenate(people), np.concatenate(seen)))
-    names = ("lspet_dataset/images/im{:05d}.jpg", "lsp_dataset/images/im{:04d}.jpg")
-    for part, (xy, visible, size) in enumerate(zip(people, seen, (lspet_size, lsp_size), strict=False)):
-        if size is None:
-            raise ValueError("lsp_size: expected the sizes of LSP's images")
-        scales = lsp_scales(xy, visible, ratios)
-        for index in range(len(xy)):
-            path = names[part].format(index + 1)
-            yield _leeds_record(
-                path, size(path), xy[index], visible[index], scales[index], index + 1, part == 1
-            )
+        values = values[:, :, :LSP_TRAIN].transpose(2, 1, 0)
+        parts.append((LSP_PATH, values[..., :2] - 1.0, values[..., 2] == 0))
+    lengths = [limb_lengths(joints, seen) for _, joints, seen in parts]
+    ratios = limb_ratios(np.concatenate(lengths))
+    for path, joints, seen in parts:
+        scales = lsp_scales(joints, seen, ratios)
+        for index in range(len(joints)):
+            name = path.format(index + 1)
+            fault = _leeds_fault(joints[index], seen[index], scales[index])
+            try:
+                shape = size(name) if not fault else (0, 0)
+            except UserError as error:
+                fault = str(error)
+            if fault:
+                report(name, fault)
+                continue
+            is_lsp = path == LSP_PATH
+            yield _leeds_record(name, shape, joints[index], seen[index], scales[index], index + 1, is_lsp)
+
+
+def _leeds_fault(xy: np.ndarray, seen: np.ndarray, scale: float) -> str:
+    """Why a person cannot have a record, or ""."""
+    if not seen.any():
+        return "no labelled joint"
+    if not np.isfinite(xy).all():
+        return "a joint is NaN or infinite, which JSON cannot hold"
+    return "" if np.isfinite(scale) and scale > 0 else "its scale cannot be measured: too few visible limbs"
 
 
 def _leeds_record(
@@ -137,10 +159,8 @@ def _leeds_record(
     joints = np.concatenate([stored[:6], dummy, stored[12:14], stored[6:12]])
     if is_lsp:
         objpos = np.array([size[0] / 2, size[1] / 2])
-    elif seen.any():
-        objpos = (xy[seen].min(axis=0) + xy[seen].max(axis=0)) / 2 + 1.0
     else:
-        raise UserError(f"{path}: person {number} has no labelled joint")
+        objpos = (xy[seen].min(axis=0) + xy[seen].max(axis=0)) / 2 + 1.0
     empty = np.zeros((0, 16, 3))
     return PersonRecord(
         dataset="LEEDS",

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import cv2
 import numpy as np
@@ -13,10 +11,18 @@ import pytest
 from support import golden
 
 from cpm_repro.caffe.datum import encode_datum
-from cpm_repro.data.datum_record import decode_record, encode_record
-from cpm_repro.data.lmdb_store import LmdbDataset, write_lmdb
+from cpm_repro.cli import main
+from cpm_repro.data.datum_record import decode_record, encode_record, stored_as_validation
+from cpm_repro.data.lmdb_store import LmdbDataset
+from cpm_repro.data.lmdb_write import write_lmdb
 from cpm_repro.data.record import PersonRecord
-from cpm_repro.data.record_json import format_record, read_records, same_records, write_records
+from cpm_repro.data.record_json import (
+    format_record,
+    read_records,
+    rounded,
+    same_records,
+    write_records,
+)
 from cpm_repro.errors import UserError
 
 lmdb = pytest.importorskip("lmdb", reason="the lmdb package is not installed")
@@ -39,7 +45,7 @@ def make_record(index: int, others: int = 0, width: int = 80, height: int = 90) 
         objpos_other=np.round(rng.uniform(1, 80, (others, 2)), 3),
         is_validation=index % 5 == 0,
         annolist_index=index + 1,
-        people_index=1 + index % 3,
+        people_index=1 + index // 7 % 255,
     )
 
 
@@ -104,75 +110,112 @@ def test_an_annotation_that_does_not_fit():
         encode_record(np.zeros((10, 80, 3), np.uint8), make_record(0, others=3), 0, 1)
 
 
+def files_of(records, images):
+    return [images / record.img_path for record in records]
+
+
 def test_1000_people_go_through_an_lmdb(images, tmp_path):
     records = [make_record(index, index % 3) for index in range(1000)]
+    files = files_of(records, images)
     out = tmp_path / "lmdb"
-    assert write_lmdb(records, images, out, seed=4) == 1000
+    assert write_lmdb(records, files, out, seed=4) == 1000
     assert sorted(raw_values(out)) == [b"%07d" % place for place in range(1000)]
-    assert write_lmdb(records, images, out, seed=4) == 0
-    dataset = LmdbDataset(out)
-    stored = {
-        dataset.record(index)[1].annolist_index: dataset.record(index)[1] for index in range(0, 1000, 7)
-    }
-    order = [dataset.record(index)[1].annolist_index for index in range(20)]
-    assert order != sorted(order)
-    for annolist_index, record in stored.items():
-        wanted = records[annolist_index - 1]
-        assert np.allclose(record.joint_self, wanted.joint_self, atol=1e-5)
-        assert np.allclose(record.joint_others, wanted.joint_others, atol=1e-5)
+    assert write_lmdb(records, files, out, seed=4) == 0
+    assert_holds(LmdbDataset(out), records)
     train, val = LmdbDataset(out, "train"), LmdbDataset(out, "val")
     assert (len(train), len(val)) == (800, 200)
 
 
-def test_a_killed_writer_resumes_without_holes_or_duplicates(images, tmp_path):
+def assert_holds(dataset: LmdbDataset, records: list[PersonRecord]) -> None:
+    """Every record once, in another order."""
+    stored = [dataset.record(index)[1] for index in range(len(dataset))]
+    order = [record.annolist_index for record in stored]
+    assert sorted(order) == [record.annolist_index for record in records]
+    assert order != sorted(order)
+    for record in stored:
+        wanted = records[record.annolist_index - 1]
+        assert np.allclose(record.joint_self, wanted.joint_self, atol=1e-5)
+        assert np.allclose(record.joint_others, wanted.joint_others, atol=1e-5)
+        assert record.is_validation == wanted.is_validation
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_1000_people_killed_halfway_leave_neither_holes_nor_duplicates(images, tmp_path, compact, capsys):
     out = tmp_path / "lmdb"
-    here = os.path.dirname(__file__)
-    script = f"""
-        import sys
-        sys.path[:0] = [{here!r}, {os.path.dirname(here)!r}]
-        from pathlib import Path
-        from test_data_lmdb import make_record
-        from cpm_repro.data.lmdb_store import write_lmdb
-        print("ready", flush=True)
-        write_lmdb([make_record(i, i % 3) for i in range(1500)], Path({str(images)!r}), {str(out)!r})
-    """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"ready\n"
-    while process.poll() is None and not _begun(out):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    records = [make_record(index, index % 3) for index in range(1500)]
-    before = len(raw_values(out))
-    assert before >= 200
-    assert write_lmdb(records, images, out) == 1500 - before
+    records = [make_record(index, index % 3) for index in range(1000)]
+    write_records(tmp_path / "x.json", records)
+    command = [sys.executable, "-m", "cpm_repro", "data", "lmdb", str(tmp_path / "x.json"), "--out", str(out)]
+    command += ["--images", str(images), *(["--compact"] if compact else [])]
+    # The interpreter is killed by itself at an uneven place: between two records of a transaction.
+    with_kill = textwrap.dedent("""
+        import os, runpy, signal, sys
+        from cpm_repro.data import lmdb_write
+        real, count = lmdb_write.{name}, [0]
+        def counting(*arguments):
+            count[0] += 1
+            if count[0] == {last}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments)
+        lmdb_write.{name} = counting
+        sys.argv[1:] = {arguments}
+        runpy.run_module("cpm_repro", run_name="__main__")
+    """).format(last=507, name="encode_compact" if compact else "encode_record", arguments=command[3:])
+    killed = subprocess.run([sys.executable, "-c", with_kill], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    begun = sum(key.isdigit() for key in raw_values(out))
+    assert begun == 400
+    assert main(command[3:]) == 0
+    said = capsys.readouterr().out
+    assert "1000 people of 7 images" in said
+    assert "400 of them from an earlier call" in said
     whole = tmp_path / "whole"
-    write_lmdb(records, images, whole)
+    write_lmdb(read_records(tmp_path / "x.json"), files_of(records, images), whole, compact=compact)
     assert raw_values(out) == raw_values(whole)
+    assert_holds(LmdbDataset(out), records)
 
 
-def _begun(out) -> bool:
-    try:
-        return len(raw_values(out)) >= 200
-    except lmdb.Error:
-        return False
-
-
-def test_other_records_or_another_seed_are_refused(images, tmp_path):
+def test_other_records_another_layout_or_seed_are_refused(images, tmp_path):
     records = [make_record(index) for index in range(5)]
-    write_lmdb(records, images, tmp_path / "lmdb")
-    with pytest.raises(UserError, match="other records or another seed"):
-        write_lmdb(records, images, tmp_path / "lmdb", seed=1)
-    with pytest.raises(UserError, match="other records or another seed"):
-        write_lmdb(records[:4], images, tmp_path / "lmdb")
+    files = files_of(records, images)
+    write_lmdb(records, files, tmp_path / "lmdb")
+    for other, options in ((records, {"seed": 1}), (records[:4], {}), (records, {"compact": True})):
+        with pytest.raises(UserError, match="other records, another layout or seed"):
+            write_lmdb(other, files, tmp_path / "lmdb", **options)
 
 
-def test_paths_that_leave_the_image_folder(images, tmp_path):
-    from dataclasses import replace
+def test_the_compact_layout_gives_the_same_samples_in_a_fraction_of_the_space(images, tmp_path):
+    records = [rounded(make_record(index, index % 4)) for index in range(60)]
+    files = files_of(records, images)
+    for compact in (False, True):
+        write_lmdb(records, files, tmp_path / str(compact), compact=compact)
+    assert sum(key.startswith(b"i") for key in raw_values(tmp_path / "True")) == 7
+    release, compact = LmdbDataset(tmp_path / "False"), LmdbDataset(tmp_path / "True")
+    for index in range(60):
+        a, b = release[index], compact[index]
+        assert np.array_equal(a.image, b.image)
+        assert np.array_equal(a.joints, b.joints)
+        assert np.array_equal(a.visible, b.visible)
+        assert np.array_equal(a.center, b.center)
+        assert a.scale == pytest.approx(b.scale, rel=1e-7)
+    assert [len(LmdbDataset(tmp_path / "True", split)) for split in ("train", "val")] == [48, 12]
 
-    with pytest.raises(UserError, match="leaves it"):
-        write_lmdb([replace(make_record(0), img_path="../im0.png")], images, tmp_path / "lmdb")
+
+@pytest.mark.parametrize("damage", [b"x000000{}", b"0000000{", b"0000099", b"0000000[3]"])
+def test_damaged_compact_records(images, tmp_path, damage):
+    write_lmdb([make_record(0)], [images / "im0.png"], tmp_path / "lmdb", compact=True)
+    with lmdb.open(str(tmp_path / "lmdb")) as environment, environment.begin(write=True) as transaction:
+        value = transaction.get(b"0000000")
+        transaction.put(b"0000000", damage + (value[7:] if damage == b"0000099" else b""))
+    with pytest.raises(UserError, match="record 0000000"):
+        LmdbDataset(tmp_path / "lmdb")
+
+
+def test_the_split_of_a_record_is_read_in_place():
+    for record in (make_record(5), make_record(6)):
+        image = np.zeros((90, 80, 3), np.uint8)
+        assert stored_as_validation(memoryview(encode_record(image, record, 0, 1))) == record.is_validation
+    for foreign in (b"", b"\x08", b"\x08\x04\x10\xff\xff\xff\xff\xff\xff", b"\x0a\x04abcd"):
+        assert stored_as_validation(memoryview(foreign)) is None
 
 
 def test_foreign_records(tmp_path):

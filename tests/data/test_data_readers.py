@@ -17,7 +17,7 @@ from cpm_repro.data.lsp import read_lsp
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
 from cpm_repro.data.own import read_coco, read_csv
 from cpm_repro.data.record import record_joints
-from cpm_repro.data.release_records import annotation_records, image_sizes, leeds_records
+from cpm_repro.data.release_records import annotation_records, leeds_records
 from cpm_repro.data.skeleton_file import read_skeleton
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import CPM14, FLIC9, MPII16, Visibility
@@ -140,7 +140,7 @@ def test_mpii_records(mpii):
     for name in ("a.jpg", "b.jpg"):
         cv2.imwrite(str(mpii / name), np.zeros((200, 300, 3), np.uint8))
     annotations = mark_validation(read_mpii_mat(mpii / "mpii_human_pose_v1_u12_1.mat"), [(3, 2)])
-    first, second, third = annotation_records(annotations, "MPI", image_sizes(mpii))
+    first, second, third = annotation_records(annotations, "MPI", lambda _: (300, 200))
     assert (first.dataset, first.img_width, first.img_height, first.others) == ("MPI", 300, 200, 1)
     assert first.objpos == pytest.approx([120, 90])
     assert first.joint_self[4] == pytest.approx([112, 78.5, 1])
@@ -262,7 +262,7 @@ def test_leeds_records(tmp_path):
     def size(_: str) -> tuple[int, int]:
         return (110, 130)
 
-    records = list(leeds_records(tmp_path / "e.mat", size, tmp_path / "p.mat", size))
+    records = list(leeds_records(tmp_path / "e.mat", size, tmp_path / "p.mat"))
     assert [r.img_path for r in records][3:5] == [
         "lspet_dataset/images/im00004.jpg",
         "lsp_dataset/images/im0001.jpg",
