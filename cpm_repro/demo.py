@@ -33,6 +33,8 @@ def demo(out: Path, *, minutes: float | None = None, seed: int = 0) -> None:
     config = demo_config(minutes, seed)
     print("Training a 3-stage pose machine on rendered people; the held-out people are never trained on.")
     result = run_from_config(config, out / "run", resume=True)
+    if result.stopped:
+        return
     dataset = open_dataset(config.data, "val", seed=seed)
     estimator = PoseEstimator(out / "run")
     overlays, grids = [], []

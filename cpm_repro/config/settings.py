@@ -82,12 +82,14 @@ class SolverConfig:
 
     ``schedule`` is ``"cosine"`` (to zero over the budget), ``"linear"`` (flat, then linearly to zero over
     the last ``decay_share`` of the budget) or ``"step"`` (Caffe: times ``gamma`` every ``stepsize``
-    iterations). ``precision`` is ``"float32"``, ``"bf16"`` or ``"auto"`` (bf16 where the processor
-    multiplies it natively, float32 elsewhere). ``muon_lr`` is the step of the matrices under
-    ``optimizer="muon"``, ``lr`` then that of all other parameters. ``average`` is the share of the old value
-    that an exponential moving average of the weights keeps at each update (0: no average); where it is on,
-    the average is what is validated and what a checkpoint is used for. ``compile`` runs the network through
-    torch.compile on a GPU.
+    iterations). ``precision`` is ``"float32"``, ``"bf16"``, ``"fp16"`` (with a loss scale) or ``"auto"``
+    (bf16 where the processor multiplies it natively, float32 elsewhere); the loss is float32 always.
+    ``accumulate`` is the number of passes that a batch is split into and ``recompute`` drops every stage's
+    activations until the backward pass makes them again: both spare memory and leave the update as it is.
+    ``muon_lr`` is the step of the matrices under ``optimizer="muon"``, ``lr`` then that of all other
+    parameters. ``average`` is the share of the old value that an exponential moving average of the weights
+    keeps at each update (0: no average); where it is on, the average is what is validated and what a
+    checkpoint is used for. ``compile`` runs the network through torch.compile on a GPU.
     """
 
     optimizer: str = "adamw"
@@ -106,6 +108,8 @@ class SolverConfig:
     precision: str = "auto"
     average: float = 0.0
     compile: bool = False
+    accumulate: int = 1
+    recompute: bool = False
 
 
 @dataclass(frozen=True)
@@ -269,6 +273,10 @@ def check(config: TrainConfig) -> None:
         (solver.stepsize > 0, f"stepsize must be positive, got {solver.stepsize}"),
         (0 < solver.decay_share <= 1, f"decay_share must lie in (0, 1], got {solver.decay_share}"),
         (0 <= solver.average < 1, f"average must lie in [0, 1), got {solver.average}"),
+        (
+            1 <= solver.accumulate <= max(1, solver.batch),
+            f"accumulate must lie in 1 to batch ({solver.batch}), got {solver.accumulate}",
+        ),
         (solver.warmup >= 0, f"warmup must not be negative, got {solver.warmup}"),
         (
             config.checkpoint_iterations is None or config.checkpoint_iterations > 0,
@@ -303,7 +311,7 @@ def check(config: TrainConfig) -> None:
     for kind, value, known in (
         ("optimizer", solver.optimizer, ["adamw", "muon", "caffe_sgd"]),
         ("schedule", solver.schedule, ["cosine", "linear", "step"]),
-        ("precision", solver.precision, ["auto", "float32", "bf16"]),
+        ("precision", solver.precision, ["auto", "float32", "bf16", "fp16"]),
         ("initialisation", solver.initialisation, ["caffe", "kaiming"]),
         ("scheme", config.scheme, list(SCHEMES)),
     ):

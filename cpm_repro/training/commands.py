@@ -112,9 +112,10 @@ def run_from_options(options: Mapping[str, Any]) -> RunResult:
 
 
 def run_from_config(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
-    """Train, then write and print the run's report."""
+    """Train, then write and print the run's report; a run that was stopped has none yet."""
     result = train(config, out, resume=resume)
-    report(result, config)
+    if not result.stopped:
+        report(result, config)
     return result
 
 

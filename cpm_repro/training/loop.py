@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import deque
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 
 import torch
-from torch import Tensor
 
 from cpm_repro.config import TrainConfig, check, first_difference
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
-from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.weights import build_from
 from cpm_repro.model import PoseMachine, describe, initialise
 from cpm_repro.training.average import Average
-from cpm_repro.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cpm_repro.training.losses import stage_losses
+from cpm_repro.training.checkpoint import (
+    Checkpoint,
+    Found,
+    load_checkpoint,
+    newest_intact,
+    save_checkpoint,
+)
+from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.person import PersonCentres
-from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor, use_bf16
+from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.schemes import check_budget, enter, leave, phase_at, phases_of
-from cpm_repro.training.sharding import Cores, cores_for, keep_freed_memory, sharded_backward
+from cpm_repro.training.sharding import Cores, cores_for, keep_freed_memory
 from cpm_repro.training.start import start_from
+from cpm_repro.training.step import Step
+from cpm_repro.training.stopping import Stop, Stopped, stop_on_signals
 from cpm_repro.training.validate import predict_dataset, score_stages
-from cpm_repro.training.watch import Display, Status, clock
-
-_WINDOW = 50
-"""Steps over which the displayed losses and times are averaged."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class RunResult:
     tables: list[ScoreTable]  # validation, one per stage
     iterations: int
     seconds: float
+    stopped: bool = False  # by a signal, before the budget was spent; nothing was scored then
 
 
 def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
@@ -51,31 +54,36 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
 
     With ``resume`` the run in ``out`` goes on after its last checkpoint, and makes the same losses it
     would have made without the interruption: bit for bit on a CPU with the same number of threads, when
-    the budget is a number of iterations. An ``out`` without a checkpoint is then simply started.
+    the budget is a number of iterations. An ``out`` without a checkpoint is then simply started. A damaged
+    last checkpoint is put aside for the newest intact one.
+
+    SIGTERM and SIGINT let the update in hand end, save, and return a result that says ``stopped``.
 
     Raises:
-        UserError: a setting, data set or checkpoint that cannot work; before any work is done.
+        UserError: a setting, data set or checkpoint that cannot work, before any work is done; a loss or
+            gradient that is no longer finite: the batch and all norms are then in ``nonfinite/``.
         EnvironmentFailure: the run folder cannot be written.
     """
     check(config)
     keep_freed_memory()
     folder = RunFolder(out)
-    saved = load_checkpoint(folder.last) if resume and folder.last.exists() else None
-    if saved is not None:
-        _check_same_run(saved, config, folder)
-    run = _Run(config, folder, resume=resume, saved=saved)
-    try:
-        run.open()
-        run.work()
-        return run.finish()
-    finally:
-        run.close()
+    found = newest_intact([folder.last, folder.previous, folder.best]) if resume else None
+    if found is not None:
+        _check_same_run(found, config)
+    with stop_on_signals() as stop:
+        run = _Run(config, folder, stop, resume=resume, found=found)
+        try:
+            run.open()
+            run.work()
+            return run.finish()
+        finally:
+            run.close()
 
 
-def _check_same_run(saved: Checkpoint, config: TrainConfig, folder: RunFolder) -> None:
-    if (difference := first_difference(saved.config, config)) is not None:
+def _check_same_run(found: Found, config: TrainConfig) -> None:
+    if (difference := first_difference(found.checkpoint.config, config)) is not None:
         raise UserError(
-            f"{folder.last} belongs to another run: wanted {difference}; resume with the settings it was "
+            f"{found.path} belongs to another run: wanted {difference}; resume with the settings it was "
             f"started with, or train into another folder"
         )
 
@@ -84,9 +92,9 @@ class _Run:
     """State of one run between its first and its last iteration."""
 
     def __init__(
-        self, config: TrainConfig, folder: RunFolder, *, resume: bool, saved: Checkpoint | None
+        self, config: TrainConfig, folder: RunFolder, stop: Stop, *, resume: bool, found: Found | None
     ) -> None:
-        self.config, self.folder = config, folder
+        self.config, self.folder, self.stop = config, folder, stop
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.train_set: PoseDataset = open_dataset(config.data, "train", seed=config.seed)
         self.val_set: PoseDataset = open_dataset(
@@ -105,45 +113,46 @@ class _Run:
                 f"{config.data}: its skeleton names no torso, and validation divides distances by it: "
                 f"name torso = [part, part] in the skeleton file"
             )
-        self.net = self._build_net(fresh=saved is None)
+        self.net = self._build_net(fresh=found is None)
         self.phases = phases_of(config.scheme, self.net.stages, config.stage_wise_share)
         check_budget(self.phases, config.iterations)
         self.phase, self.phase_start = 0, 0
         self.average = Average(self.net, config.solver.average) if config.solver.average else None
-        compiled = config.solver.compile and self.device.type == "cuda"
-        self.forward = torch.compile(self.net) if compiled else self.net
         folder.start(config, resume=resume)
-        self.bf16 = use_bf16(config.solver.precision, self.device)
-        self.saved, self.resume = saved, resume
+        self.found, self.resume = found, resume
         self.iteration, self.seconds, self.best = 0, 0.0, -1.0
-        self.recent: deque[tuple[list[float], float, float]] = deque(maxlen=_WINDOW)
+        self.validated = 0.0  # progress at the last validation
         self.tables: list[ScoreTable] = []
         self.loader: TrainLoader | None = None
-        self.display = Display()
+        self.journal = Journal(folder)
         self.cores = Cores(1)
 
     def open(self) -> None:
         """Take the cores, make the optimiser, and go back to the saved state if there is one."""
         self.cores = cores_for(self.net, self.device, self.config.solver.batch)
         self.optimizers: Optimizers = build_optimizers(self.net, self.config.solver, self.cores.map)
-        if self.saved is not None:
-            self._restore(self.saved)
+        self.step = Step(self.net, self.config, self.optimizers, self.cores, self.folder.path / "nonfinite")
+        if self.found is not None:
+            self._go_on(self.found)
         elif self.started_from:
-            self.display.say(self.started_from)
+            self.journal.say(self.started_from)
         self._enter_phase(self.phase)
         if self.resume:
             self.folder.rewind(self.iteration)
+            scored = [record for record in self.folder.records() if record["kind"] == "validation"]
+            if scored:
+                self.validated = self._progress_at(scored[-1]["iteration"], scored[-1]["seconds"])
 
     def _enter_phase(self, index: int) -> None:
         """Freeze and free what the phase says; a phase that follows another starts without its momentum."""
         if index != self.phase:
             self.phase, self.phase_start = index, self.iteration
             self.best = -1.0  # scores of other stages
-            self.recent.clear()
+            self.journal.forget()
             self.optimizers.forget()
         enter(self.net, self.phases[index])
         if len(self.phases) > 1:
-            self.display.say(f"phase {index + 1} of {len(self.phases)}, {self.phases[index]}")
+            self.journal.say(f"phase {index + 1} of {len(self.phases)}, {self.phases[index]}")
 
     def _build_net(self, *, fresh: bool) -> PoseMachine:
         net = build_from(self.config.network, parts=len(self.train_set.skeleton))
@@ -157,6 +166,25 @@ class _Run:
         net = net.to(self.device)
         return net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
+    def _put_aside(self, path: Path, reason: str) -> None:
+        """Rename a damaged checkpoint, lest it takes an intact one's place as the previous state."""
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        self.journal.say(f"{reason}; put aside as {aside.name}")
+
+    def _go_on(self, found: Found) -> None:
+        for path, reason in found.damaged.items():
+            self._put_aside(path, reason)
+        if found.damaged:
+            self.journal.say(f"going on after iteration {found.checkpoint.iteration}, from {found.path}")
+        self._restore(found.checkpoint)
+        try:  # a kill between the best state's save and the last one's
+            best = load_checkpoint(self.folder.best) if self.folder.best.exists() else found.checkpoint
+        except UserError as error:
+            self._put_aside(self.folder.best, str(error))
+        else:
+            self.best = max(self.best, best.best) if best.phase == self.phase else self.best
+
     def _restore(self, saved: Checkpoint) -> None:
         self.net.load_state_dict(saved.model if saved.raw is None else saved.raw)
         if self.average is not None:
@@ -164,39 +192,54 @@ class _Run:
         self.optimizers.load_state_dict(saved.optimizers)
         self.iteration, self.seconds, self.best = saved.iteration, saved.seconds, saved.best
         self.phase, self.phase_start = saved.phase, saved.phase_start
-        if self.folder.best.exists():  # a kill between the best state's save and the last one's
-            best = load_checkpoint(self.folder.best)
-            self.best = max(self.best, best.best) if best.phase == saved.phase else self.best
+        if saved.loss_scale is not None:
+            self.step.scale.load_state_dict(saved.loss_scale)
 
     def work(self) -> None:
-        """Iterate until the budget is spent, saving and validating on the way."""
-        started = time.monotonic() - self.seconds
+        """Iterate until the budget is spent or a stop is asked for, saving and validating on the way."""
+        self.started = time.monotonic() - self.seconds
         saved_at = time.monotonic()
-        next_validation = self._next_validation()
         batches = iter(self._open_loader())
-        while (progress := self.progress()) < 1.0:
-            begin = time.monotonic()
-            if (index := phase_at(self.phases, progress)) != self.phase:
-                self._enter_phase(index)
-            batch = next(batches)
-            waited = time.monotonic() - begin
-            factor = self._lr_factor(progress)
-            losses = self._step(batch, factor)
-            self.iteration += 1
-            self.seconds = time.monotonic() - started
-            took = time.monotonic() - begin
-            self.recent.append((losses, waited, took))
-            self._log(losses, factor, waited, took)
-            self._show(factor)
-            due = self._checkpoint_due(saved_at)
-            if self.progress() >= next_validation and next_validation < 1.0:
+        while (progress := self.progress()) < 1.0 and not self.stop.asked:
+            if progress >= self._next_validation():
                 self.validate()
-                next_validation = self._next_validation()
-                self.seconds = time.monotonic() - started
-                due = True
+                due = not self.stop.asked
+            else:
+                self._update(batches, progress)
+                due = self._checkpoint_due(saved_at)
+            self.seconds = time.monotonic() - self.started
             if due:
                 self.save()
                 saved_at = time.monotonic()
+
+    def _update(self, batches: Iterator[Batch], progress: float) -> None:
+        begin = time.monotonic()
+        if (index := phase_at(self.phases, progress)) != self.phase:
+            self._enter_phase(index)
+        phase = self.phases[self.phase]
+        batch = next(batches)
+        waited = time.monotonic() - begin
+        factor = self._lr_factor(progress)
+        done = self.step(batch, self.iteration, phase, factor)
+        if self.average is not None and math.isfinite(done.gradient_norm):
+            self.average.update(self.iteration)
+        self.iteration += 1
+        now = time.monotonic()
+        self.seconds = now - self.started
+        self.journal.update(
+            Update(
+                iteration=self.iteration,
+                phase=phase.name,
+                seconds=self.seconds,
+                progress=self.progress(),
+                lr=self.config.solver.lr * factor,
+                losses=done.losses,
+                cells=self.net.maps * self.net.map_size(self.config.augment.crop) ** 2,
+                gradient_norm=done.gradient_norm,
+                waited=waited,
+                took=now - begin,
+            )
+        )
 
     def _lr_factor(self, progress: float) -> float:
         """Every phase runs through the whole schedule."""
@@ -204,18 +247,22 @@ class _Run:
         return lr_factor(self.config.solver, self.iteration - self.phase_start, phase.progress(progress))
 
     def progress(self) -> float:
-        """Share of the budget spent: of iterations or of minutes, whichever is further."""
+        """Share of the budget spent."""
+        return self._progress_at(self.iteration, self.seconds)
+
+    def _progress_at(self, iteration: int, seconds: float) -> float:
+        """Of iterations or of minutes, whichever is further."""
         shares = []
         if self.config.iterations:
-            shares.append(self.iteration / self.config.iterations)
+            shares.append(iteration / self.config.iterations)
         if self.config.minutes:
-            shares.append(self.seconds / (60 * self.config.minutes))
+            shares.append(seconds / (60 * self.config.minutes))
         return max(shares)
 
     def _next_validation(self) -> float:
-        """The next multiple of ``validate_every`` on the budget's axis."""
+        """The multiple of ``validate_every`` that follows the last validation, on the budget's axis."""
         every = self.config.validate_every
-        return every * (int(self.progress() / every + 1e-9) + 1)
+        return every * (int(self.validated / every + 1e-9) + 1)
 
     def _open_loader(self) -> TrainLoader:
         self.loader = TrainLoader(
@@ -228,64 +275,6 @@ class _Run:
         )
         return self.loader
 
-    def _step(self, batch: Batch, factor: float) -> list[float]:
-        """One update; the loss of every stage before it."""
-        # Every iteration's random numbers (dropout) follow from its number alone, so a resumed run draws
-        # what the uninterrupted one would have drawn.
-        torch.manual_seed(self.config.seed * 1_000_003 + self.iteration)
-        image, center, joints, visible = (
-            item.to(self.device) for item in (batch.image, batch.center, batch.joints, batch.visible)
-        )
-        phase = self.phases[self.phase]
-
-        def loss_of(part: slice) -> Tensor:
-            data = network_input(image[part], center[part])[:, : self.net.input_channels]
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                maps = self.forward(data.contiguous(memory_format=torch.channels_last), phase.stages)
-            return stage_losses(maps, joints[part], visible[part], self.config.target, len(image))
-
-        values = sharded_backward(self.net, self.cores, len(image), loss_of, phase.weights())
-        if not all(value < float("inf") for value in values):
-            raise UserError(
-                f"the loss is no longer finite at iteration {self.iteration} (per stage {values}): "
-                f"lower the learning rate (now {self.config.solver.lr * factor:.2e})"
-            )
-        if self.config.solver.clip > 0:
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.solver.clip)
-        self.optimizers.step(factor)
-        if self.average is not None:
-            self.average.update(self.iteration)
-        return values
-
-    def _log(self, losses: list[float], factor: float, waited: float, took: float) -> None:
-        self.folder.append(
-            {
-                "kind": "train",
-                "iteration": self.iteration,
-                "phase": self.phases[self.phase].name,
-                "seconds": round(self.seconds, 3),
-                "lr": self.config.solver.lr * factor,
-                "loss": losses,
-                "data_time": round(waited, 5),
-                "step_time": round(took, 5),
-            }
-        )
-
-    def _show(self, factor: float) -> None:
-        progress = self.progress()
-        losses, waits, steps = zip(*self.recent, strict=True)
-        self.display.show(
-            Status(
-                iteration=self.iteration,
-                progress=progress,
-                seconds_left=self.seconds * (1 - progress) / max(progress, 1e-9),
-                data_time=fmean(waits),
-                step_time=fmean(steps),
-                lr=self.config.solver.lr * factor,
-                losses=[fmean(stage) for stage in zip(*losses, strict=True)],
-            )
-        )
-
     def _checkpoint_due(self, saved_at: float) -> bool:
         every = self.config.checkpoint_iterations
         if every:
@@ -293,7 +282,16 @@ class _Run:
         return time.monotonic() - saved_at > 60 * self.config.checkpoint_minutes
 
     def save(self, path: Path | None = None) -> None:
-        """Write the state as ``last.pt`` (or to ``path``)."""
+        """Write the state as ``last.pt`` (or to ``path``).
+
+        Raises:
+            UserError: a weight is not finite: no checkpoint that can be gone on from gives way to that.
+        """
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.net.parameters()):
+            raise UserError(
+                f"the weights are no longer finite after iteration {self.iteration}: lower the learning "
+                f"rate; the last checkpoint is of an earlier state"
+            )
         save_checkpoint(
             path or self.folder.last,
             Checkpoint(
@@ -307,42 +305,57 @@ class _Run:
                 self.phase,
                 self.phase_start,
                 None if self.average is None else self.net.state_dict(),
+                self.step.scale.state_dict() if self.step.scale.active else None,
             ),
+            self.folder.previous if path is None else None,
         )
 
     def validate(self) -> None:
-        """Score every stage that the phase runs on the held-out people; keep the phase's best state."""
-        with self.average.applied() if self.average is not None else nullcontext():
-            predictions = predict_dataset(
-                self.net, self.val_set, self.config.augment, self.cores, stages=self.phases[self.phase].stages
-            )
+        """Score every stage that the phase runs on the held-out people; keep the phase's best state.
+
+        Nothing is scored when a stop is asked for on the way: a resumed run does it again.
+        """
+        phase = self.phases[self.phase]
+        try:
+            with self.average.applied() if self.average is not None else nullcontext():
+                predictions = predict_dataset(
+                    self.net,
+                    self.val_set,
+                    self.config.augment,
+                    self.cores,
+                    stages=phase.stages,
+                    stop=self.stop,
+                )
+        except Stopped:
+            return
+        self.validated = self.progress()
         self.tables = score_stages(predictions, self.val_set)
         totals = [table.total for table in self.tables]
-        self.folder.append(
-            {
-                "kind": "validation",
-                "iteration": self.iteration,
-                "phase": self.phases[self.phase].name,
-                "seconds": round(self.seconds, 3),
-                "pck": totals,
-            }
-        )
-        stages = " / ".join(f"{total:.1f}" for total in totals)
-        self.display.say(
-            f"{clock(self.seconds)}  iteration {self.iteration}: validation PCK@0.2 per stage {stages} %"
-        )
+        self.journal.validation(self.iteration, phase.name, self.seconds, totals)
         if totals[-1] > self.best:
             self.best = totals[-1]
             self.save(self.folder.best)
 
     def finish(self) -> RunResult:
         """Score and save the final state (again, when a finished run is asked to go on)."""
+        if self.stop.asked:
+            return self._stopped()
         if self.phase != (last := len(self.phases) - 1):  # the clock ran out before its first update
             self._enter_phase(last)
         self.folder.rewind(self.iteration, keep_validation=False)
         self.save()
         self.validate()
+        if self.stop.asked:
+            return self._stopped()
         self.save()  # once more: the score of the final state belongs to it
+        return self._result()
+
+    def _stopped(self) -> RunResult:
+        self.save()
+        self.journal.say(f"stopped and saved after iteration {self.iteration}; go on with --resume")
+        return replace(self._result(), stopped=True)
+
+    def _result(self) -> RunResult:
         leave(self.net)
         if self.average is not None:
             self.net.load_state_dict(self.average.state_dict())
@@ -353,4 +366,4 @@ class _Run:
         self.cores.close()
         if self.loader is not None:
             self.loader.close()
-        self.display.close()
+        self.journal.close()

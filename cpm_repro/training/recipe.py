@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -110,6 +110,47 @@ def lr_factor(solver: SolverConfig, iteration: int, progress: float) -> float:
     if solver.schedule == "linear":
         return warm * min(1.0, left / solver.decay_share)
     return warm * 0.5 * (1 - math.cos(math.pi * left))
+
+
+class LossScale:
+    """What the loss is multiplied by, so that float16 gradients do not vanish; 1 where it is not needed.
+
+    Halved after every update whose gradient overflows (that update is skipped), doubled after
+    ``patience`` updates without one. Powers of two: scaling is exact.
+    """
+
+    def __init__(self, *, active: bool, start: float = 2.0**16, patience: int = 2000) -> None:
+        self.active, self.patience = active, patience
+        self.value, self.good = (start if active else 1.0), 0
+
+    def can_fall(self) -> bool:
+        """Whether an overflow may come from the scale rather than from the run."""
+        return self.active and self.value > 1
+
+    def update(self, *, finite: bool) -> None:
+        """Take note of an update's gradient."""
+        if not self.active:
+            return
+        self.good = self.good + 1 if finite else 0
+        if not finite:
+            self.value /= 2
+        elif self.good == self.patience:
+            self.value, self.good = 2 * self.value, 0
+
+    def state_dict(self) -> dict[str, float]:
+        """Value and how many updates it has held."""
+        return {"value": self.value, "good": self.good}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.value, self.good = float(state["value"]), int(state["good"])
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """What convolutions compute in under the setting ``precision``; None: float32, without autocast."""
+    if precision == "fp16":
+        return torch.float16
+    return torch.bfloat16 if use_bf16(precision, device) else None
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:

@@ -25,6 +25,11 @@ class RunFolder:
         return self.path / "checkpoints" / "last.pt"
 
     @property
+    def previous(self) -> Path:
+        """The state saved before the newest."""
+        return self.path / "checkpoints" / "previous.pt"
+
+    @property
     def best(self) -> Path:
         """Checkpoint of the best validation score."""
         return self.path / "checkpoints" / "best.pt"
@@ -36,7 +41,7 @@ class RunFolder:
 
     def start(self, config: TrainConfig, *, resume: bool) -> None:
         """Make the folder; a folder that already holds a run is only entered to resume it."""
-        if not resume and (self.last.exists() or self.metrics.exists()):
+        if not resume and (self.last.exists() or self.previous.exists() or self.metrics.exists()):
             raise UserError(f"{self.path} already holds a run: choose another --out, or go on with --resume")
         if resume:
             for folder in (self.path, self.last.parent):

@@ -67,7 +67,12 @@ class Cores:
 
 
 def sharded_backward(
-    net: nn.Module, cores: Cores, batch: int, loss_of: LossOf, weights: Sequence[float] | None = None
+    net: nn.Module,
+    cores: Cores,
+    batch: int,
+    loss_of: LossOf,
+    weights: Sequence[float] | None = None,
+    passes: int = 1,
 ) -> list[float]:
     """Set every trained parameter's gradient of the summed loss; returns the loss of every stage.
 
@@ -77,6 +82,7 @@ def sharded_backward(
         batch: people in the batch.
         loss_of: losses of a slice, already divided by the whole batch's N.
         weights: of each stage's loss in the objective; None: 1. Losses returned are without it.
+        passes: parts that the batch goes through one after the other, to spare memory; each has its cores.
     """
     parameters = [weight for weight in net.parameters() if weight.requires_grad]
 
@@ -85,15 +91,26 @@ def sharded_backward(
         objective = losses if weights is None else losses * losses.new_tensor(weights)
         return losses.detach(), torch.autograd.grad(objective.sum(), parameters)
 
-    edges = [round(batch * share / cores.count) for share in range(cores.count + 1)]
+    shares = cores.count * passes
+    edges = [round(batch * share / shares) for share in range(shares + 1)]
     slices = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
-    losses, gradients = zip(*cores.map(one, slices), strict=True)
-    for index, weight in enumerate(parameters):
-        weight.grad = gradients[0][index]
-        for others in gradients[1:]:
-            weight.grad.add_(others[index])
+    losses = []
+    for weight in parameters:
+        weight.grad = None
+    for loss, gradients in cores.stream(one, slices):
+        losses.append(loss)
+        _add(parameters, gradients)
     total: list[float] = torch.stack(losses).sum(0).tolist()
     return total
+
+
+def _add(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
+    """Add to every ``.grad``; the first time they become it."""
+    for weight, gradient in zip(parameters, gradients, strict=True):
+        if weight.grad is None:
+            weight.grad = gradient
+        else:
+            weight.grad.add_(gradient)
 
 
 def cores_for(net: nn.Module, device: torch.device, batch: int) -> Cores:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+class Stopped(Exception):
+    """Work was left unfinished because a stop was asked for."""
 
 
 @dataclass
@@ -39,3 +46,11 @@ def stop_on_signals() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def going_on(items: Iterable[Item], stop: Stop | None) -> Iterator[Item]:
+    """``items``, but :class:`Stopped` is raised in place of the next one once ``stop`` is asked for."""
+    for item in items:
+        if stop is not None and stop.asked:
+            raise Stopped
+        yield item

@@ -16,6 +16,7 @@ from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
 from cpm_repro.skeleton import Visibility
 from cpm_repro.training.sharding import Cores
+from cpm_repro.training.stopping import Stop, going_on
 
 PROTOCOL = "lspet-pck"
 
@@ -38,8 +39,13 @@ def predict_dataset(
     cores: Cores,
     batch: int = 16,
     stages: int | None = None,
+    stop: Stop | None = None,
 ) -> Predictions:
-    """Run ``net``'s first ``stages`` (None: all) once, at one scale and without flipping, on every person."""
+    """Run ``net``'s first ``stages`` (None: all) once, at one scale and without flipping, on every person.
+
+    Raises:
+        Stopped: ``stop`` was asked for on the way.
+    """
     device = next(net.parameters()).device
 
     @torch.no_grad()
@@ -58,9 +64,11 @@ def predict_dataset(
 
     modes = {module: module.training for module in net.modules()}  # frozen stages keep dropout off
     net.eval()
-    done = list(cores.stream(one, val_batches(dataset, augment, batch)))
-    for module, training in modes.items():
-        module.training = training
+    try:
+        done = list(cores.stream(one, going_on(val_batches(dataset, augment, batch), stop)))
+    finally:
+        for module, training in modes.items():
+            module.training = training
     return Predictions(
         np.concatenate([part.keypoints for part in done], axis=1),
         np.concatenate([part.scores for part in done], axis=1),

@@ -21,13 +21,15 @@ class Status:
     data_time: float  # seconds an average step waited for its batch
     step_time: float  # seconds an average step took altogether
     lr: float
-    losses: list[float]  # per stage, smoothed
+    losses: list[float]  # per stage, smoothed, Caffe's units
+    per_pixel: float  # the last stage's mean squared difference, smoothed
 
     def __str__(self) -> str:
         losses = " ".join(f"{loss:.2f}" for loss in self.losses)
         return (
             f"iter {self.iteration}  left {clock(self.seconds_left)}  data {1e3 * self.data_time:.0f} ms"
             f"  step {1e3 * self.step_time:.0f} ms  lr {self.lr:.2e}  loss per stage {losses}"
+            f" (last per pixel {self.per_pixel:.2e})"
         )
 
 

@@ -11,7 +11,7 @@ from cpm_repro.data import open_dataset, val_batches
 from cpm_repro.errors import UserError
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import build
-from cpm_repro.training import load_checkpoint, loop, stage_losses, train
+from cpm_repro.training import load_checkpoint, loop, stage_losses, step, train
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.schemes import enter, leave, phase_at, phases_of, stage_of
 
@@ -146,10 +146,10 @@ def test_then_end_to_end_goes_on_from_the_stacked_stages_with_fresh_momentum(tmp
 def test_last_stage_loss_has_gradients_everywhere_from_one_loss(tmp_path, monkeypatch):
     """The gradient is that of the last stage's loss: two runs whose earlier losses count would differ."""
     seen = []
-    original = loop.sharded_backward
+    original = step.sharded_backward
 
-    def backward(net, cores, batch, loss_of, weights):
-        values = original(net, cores, batch, loss_of, weights)
+    def backward(net, cores, batch, loss_of, weights, **more):
+        values = original(net, cores, batch, loss_of, weights, **more)
         wanted = torch.autograd.grad(loss_of(slice(0, batch))[-1], list(net.parameters()))
         seen.extend(
             float((weight.grad - gradient).norm()) <= 1e-4 * float(gradient.norm())
@@ -157,7 +157,7 @@ def test_last_stage_loss_has_gradients_everywhere_from_one_loss(tmp_path, monkey
         )
         return values
 
-    monkeypatch.setattr(loop, "sharded_backward", backward)
+    monkeypatch.setattr(step, "sharded_backward", backward)
     exact = {"solver.precision": "float32"}
     train(small("last-stage-loss", 2, **exact), tmp_path / "a")
     assert seen
@@ -175,13 +175,11 @@ def test_a_run_stopped_inside_any_phase_goes_on_exactly(tmp_path, monkeypatch, s
     train(config, tmp_path / "whole")
 
     def stopping(self, *_):
-        if self.iteration == stop:
-            self.save()
-            raise KeyboardInterrupt
+        self.stop.asked = self.iteration == stop
+        return False
 
-    monkeypatch.setattr(loop._Run, "_show", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "parts")
+    monkeypatch.setattr(loop._Run, "_checkpoint_due", stopping)
+    assert train(config, tmp_path / "parts").stopped
     monkeypatch.undo()
     train(config, tmp_path / "parts", resume=True)
     whole, parts = records(tmp_path / "whole"), records(tmp_path / "parts")

@@ -1,0 +1,101 @@
+"""What a run says about itself on the way: ``metrics.jsonl`` and the display."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from statistics import fmean
+
+from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.watch import Display, Status, clock
+
+_WINDOW = 50
+"""Updates over which the displayed losses and times are averaged."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update, after it was made."""
+
+    iteration: int  # number of updates made, this one included
+    phase: str
+    seconds: float  # of the run so far
+    progress: float  # share of the budget spent, 0 to 1
+    lr: float
+    losses: list[float]  # per stage, Caffe's units
+    cells: int  # values in one person's maps of one stage: channels times height times width
+    gradient_norm: float
+    waited: float  # seconds for the batch
+    took: float  # seconds altogether
+
+    def per_pixel(self) -> list[float]:
+        """Mean squared difference of a belief-map cell per stage: what Caffe's loss is 2 / cells times of."""
+        return [2 * loss / self.cells for loss in self.losses]
+
+
+class Journal:
+    """Writes a run's records and shows them at a pace a person can read."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.display = Display()
+        self._recent: deque[Update] = deque(maxlen=_WINDOW)
+
+    def say(self, line: str) -> None:
+        """Print a line of its own."""
+        self.display.say(line)
+
+    def forget(self) -> None:
+        """Average anew: what follows cannot be compared with what was."""
+        self._recent.clear()
+
+    def update(self, made: Update) -> None:
+        """Take note of one update."""
+        self._recent.append(made)
+        self.folder.append(
+            {
+                "kind": "train",
+                "iteration": made.iteration,
+                "phase": made.phase,
+                "seconds": round(made.seconds, 3),
+                "lr": made.lr,
+                "loss": made.losses,
+                "loss_per_pixel": made.per_pixel(),
+                "gradient_norm": made.gradient_norm if math.isfinite(made.gradient_norm) else None,
+                "data_time": round(made.waited, 5),
+                "step_time": round(made.took, 5),
+            }
+        )
+        self.display.show(self._status(made))
+
+    def _status(self, made: Update) -> Status:
+        recent = self._recent
+        return Status(
+            iteration=made.iteration,
+            progress=made.progress,
+            seconds_left=made.seconds * (1 - made.progress) / max(made.progress, 1e-9),
+            data_time=fmean(item.waited for item in recent),
+            step_time=fmean(item.took for item in recent),
+            lr=made.lr,
+            losses=[fmean(stage) for stage in zip(*(item.losses for item in recent), strict=True)],
+            per_pixel=fmean(item.per_pixel()[-1] for item in recent),
+        )
+
+    def validation(self, iteration: int, phase: str, seconds: float, pck: list[float]) -> None:
+        """Take note of the scores of every stage, in percent."""
+        self.folder.append(
+            {
+                "kind": "validation",
+                "iteration": iteration,
+                "phase": phase,
+                "seconds": round(seconds, 3),
+                "pck": pck,
+            }
+        )
+        stages = " / ".join(f"{total:.1f}" for total in pck)
+        self.say(f"{clock(seconds)}  iteration {iteration}: validation PCK@0.2 per stage {stages} %")
+
+    def close(self) -> None:
+        """Leave the terminal clean."""
+        self.display.close()

@@ -1,0 +1,118 @@
+"""One update of a run: from a batch of crops to moved weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cpm_repro.config import TrainConfig
+from cpm_repro.data import Batch
+from cpm_repro.errors import UserError
+from cpm_repro.inference.network_input import network_input
+from cpm_repro.model import PoseMachine
+from cpm_repro.training.failure import save_failure
+from cpm_repro.training.losses import stage_losses
+from cpm_repro.training.recipe import LossScale, Optimizers, autocast_type
+from cpm_repro.training.schemes import Phase
+from cpm_repro.training.sharding import Cores, sharded_backward
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one update tells about itself."""
+
+    losses: list[float]  # of every stage that ran, before the update
+    gradient_norm: float  # of all trained parameters together, before clipping; not finite: update skipped
+
+
+class Step:
+    """Makes the updates of one run.
+
+    Args:
+        net: the network, on ``device``.
+        config: of the run.
+        optimizers: over ``net``'s parameters.
+        cores: that share a batch.
+        failures: folder for what is known about an update that went wrong.
+    """
+
+    def __init__(
+        self, net: PoseMachine, config: TrainConfig, optimizers: Optimizers, cores: Cores, failures: Path
+    ) -> None:
+        self.net, self.config, self.optimizers, self.cores = net, config, optimizers, cores
+        self.failures = failures
+        self.device = next(net.parameters()).device
+        self.cast = autocast_type(config.solver.precision, self.device)
+        self.scale = LossScale(active=self.cast == torch.float16)
+        compiled = config.solver.compile and self.device.type == "cuda"
+        self.forward = torch.compile(net) if compiled else net
+
+    def __call__(self, batch: Batch, iteration: int, phase: Phase, factor: float) -> Done:
+        """Move the weights once.
+
+        Args:
+            batch: crops; moved to the network's device if they are elsewhere.
+            iteration: 0-based number of this update.
+            phase: says which stages run and whose losses count.
+            factor: of the learning rates.
+
+        Raises:
+            UserError: the loss or the gradient is not finite; the weights are as they were, and the batch,
+                the losses and the gradients' norms are saved.
+        """
+        # Every iteration's random numbers (dropout) follow from its number alone, so a resumed run draws
+        # what the uninterrupted one would have drawn.
+        torch.manual_seed(self.config.seed * 1_000_003 + iteration)
+        losses = self._backward(batch, phase)
+        norm = self._unscaled_norm()
+        if not math.isfinite(sum(losses)) or not (math.isfinite(norm) or self.scale.can_fall()):
+            self._fail(batch, iteration, losses, norm, self.config.solver.lr * factor)
+        self.scale.update(finite=math.isfinite(norm))
+        if math.isfinite(norm):
+            self._clip(norm)
+            self.optimizers.step(factor)
+        return Done(losses, norm)
+
+    def _backward(self, batch: Batch, phase: Phase) -> list[float]:
+        """Set the gradients; the loss of every stage."""
+        image, center, joints, visible = (
+            item.to(self.device) for item in (batch.image, batch.center, batch.joints, batch.visible)
+        )
+
+        def loss_of(part: slice) -> Tensor:
+            data = network_input(image[part], center[part])[:, : self.net.input_channels]
+            with torch.autocast(self.device.type, self.cast, enabled=self.cast is not None):
+                maps = self.forward(data.contiguous(memory_format=torch.channels_last), phase.stages)
+            return stage_losses(maps, joints[part], visible[part], self.config.target, len(image))
+
+        weights = [weight * self.scale.value for weight in phase.weights()]
+        return sharded_backward(
+            self.net, self.cores, len(image), loss_of, weights, passes=self.config.solver.accumulate
+        )
+
+    def _gradients(self) -> list[Tensor]:
+        return [weight.grad for weight in self.net.parameters() if weight.grad is not None]
+
+    def _unscaled_norm(self) -> float:
+        """Take the loss scale out of the gradients; their common L2 norm."""
+        gradients = self._gradients()
+        if self.scale.value != 1:
+            torch._foreach_mul_(gradients, 1 / self.scale.value)
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    def _clip(self, norm: float) -> None:
+        if self.config.solver.clip > 0:
+            weights = [weight for weight in self.net.parameters() if weight.grad is not None]
+            torch.nn.utils.clip_grads_with_norm_(weights, self.config.solver.clip, torch.tensor(norm))
+
+    def _fail(self, batch: Batch, iteration: int, losses: list[float], norm: float, lr: float) -> None:
+        saved = save_failure(self.failures, iteration, batch, losses, self.net, lr)
+        what = "gradient" if math.isfinite(sum(losses)) else "loss"
+        raise UserError(
+            f"the {what} is no longer finite at iteration {iteration} (loss per stage {losses}, gradient "
+            f"norm {norm:g}): lower the learning rate (now {lr:.2e}); the batch and all norms are in {saved}"
+        )
