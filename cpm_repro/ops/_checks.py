@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -18,10 +19,19 @@ OUTPUT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def tensor(name: str, value: object) -> torch.Tensor:
-    """``value``, if it is a tensor."""
+    """``value``, if it is an ordinary (dense) tensor."""
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
     return value
+
+
+def tensors(name: str, value: object, one: str) -> list[torch.Tensor]:
+    """``value`` as a list of tensors, one per ``one``."""
+    if isinstance(value, torch.Tensor) or not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"{name} must be a list with one tensor per {one}, got {type(value).__name__}")
+    return [tensor(f"{name}[{index}]", item) for index, item in enumerate(value)]
 
 
 def positions(name: str, value: object, shape: str) -> torch.Tensor:
@@ -55,7 +65,7 @@ def positive(name: str, value: object) -> float:
     """``value`` as a positive finite float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value < math.inf:  # comparisons only: under torch.compile the number may be symbolic
         raise ValueError(f"{name} must be positive and finite, got {value}")
     return float(value)
 
@@ -63,7 +73,7 @@ def positive(name: str, value: object) -> float:
 def size(name: str, value: Sequence[int]) -> tuple[int, int]:
     """``value`` as (height, width), both at least 1 and below 2**31."""
     try:
-        height, width = (int(side) for side in value)
+        height, width = (operator.index(side) for side in value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be two whole numbers (height, width), got {value!r}") from None
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
@@ -76,6 +86,19 @@ def output_type(dtype: torch.dtype) -> torch.dtype:
     if dtype not in OUTPUT_TYPES:
         raise TypeError(f"dtype must be float32, float16 or bfloat16, got {dtype}")
     return dtype
+
+
+def allocate(name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """An uninitialised result; ``name`` is the argument that decides its size."""
+    if torch.compiler.is_compiling():
+        return torch.empty(shape, dtype=dtype, device=device)
+    try:
+        return torch.empty(shape, dtype=dtype, device=device)
+    except RuntimeError:  # out of memory, or more bytes than 64 bits can count
+        amount = math.prod(shape) * dtype.itemsize / 1e9
+        raise ValueError(
+            f"{name} must leave a result that fits into memory, got {tuple(shape)} or {amount:.3g} GB"
+        ) from None
 
 
 def report_values(name: str, value: torch.Tensor, visible: torch.Tensor | None = None) -> None:
@@ -104,6 +127,8 @@ def _warn_not_finite(name: str) -> None:
 
 def whole_rows(name: str, value: Any, rows: int, columns: int) -> list[list[int]]:
     """``value`` (tensor, array or nested lists) as ``rows`` lists of ``columns`` whole numbers."""
+    if torch.compiler.is_compiling() and isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be lists of whole numbers under torch.compile and export, got a tensor")
     listed = value.tolist() if hasattr(value, "tolist") else value
     try:
         table = [[int(entry) for entry in row] for row in listed]
@@ -126,7 +151,10 @@ def scale_weights(weights: Sequence[float] | None, scales: int) -> list[float]:
     """``weights`` divided by their sum; equal ones when None."""
     if weights is None:
         return [1.0 / scales] * scales
-    values = [float(weight) for weight in weights]
+    try:
+        values = [float(weight) for weight in weights]
+    except (TypeError, ValueError):
+        raise TypeError(f"weights must be numbers, one per scale ({scales}), got {weights!r}") from None
     if len(values) != scales:
         raise ValueError(f"weights must have one entry per scale ({scales}), got {len(values)}")
     total = math.fsum(values)

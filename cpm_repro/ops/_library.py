@@ -104,29 +104,30 @@ def _fake_imresize(
 
 
 def _fake_fuse_multiscale_out(
-    maps: torch.Tensor,
+    maps: list[torch.Tensor],
     geometry: list[int],
     weights: list[float],
     stride: int,
     background: bool,
     opencv: bool,
-    out: torch.Tensor,
+    out: list[torch.Tensor],
 ) -> None:
-    """Writes into its output and returns nothing."""
+    """Writes into its outputs and returns nothing."""
 
 
 def _fake_fuse_multiscale_peaks(
-    maps: torch.Tensor,
+    maps: list[torch.Tensor],
     geometry: list[int],
     weights: list[float],
+    images: list[int],
     stride: int,
     background: bool,
     opencv: bool,
-    height: int,
-    width: int,
     row_major: bool,
+    subpixel: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return maps.new_empty((maps.shape[1], 2)), maps.new_empty(maps.shape[1])
+    channels = sum(person.shape[1] for person in maps)
+    return maps[0].new_empty((channels, 2)), maps[0].new_empty(channels)
 
 
 def _save_for_loss_gradient(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:

@@ -70,7 +70,7 @@ def fuse_multiscale(
             belief = resize_axis(belief, axis, belief.shape[axis] * stride, float(stride))
         whole = torch.zeros((maps.shape[1], *size), dtype=torch.float64, device=maps.device)
         if background:
-            whole[-1] = 1.0
+            whole[-1:] = 1.0
         rows = _overlap(size[0], up, belief.shape[1])
         columns = _overlap(size[1], left, belief.shape[2])
         if len(rows) and len(columns):
@@ -121,7 +121,7 @@ def fuse_opencv(
         inside = covers[0][:, None] & covers[1]
         whole = torch.where(inside, belief, torch.zeros_like(belief))
         if background:
-            whole[-1] = torch.where(inside, belief[-1], torch.ones_like(belief[-1]))
+            whole[-1:] = torch.where(inside, belief[-1:], torch.ones_like(belief[-1:]))
         total += weight * whole
     return total.float()
 
@@ -133,3 +133,23 @@ def first_peaks(maps: torch.Tensor, row_major: bool) -> tuple[torch.Tensor, torc
         return torch.stack((index % maps.shape[2], index // maps.shape[2]), 1), score
     score, index = maps.transpose(1, 2).flatten(1).max(1)
     return torch.stack((index // maps.shape[1], index % maps.shape[1]), 1), score
+
+
+def peaks(maps: torch.Tensor, row_major: bool, subpixel: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """(C, H, W) -> (C, 2) float32 x, y of the first maximum, refined or not, and (C,) its value."""
+    place, score = first_peaks(maps, row_major)
+    xy = place.float()
+    if subpixel:
+        for channel, (x, y) in enumerate(place.tolist()):
+            xy[channel, 0] += _top(maps[channel, y], x)
+            xy[channel, 1] += _top(maps[channel, :, x], y)
+    return xy, score
+
+
+def _top(line: torch.Tensor, at: int) -> float:
+    """Where the parabola through a maximum and its two neighbours is highest, from the maximum."""
+    if at == 0 or at == line.numel() - 1:
+        return 0.0
+    before, here, after = line[at - 1 : at + 2].double().tolist()
+    bend = before - 2 * here + after
+    return max(-0.5, min(0.5, (before - after) / (2 * bend))) if bend < 0 else 0.0

@@ -68,9 +68,7 @@ def belief_map_loss(
 
 def _stages(maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """``maps`` as a list of alike contiguous tensors."""
-    if isinstance(maps, torch.Tensor):
-        raise TypeError("maps must be a list with one tensor per stage, got a torch.Tensor")
-    stages = [_checks.tensor(f"maps[{index}]", value) for index, value in enumerate(maps)]
+    stages = _checks.tensors("maps", maps, "stage")
     if not 1 <= len(stages) <= _checks.MAX_STAGES:
         raise ValueError(f"maps must hold 1 to {_checks.MAX_STAGES} stages, got {len(stages)}")
     first = stages[0]

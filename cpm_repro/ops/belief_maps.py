@@ -155,7 +155,7 @@ def center_map(
     height, width = _checks.size("size", size)
     sigma, dtype = _checks.positive("sigma", sigma), _checks.output_type(dtype)
     _checks.report_values("center", positions)
-    out = torch.empty((positions.shape[0], 1, height, width), dtype=dtype, device=positions.device)
+    out = _checks.allocate("size", (positions.shape[0], 1, height, width), dtype, positions.device)
     chosen = choose(backend, "center_map_out", positions.device)
     if chosen == "reference":
         return out.copy_(_reference.center_map(positions, (height, width), sigma, bool(cutoff)))
@@ -184,8 +184,9 @@ def _outputs(
 ) -> list[torch.Tensor]:
     """New tensors of ``shapes``, or ``out`` if it fits them."""
     if out is None:
-        return [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
-    given = [out] if isinstance(out, torch.Tensor) else list(out)
+        names = ("grid", "center_size")
+        return [_checks.allocate(*pair, dtype, device) for pair in zip(names, shapes, strict=False)]
+    given = [out] if isinstance(out, torch.Tensor) else _checks.tensors("out", out, "result")
     fits = len(given) == len(shapes) and all(
         t.shape == s and t.dtype == dtype and t.device == device and t.is_contiguous()
         for t, s in zip(given, shapes, strict=True)

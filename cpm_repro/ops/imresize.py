@@ -39,19 +39,31 @@ def imresize(
     Raises:
         TypeError, ValueError: naming the argument, what was wanted and what was got.
     """
-    given = torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array
-    given = _checks.tensor("array", given)
+    given = _as_tensor(array)
     if given.dtype not in _TYPES:
         raise TypeError(f"array must be uint8, float32 or float64, got {given.dtype}")
     if given.ndim not in (2, 3) or 0 in given.shape:
         raise ValueError(f"array must be a non-empty (H, W) or (H, W, C), got shape {tuple(given.shape)}")
     wanted, scales = _wanted(given, scale, size)
     given = given.detach().contiguous()
+    # Asked for here, and given back, so that a size beyond memory is the caller's mistake by name.
+    _checks.allocate(
+        "size" if scale is None else "scale", (*wanted, *given.shape[2:]), given.dtype, given.device
+    )
     if choose(backend, "imresize", given.device) == "reference":
         result = _reference_resize.imresize(given, wanted, scales)
     else:
         result = torch.ops.cpm_repro.imresize(given, *wanted, *scales)
     return result.numpy() if isinstance(array, np.ndarray) else result
+
+
+def _as_tensor(array: object) -> torch.Tensor:
+    """The array as a tensor; NumPy arrays must have a type that torch knows."""
+    if not isinstance(array, np.ndarray):
+        return _checks.tensor("array", array)
+    if array.dtype not in (np.uint8, np.float32, np.float64):
+        raise TypeError(f"array must be uint8, float32 or float64, got {array.dtype}")
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _wanted(

@@ -20,7 +20,7 @@ struct Peak {
 constexpr int kPeakPieces = 2;
 void fuse_multiscale_peaks_cpu(const FuseParams& params, const FuseTables& tables, long long first, long long last, Peak* peaks);
 
-// The larger one; of equal ones the one that is found first.
-Peak better_peak(const Peak& a, const Peak& b);
+// The best of a channel's tasks: its position, refined if asked for, goes to xy, its value is the result.
+float finish_peak(const FuseParams& params, const FuseTables& tables, int channel, const Peak* peaks, float* xy);
 
 }  // namespace cpm

@@ -107,6 +107,29 @@ Peak find_peak(const FuseParams& p, const FuseTables& tables, int channel, int p
   return best;
 }
 
+// The larger one; of equal ones the one that is found first.
+Peak better_peak(const Peak& a, const Peak& b) {
+  if (a.value != b.value) return a.value > b.value ? a : b;
+  return a.rank < b.rank ? a : b;
+}
+
+// One fused pixel by itself, for the few that refine a position.
+float fused_value(const FuseParams& p, const FuseTables& tables, int channel, int y, int x) {
+  float sum = 0.0f;
+  for (int s = 0; s < p.scales; ++s) {
+    const BandTable &rows = tables.y[s], &columns = tables.x[s];
+    const float* plane = p.maps + ((long long)s * p.channels + channel) * p.h * p.w;
+    for (int r = 0; r < rows.taps; ++r) {
+      const float* cells = plane + (long long)(rows.first[y] + r) * p.w + columns.first[x];
+      float line = 0.0f;
+      for (int c = 0; c < columns.taps; ++c) line += columns.weights[(size_t)x * columns.taps + c] * cells[c];
+      sum += rows.weights[(size_t)y * rows.taps + r] * line;
+    }
+    if (p.background && channel == p.channels - 1) sum += p.weight[s] * uncovered(rows.cover[y], columns.cover[x]);
+  }
+  return sum;
+}
+
 }  // namespace
 
 void fuse_multiscale_peaks_cpu(const FuseParams& p, const FuseTables& tables, long long first, long long last, Peak* peaks) {
@@ -116,9 +139,20 @@ void fuse_multiscale_peaks_cpu(const FuseParams& p, const FuseTables& tables, lo
   }
 }
 
-Peak better_peak(const Peak& a, const Peak& b) {
-  if (a.value != b.value) return a.value > b.value ? a : b;
-  return a.rank < b.rank ? a : b;
+float finish_peak(const FuseParams& p, const FuseTables& tables, int channel, const Peak* peaks, float* xy) {
+  Peak best = peaks[channel];
+  for (int piece = 1; piece < kPeakPieces; ++piece) best = better_peak(best, peaks[piece * p.channels + channel]);
+  xy[0] = (float)best.x;
+  xy[1] = (float)best.y;
+  if (!p.subpixel) return best.value;
+  const float here = fused_value(p, tables, channel, best.y, best.x);
+  if (best.x > 0 && best.x + 1 < p.image_w) {
+    xy[0] += parabola_top(fused_value(p, tables, channel, best.y, best.x - 1), here, fused_value(p, tables, channel, best.y, best.x + 1));
+  }
+  if (best.y > 0 && best.y + 1 < p.image_h) {
+    xy[1] += parabola_top(fused_value(p, tables, channel, best.y - 1, best.x), here, fused_value(p, tables, channel, best.y + 1, best.x));
+  }
+  return best.value;
 }
 
 }  // namespace cpm

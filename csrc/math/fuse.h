@@ -140,12 +140,20 @@ CPM_HD long long scan_rank(int y, int x, int height, int width, int row_major) {
   return row_major ? (long long)y * width + x : (long long)x * height + y;
 }
 
+// Where the parabola through a maximum and its two neighbours is highest, from the maximum: within half a pixel.
+CPM_HD float parabola_top(float before, float here, float after) {
+  const double bend = (double)before - 2.0 * (double)here + (double)after;
+  if (!(bend < 0.0)) return 0.0f;
+  const double top = ((double)before - (double)after) / (2.0 * bend);
+  return (float)(top < -0.5 ? -0.5 : top > 0.5 ? 0.5 : top);
+}
+
 struct FuseParams {
   const float* maps;  // (S, C, h, w)
   float* out;         // (C, H, W), or null when only peaks are wanted
   int scales, channels, h, w;
   int image_h, image_w;
-  int stride, background, opencv, row_major;
+  int stride, background, opencv, row_major, subpixel;
   int pad_y[kMaxScales], pad_x[kMaxScales], scaled_h[kMaxScales], scaled_w[kMaxScales];
   float weight[kMaxScales];  // of each scale; they sum to 1
 };

@@ -4,6 +4,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <tuple>
 #include <vector>
 
@@ -20,20 +21,36 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-void check_fuse_args(const Tensor& maps, const std::vector<int64_t>& geometry, const std::vector<double>& weights, int64_t stride, int64_t height, int64_t width) {
-  STD_TORCH_CHECK(is_plain(maps, ScalarType::Float) && maps.dim() == 4 && maps.numel() > 0, "maps must be a contiguous, non-empty float32 (S, C, h, w)");
-  const size_t scales = static_cast<size_t>(maps.size(0));
-  STD_TORCH_CHECK(scales <= kMaxScales && weights.size() == scales && geometry.size() == 4 * scales, "geometry and weights must fit the scales");
-  STD_TORCH_CHECK(stride >= 1 && stride <= kMaxStride, "stride must be 1 to ", kMaxStride);
+// What belongs to all people of a call.
+struct FuseCall {
+  std::vector<Tensor> maps;       // (S, C, h, w) each
+  std::vector<int64_t> geometry;  // per person and scale up, left, height, width
+  std::vector<double> weights;    // per person and scale
+  int64_t stride;
+  bool background, opencv;
+};
+
+void check_maps(const Tensor& maps, const Tensor& first, int64_t stride) {
+  STD_TORCH_CHECK(is_plain(maps, ScalarType::Float) && maps.dim() == 4 && maps.numel() > 0 && same_device(maps, first), "maps must be contiguous, non-empty float32 (S, C, h, w) on one device");
+  STD_TORCH_CHECK(maps.size(0) <= kMaxScales, "maps must hold at most ", kMaxScales, " scales");
   STD_TORCH_CHECK(fits_int(maps.size(1)) && fits_int(maps.size(2) * stride) && fits_int(maps.size(3) * stride), "maps are too large");
-  STD_TORCH_CHECK(fits_int(height) && fits_int(width) && height > 0 && width > 0, "the image must be positive and fit");
-  for (int64_t value : geometry) STD_TORCH_CHECK(fits_int(value < 0 ? -value : value), "pads and sizes are too large");
-  for (size_t s = 0; s < scales; ++s) STD_TORCH_CHECK(geometry[4 * s + 2] > 0 && geometry[4 * s + 3] > 0, "sizes must be positive");
 }
 
-// geometry: per scale up, left, height, width.
-FuseParams fuse_params(const Tensor& maps, const std::vector<int64_t>& geometry, const std::vector<double>& weights, int64_t stride, bool background, bool opencv, int64_t height, int64_t width) {
-  check_fuse_args(maps, geometry, weights, stride, height, width);
+void check_call(const FuseCall& call) {
+  STD_TORCH_CHECK(!call.maps.empty() && call.stride >= 1 && call.stride <= kMaxStride, "wanted at least one person and a stride of 1 to ", kMaxStride);
+  size_t scales = 0;
+  for (const Tensor& maps : call.maps) {
+    check_maps(maps, call.maps[0], call.stride);
+    scales += static_cast<size_t>(maps.size(0));
+  }
+  STD_TORCH_CHECK(call.weights.size() == scales && call.geometry.size() == 4 * scales, "geometry and weights must fit the scales");
+  for (int64_t value : call.geometry) STD_TORCH_CHECK(fits_int(value < 0 ? -value : value), "pads and sizes are too large");
+  for (size_t s = 0; s < scales; ++s) STD_TORCH_CHECK(call.geometry[4 * s + 2] > 0 && call.geometry[4 * s + 3] > 0, "sizes must be positive");
+}
+
+// Parameters of the person whose first scale is number `start` of all.
+FuseParams person_params(const FuseCall& call, const Tensor& maps, size_t start, int64_t height, int64_t width) {
+  STD_TORCH_CHECK(fits_int(height) && fits_int(width) && height > 0 && width > 0, "the image must be positive and fit");
   FuseParams p{};
   p.maps = static_cast<const float*>(maps.const_data_ptr());
   p.scales = static_cast<int>(maps.size(0));
@@ -42,82 +59,139 @@ FuseParams fuse_params(const Tensor& maps, const std::vector<int64_t>& geometry,
   p.w = static_cast<int>(maps.size(3));
   p.image_h = static_cast<int>(height);
   p.image_w = static_cast<int>(width);
-  p.stride = static_cast<int>(stride);
-  p.background = background;
-  p.opencv = opencv;
+  p.stride = static_cast<int>(call.stride);
+  p.background = call.background;
+  p.opencv = call.opencv;
   for (int s = 0; s < p.scales; ++s) {
-    p.pad_y[s] = static_cast<int>(geometry[4 * s]);
-    p.pad_x[s] = static_cast<int>(geometry[4 * s + 1]);
-    p.scaled_h[s] = static_cast<int>(geometry[4 * s + 2]);
-    p.scaled_w[s] = static_cast<int>(geometry[4 * s + 3]);
-    p.weight[s] = static_cast<float>(weights[s]);
+    const int64_t* geometry = call.geometry.data() + 4 * (start + s);
+    p.pad_y[s] = static_cast<int>(geometry[0]);
+    p.pad_x[s] = static_cast<int>(geometry[1]);
+    p.scaled_h[s] = static_cast<int>(geometry[2]);
+    p.scaled_w[s] = static_cast<int>(geometry[3]);
+    p.weight[s] = static_cast<float>(call.weights[start + s]);
   }
   return p;
 }
 
-FuseTables tables_in_parallel(const FuseParams& p) {
-  FuseTables tables = make_fuse_tables(p);
-  torch::stable::parallel_for(0, 2 * p.scales, 1, [&](int64_t first, int64_t last) {
-    for (int64_t number = first; number < last; ++number) fill_fuse_table(p, tables, static_cast<int>(number));
+std::vector<FuseParams> params_into(const FuseCall& call, const std::vector<Tensor>& out) {
+  check_call(call);
+  STD_TORCH_CHECK(out.size() == call.maps.size(), "out must have one tensor per person");
+  std::vector<FuseParams> people;
+  size_t start = 0;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const Tensor& maps = call.maps[i];
+    STD_TORCH_CHECK(is_plain(out[i], ScalarType::Float) && out[i].dim() == 3 && out[i].size(0) == maps.size(1) && same_device(out[i], maps), "out must be contiguous float32 (C, H, W)");
+    people.push_back(person_params(call, maps, start, out[i].size(1), out[i].size(2)));
+    people.back().out = static_cast<float*>(out[i].mutable_data_ptr());
+    start += static_cast<size_t>(maps.size(0));
+  }
+  return people;
+}
+
+std::vector<FuseParams> params_for_peaks(const FuseCall& call, const std::vector<int64_t>& images, bool row_major, bool subpixel) {
+  check_call(call);
+  STD_TORCH_CHECK(images.size() == 2 * call.maps.size(), "images must have two sides per person");
+  std::vector<FuseParams> people;
+  size_t start = 0;
+  for (size_t i = 0; i < call.maps.size(); ++i) {
+    people.push_back(person_params(call, call.maps[i], start, images[2 * i], images[2 * i + 1]));
+    people.back().row_major = row_major;
+    people.back().subpixel = subpixel;
+    start += static_cast<size_t>(call.maps[i].size(0));
+  }
+  return people;
+}
+
+int64_t all_channels(const std::vector<FuseParams>& people) {
+  int64_t channels = 0;
+  for (const FuseParams& p : people) channels += p.channels;
+  return channels;
+}
+
+// Work of several people, cut into numbered pieces: pieces of person i begin at starts[i].
+struct Pieces {
+  std::vector<int64_t> starts{0};
+
+  template <typename Count>
+  Pieces(const std::vector<FuseParams>& people, const Count& count) {
+    for (const FuseParams& p : people) starts.push_back(starts.back() + count(p));
+  }
+
+  // Calls work(person, first, last) in torch's threads, with piece numbers within the person.
+  template <typename Work>
+  void run(const Work& work) const {
+    torch::stable::parallel_for(0, starts.back(), 1, [&](int64_t first, int64_t last) {
+      for (size_t i = 0; i + 1 < starts.size(); ++i) {
+        const int64_t a = std::max(first, starts[i]), b = std::min(last, starts[i + 1]);
+        if (a < b) work(i, a - starts[i], b - starts[i]);
+      }
+    });
+  }
+};
+
+std::vector<FuseTables> tables_in_parallel(const std::vector<FuseParams>& people) {
+  std::vector<FuseTables> tables;
+  for (const FuseParams& p : people) tables.push_back(make_fuse_tables(p));
+  Pieces(people, [](const FuseParams& p) { return 2 * p.scales; }).run([&](size_t i, int64_t first, int64_t last) {
+    for (int64_t number = first; number < last; ++number) fill_fuse_table(people[i], tables[i], static_cast<int>(number));
   });
   return tables;
 }
 
-void check_fuse_out(const Tensor& out, const Tensor& maps) {
-  STD_TORCH_CHECK(is_plain(out, ScalarType::Float) && out.dim() == 3 && out.size(0) == maps.size(1) && same_device(out, maps), "out must be a contiguous float32 (C, H, W)");
+void fuse_multiscale_cpu_op(std::vector<Tensor> maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, std::vector<Tensor> out) {
+  const std::vector<FuseParams> people = params_into({maps, geometry, weights, stride, background, opencv}, out);
+  const std::vector<FuseTables> tables = tables_in_parallel(people);
+  Pieces(people, fuse_tiles).run([&](size_t i, int64_t first, int64_t last) { fuse_multiscale_cpu(people[i], tables[i], first, last); });
 }
 
-void fuse_multiscale_cpu_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, Tensor out) {
-  check_fuse_out(out, maps);
-  FuseParams p = fuse_params(maps, geometry, weights, stride, background, opencv, out.size(1), out.size(2));
-  p.out = static_cast<float*>(out.mutable_data_ptr());
-  const FuseTables tables = tables_in_parallel(p);
-  torch::stable::parallel_for(0, fuse_tiles(p), 1, [&](int64_t first, int64_t last) { fuse_multiscale_cpu(p, tables, first, last); });
-}
-
-std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cpu_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, int64_t height, int64_t width, bool row_major) {
-  FuseParams p = fuse_params(maps, geometry, weights, stride, background, opencv, height, width);
-  p.row_major = row_major;
-  const FuseTables tables = tables_in_parallel(p);
-  std::vector<Peak> peaks(static_cast<size_t>(kPeakPieces) * p.channels);
-  torch::stable::parallel_for(0, static_cast<int64_t>(peaks.size()), 1, [&](int64_t first, int64_t last) {
-    fuse_multiscale_peaks_cpu(p, tables, first, last, peaks.data());
-  });
-  for (size_t task = p.channels; task < peaks.size(); ++task) peaks[task % p.channels] = better_peak(peaks[task % p.channels], peaks[task]);
-  Tensor xy = torch::stable::new_empty(maps, {p.channels, 2});
-  Tensor score = torch::stable::new_empty(maps, {p.channels});
-  for (int c = 0; c < p.channels; ++c) {
-    static_cast<float*>(xy.mutable_data_ptr())[2 * c] = static_cast<float>(peaks[c].x);
-    static_cast<float*>(xy.mutable_data_ptr())[2 * c + 1] = static_cast<float>(peaks[c].y);
-    static_cast<float*>(score.mutable_data_ptr())[c] = peaks[c].value;
+std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cpu_op(std::vector<Tensor> maps, std::vector<int64_t> geometry, std::vector<double> weights, std::vector<int64_t> images, int64_t stride, bool background, bool opencv, bool row_major, bool subpixel) {
+  const std::vector<FuseParams> people = params_for_peaks({maps, geometry, weights, stride, background, opencv}, images, row_major, subpixel);
+  const std::vector<FuseTables> tables = tables_in_parallel(people);
+  const int64_t channels = all_channels(people);
+  std::vector<Peak> peaks(static_cast<size_t>(kPeakPieces * channels));
+  const Pieces pieces(people, [](const FuseParams& p) { return static_cast<int64_t>(kPeakPieces) * p.channels; });
+  pieces.run([&](size_t i, int64_t first, int64_t last) { fuse_multiscale_peaks_cpu(people[i], tables[i], first, last, peaks.data() + pieces.starts[i]); });
+  Tensor xy = torch::stable::new_empty(maps[0], {channels, 2});
+  Tensor score = torch::stable::new_empty(maps[0], {channels});
+  float* to_xy = static_cast<float*>(xy.mutable_data_ptr());
+  float* to_score = static_cast<float*>(score.mutable_data_ptr());
+  for (size_t i = 0; i < people.size(); ++i) {
+    const int64_t before = pieces.starts[i] / kPeakPieces;
+    for (int c = 0; c < people[i].channels; ++c) {
+      to_score[before + c] = finish_peak(people[i], tables[i], c, peaks.data() + pieces.starts[i], to_xy + 2 * (before + c));
+    }
   }
   return {xy, score};
 }
 
 #ifdef CPM_WITH_CUDA
-void fuse_multiscale_cuda_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, Tensor out) {
-  check_fuse_out(out, maps);
-  FuseParams p = fuse_params(maps, geometry, weights, stride, background, opencv, out.size(1), out.size(2));
-  torch::stable::accelerator::DeviceGuard guard(maps.get_device_index());
-  Tensor workspace = torch::stable::new_empty(maps, {fuse_workspace_floats(p)});
-  p.out = static_cast<float*>(out.mutable_data_ptr());
-  const char* error = launch_fuse_multiscale(p, static_cast<float*>(workspace.mutable_data_ptr()), current_stream(maps));
-  STD_TORCH_CHECK(error == nullptr, "fuse_multiscale launch: ", error);
+void fuse_multiscale_cuda_op(std::vector<Tensor> maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, std::vector<Tensor> out) {
+  const std::vector<FuseParams> people = params_into({maps, geometry, weights, stride, background, opencv}, out);
+  torch::stable::accelerator::DeviceGuard guard(maps[0].get_device_index());
+  for (const FuseParams& p : people) {
+    Tensor workspace = torch::stable::new_empty(maps[0], {fuse_workspace_floats(p)});
+    const char* error = launch_fuse_multiscale(p, static_cast<float*>(workspace.mutable_data_ptr()), current_stream(maps[0]));
+    STD_TORCH_CHECK(error == nullptr, "fuse_multiscale launch: ", error);
+  }
 }
 
-std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cuda_op(const Tensor& maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, int64_t height, int64_t width, bool row_major) {
-  FuseParams p = fuse_params(maps, geometry, weights, stride, background, opencv, height, width);
-  STD_TORCH_CHECK(height * width < (1ll << 32), "the image must have fewer than 2^32 pixels");
-  p.row_major = row_major;
-  torch::stable::accelerator::DeviceGuard guard(maps.get_device_index());
-  Tensor xy = torch::stable::new_empty(maps, {p.channels, 2});
-  Tensor score = torch::stable::new_empty(maps, {p.channels});
-  Tensor best = torch::stable::new_empty(maps, {p.channels}, ScalarType::Long);
-  Tensor workspace = torch::stable::new_empty(maps, {fuse_workspace_floats(p)});
-  const char* error = launch_fuse_multiscale_peaks(
-      p, static_cast<float*>(workspace.mutable_data_ptr()), static_cast<unsigned long long*>(best.mutable_data_ptr()),
-      static_cast<float*>(xy.mutable_data_ptr()), static_cast<float*>(score.mutable_data_ptr()), current_stream(maps));
-  STD_TORCH_CHECK(error == nullptr, "fuse_multiscale_peaks launch: ", error);
+std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cuda_op(std::vector<Tensor> maps, std::vector<int64_t> geometry, std::vector<double> weights, std::vector<int64_t> images, int64_t stride, bool background, bool opencv, bool row_major, bool subpixel) {
+  const std::vector<FuseParams> people = params_for_peaks({maps, geometry, weights, stride, background, opencv}, images, row_major, subpixel);
+  torch::stable::accelerator::DeviceGuard guard(maps[0].get_device_index());
+  const int64_t channels = all_channels(people);
+  Tensor xy = torch::stable::new_empty(maps[0], {channels, 2});
+  Tensor score = torch::stable::new_empty(maps[0], {channels});
+  Tensor best = torch::stable::new_empty(maps[0], {channels}, ScalarType::Long);
+  int64_t before = 0;
+  for (const FuseParams& p : people) {
+    STD_TORCH_CHECK(static_cast<int64_t>(p.image_h) * p.image_w < (1ll << 32), "the image must have fewer than 2^32 pixels");
+    Tensor workspace = torch::stable::new_empty(maps[0], {fuse_workspace_floats(p)});
+    const char* error = launch_fuse_multiscale_peaks(
+        p, static_cast<float*>(workspace.mutable_data_ptr()), static_cast<unsigned long long*>(best.mutable_data_ptr()) + before,
+        static_cast<float*>(xy.mutable_data_ptr()) + 2 * before, static_cast<float*>(score.mutable_data_ptr()) + before, current_stream(maps[0]));
+    STD_TORCH_CHECK(error == nullptr, "fuse_multiscale_peaks launch: ", error);
+    before += p.channels;
+  }
   return {xy, score};
 }
 #endif

@@ -18,14 +18,15 @@ STABLE_TORCH_LIBRARY(cpm_repro, m) {
       "float sigma, float scale) -> Tensor[]");
   // image (H,W) or (H,W,C) uint8, float32 or float64 -> (height,width[,C]), same type
   m.def("imresize(Tensor image, int height, int width, float scale_y, float scale_x) -> Tensor");
-  // maps (S,C,h,w) float32; geometry: per scale up, left, scaled height, scaled width; out (C,H,W) float32
+  // Several people: maps (S,C,h,w) float32 each, all sizes their own; geometry: per person and scale up, left, scaled
+  // height, scaled width; weights: per person and scale; out (C,H,W) float32 each
   m.def(
-      "fuse_multiscale_out(Tensor maps, int[] geometry, float[] weights, int stride, bool background, bool opencv, "
-      "Tensor(a!) out) -> ()");
-  // -> xy (C,2), score (C,)
+      "fuse_multiscale_out(Tensor[] maps, int[] geometry, float[] weights, int stride, bool background, bool opencv, "
+      "Tensor(a!)[] out) -> ()");
+  // images: per person H, W -> xy (C,2), score (C,), all people one after the other
   m.def(
-      "fuse_multiscale_peaks(Tensor maps, int[] geometry, float[] weights, int stride, bool background, bool opencv, "
-      "int height, int width, bool row_major) -> (Tensor, Tensor)");
+      "fuse_multiscale_peaks(Tensor[] maps, int[] geometry, float[] weights, int[] images, int stride, bool background, "
+      "bool opencv, bool row_major, bool subpixel) -> (Tensor, Tensor)");
 }
 
 PyMODINIT_FUNC PyInit__C(void) {

@@ -80,6 +80,7 @@ void fusion() {
   p.background = between(0, 1);
   p.opencv = between(0, 1);
   p.row_major = between(0, 1);
+  p.subpixel = between(0, 1);
   for (int s = 0; s < p.scales; ++s) {
     p.scaled_h[s] = between(1, 200);
     p.scaled_w[s] = between(1, 200);
@@ -96,6 +97,10 @@ void fusion() {
   cpm::fuse_multiscale_cpu(p, tables, 0, cpm::fuse_tiles(p));
   std::vector<cpm::Peak> peaks(cpm::kPeakPieces * p.channels);
   cpm::fuse_multiscale_peaks_cpu(p, tables, 0, (long long)peaks.size(), peaks.data());
+  for (int channel = 0; channel < p.channels; ++channel) {
+    float xy[2];
+    cpm::finish_peak(p, tables, channel, peaks.data(), xy);
+  }
   for (const cpm::Peak& peak : peaks) {
     if (peak.x < 0 || peak.y < 0 || peak.x >= p.image_w || peak.y >= p.image_h) std::abort();
   }

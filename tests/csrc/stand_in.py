@@ -144,12 +144,13 @@ def fuse_multiscale(
     stride: int = 8,
     opencv: bool = False,
     row_major: bool = False,
+    subpixel: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Fused maps, and positions and values of their maxima."""
     scales, channels = maps.shape[:2]
     full = torch.full((channels, *image), float("nan"))
     xy, score = torch.full((channels, 2), float("nan")), torch.full((channels,), float("nan"))
-    numbers = (ctypes.c_int * 10)(*maps.shape, *image, stride, 1, opencv, row_major)
+    numbers = (ctypes.c_int * 11)(*maps.shape, *image, stride, 1, opencv, row_major, subpixel)
     flat = [n for (up, left, *_), size in zip(pads, sizes, strict=True) for n in (up, left, *size)]
     weights = torch.full((scales,), 1 / scales)
     library.fuse_multiscale.restype = ctypes.c_char_p

@@ -80,7 +80,7 @@ extern "C" const char* resize_axis(const void* from, void* to, long long outer, 
   return cpm::launch_resize_axis(p, nullptr);
 }
 
-// sizes: S, C, h, w, H, W, stride, background, opencv, row_major; geometry: per scale up, left, height, width.
+// sizes: S, C, h, w, H, W, stride, background, opencv, row_major, subpixel; geometry: per scale up, left, height, width.
 extern "C" const char* fuse_multiscale(const float* maps, const int* sizes, const int* geometry, const float* weights, float* out,
                                        float* xy, float* score) {
   cpm::FuseParams p{};
@@ -96,6 +96,7 @@ extern "C" const char* fuse_multiscale(const float* maps, const int* sizes, cons
   p.background = sizes[7];
   p.opencv = sizes[8];
   p.row_major = sizes[9];
+  p.subpixel = sizes[10];
   for (int s = 0; s < p.scales; ++s) {
     p.pad_y[s] = geometry[4 * s];
     p.pad_x[s] = geometry[4 * s + 1];

@@ -144,6 +144,19 @@ def test_cuda_source_of_the_fusion(library, name, opencv):
         assert torch.equal(xy, place.float())
 
 
+@pytest.mark.parametrize("opencv", [False, True])
+def test_cuda_source_refines_positions(library, opencv):
+    image, pads, sizes, stride, cells = FUSE_CASES["enlarging, two tiles wide"]
+    maps = torch.randn(len(pads), 3, cells, cells, generator=torch.Generator().manual_seed(4))
+    full, xy, score = stand_in.fuse_multiscale(
+        library, maps, pads, sizes, image, stride, opencv, subpixel=True
+    )
+    expected, value = _reference_resize.peaks(full, row_major=False, subpixel=True)
+    assert torch.equal(score, value)
+    torch.testing.assert_close(xy, expected, rtol=0, atol=2e-3)  # measured 1e-4
+    assert not torch.equal(xy, xy.round())
+
+
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
@@ -151,8 +164,9 @@ def test_cuda_source_of_the_fusion(library, name, opencv):
         ("belief_maps_kernel.h", "(first + i) / p.w", "(first + i) / p.h"),
         ("belief_map_loss.cu", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
         ("imresize.cu", "* p.inner + j;", "* p.inner;"),
-        ("fuse_multiscale.cu", "const int y = y0 + r;", "const int y = y0 + r + 1;"),
-        ("fuse_multiscale.cu", "      __syncthreads();\n      for (int cell", "      for (int cell"),
+        ("fuse_multiscale_kernel.h", "const int y = y0 + r;", "const int y = y0 + r + 1;"),
+        ("fuse_multiscale_kernel.h", "(point == 2)", "(point == 3)"),
+        ("fuse_multiscale_kernel.h", "      __syncthreads();\n      for (int cell", "      for (int cell"),
     ],
 )
 @pytest.mark.usefixtures("library")
@@ -169,6 +183,7 @@ def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, objects, name, r
         test_cuda_source_of_the_stage_losses(broken, torch.float32, reverse=True)
         test_cuda_source_of_imresize(broken, torch.float64, (9, 4), (0.45, 0.4))
         test_cuda_source_of_the_fusion(broken, "enlarging, two tiles wide", opencv=False)
+        test_cuda_source_refines_positions(broken, opencv=False)
 
 
 def test_16_bit_rounding_is_torchs(library):

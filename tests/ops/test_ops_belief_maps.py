@@ -288,29 +288,3 @@ def test_missing_extension_falls_back_with_one_warning(monkeypatch):
     assert len(caught) == 1
     with pytest.raises(ValueError, match="backend 'cpu' is not built"):
         belief_maps(JOINTS, VISIBLE, backend="cpu")
-
-
-@pytest.mark.usefixtures("compiled")
-def test_operators_pass_opcheck():
-    joints, visible, center = people()
-    label, centers = torch.zeros(2, 10, 46, 46), torch.zeros(2, 1, 64, 64)
-    torch.library.opcheck(
-        torch.ops.cpm_repro.belief_maps_out.default,
-        (joints, visible.int(), center, 8.0, 7.0, 21.0, label, centers),
-    )
-    torch.library.opcheck(torch.ops.cpm_repro.center_map_out.default, (center, 21.0, True, centers))
-
-
-@pytest.mark.usefixtures("compiled")
-def test_compile_and_export_go_through():
-    joints, visible, center = people()
-    expected = belief_maps(joints, visible, center=center)
-
-    class Targets(torch.nn.Module):
-        def forward(self, joints, visible, center):
-            return belief_maps(joints, visible, center=center)
-
-    captured = torch.compile(Targets(), fullgraph=True, backend="aot_eager")(joints, visible, center)
-    exported = torch.export.export(Targets(), (joints, visible, center)).module()(joints, visible, center)
-    for got in (captured, exported):
-        assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))

@@ -121,8 +121,3 @@ IMAGE = torch.zeros(4, 4)
 def test_mistakes_are_named(arguments, error, words):
     with pytest.raises(error, match=words):
         imresize(**{"array": IMAGE, **arguments})
-
-
-@pytest.mark.usefixtures("compiled")
-def test_operator_passes_opcheck():
-    torch.library.opcheck(torch.ops.cpm_repro.imresize.default, (torch.rand(5, 6, 3), 7, 4, 7 / 5, 4 / 6))
