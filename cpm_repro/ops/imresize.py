@@ -39,22 +39,25 @@ def imresize(
     Raises:
         TypeError, ValueError: naming the argument, what was wanted and what was got.
     """
-    given = _as_tensor(array)
-    if given.dtype not in _TYPES:
-        raise TypeError(f"array must be uint8, float32 or float64, got {given.dtype}")
-    if given.ndim not in (2, 3) or 0 in given.shape:
-        raise ValueError(f"array must be a non-empty (H, W) or (H, W, C), got shape {tuple(given.shape)}")
-    wanted, scales = _wanted(given, scale, size)
-    given = given.detach().contiguous()
-    # Asked for here, and given back, so that a size beyond memory is the caller's mistake by name.
-    _checks.allocate(
-        "size" if scale is None else "scale", (*wanted, *given.shape[2:]), given.dtype, given.device
-    )
-    if choose(backend, "imresize", given.device) == "reference":
-        result = _reference_resize.imresize(given, wanted, scales)
-    else:
-        result = torch.ops.cpm_repro.imresize(given, *wanted, *scales)
+    result = _resize(_as_tensor(array), scale, size, backend)
     return result.numpy() if isinstance(array, np.ndarray) else result
+
+
+def _resize(
+    array: torch.Tensor, scale: float | None, size: Sequence[int] | None, backend: str | None
+) -> torch.Tensor:
+    if array.dtype not in _TYPES:
+        raise TypeError(f"array must be uint8, float32 or float64, got {array.dtype}")
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise ValueError(f"array must be a non-empty (H, W) or (H, W, C), got shape {tuple(array.shape)}")
+    wanted, scales = _wanted(array, scale, size)
+    given = array.detach().contiguous()
+    # Asked for here, and given back, so that a size beyond memory is the caller's mistake by name.
+    name = "size" if scale is None else "scale"
+    _checks.allocate(name, [*wanted, *given.shape[2:]], given.dtype, given.device)
+    if choose(backend, "imresize", given.device) == "reference":
+        return _reference_resize.imresize(given, wanted, scales)
+    return torch.ops.cpm_repro.imresize(given, *wanted, *scales)
 
 
 def _as_tensor(array: object) -> torch.Tensor:
