@@ -18,8 +18,9 @@ def nvrtc():
     found = sorted(path for place in places for path in glob.glob(f"{place}/libnvrtc.so.*"))
     for path in found:
         if "alt" not in path:
+            # NVRTC looks for it by name: outside of the path of the loader it must be there already.
             for builtins in glob.glob(f"{Path(path).parent}/libnvrtc-builtins.so.*"):
-                ctypes.CDLL(builtins)  # looked for by name: outside the loader's path it must be there already
+                ctypes.CDLL(builtins)
             return ctypes.CDLL(path)
     pytest.skip("NVRTC is not here: neither the toolkit's nor pip's nvidia-cuda-nvrtc")
 
