@@ -14,6 +14,7 @@ from cpm_repro.config import FULL_CROP
 from cpm_repro.data.augment import BORDER
 from cpm_repro.data.images import read_image
 from cpm_repro.errors import UserError
+from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.places import WHOLE_IMAGE_SHARE, Place
 from cpm_repro.inference.weights import load_model
@@ -60,7 +61,8 @@ class PersonDetector:
     ) -> None:
         net, crop = _person_net(weights, arch)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.net = net.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        net = fast_convolutions(net.to(self.device)).eval()
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.threshold = threshold
         self.height = crop if height is None else height
 

@@ -17,6 +17,7 @@ from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
 from cpm_repro.errors import UserError
 from cpm_repro.inference.decode import average_views, highest, sub_pixel, to_image
 from cpm_repro.inference.detector import PersonDetector
+from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.images import as_bgr, read_photograph
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.places import Box, Place, Point, places_from_boxes, places_from_centers, whole_image
@@ -81,7 +82,7 @@ class PoseEstimator:
         if stages is not None and not 1 <= stages <= model.net.stages:
             raise UserError(f"stages: {self.weights} has 1 to {model.net.stages}, got {stages}")
         self.dtype = PRECISIONS[precision]
-        net = model.net.to(self.device, self.dtype)
+        net = fast_convolutions(model.net.to(self.device, self.dtype))
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.augment = model.augment
         self.stages = stages
