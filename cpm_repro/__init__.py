@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cpm_repro.evaluation import evaluate
     from cpm_repro.inference.detector import PersonDetector
     from cpm_repro.inference.estimator import PoseEstimator
+    from cpm_repro.inference.procedure import BenchmarkProcedure
     from cpm_repro.inference.weights import load
     from cpm_repro.model import build
     from cpm_repro.ops import imresize
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BenchmarkProcedure": "cpm_repro.inference.procedure",
     "PersonDetector": "cpm_repro.inference.detector",
     "PoseEstimator": "cpm_repro.inference.estimator",
     "Skeleton": "cpm_repro.skeleton",
@@ -35,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BenchmarkProcedure",
     "PersonDetector",
     "PoseEstimator",
     "Skeleton",

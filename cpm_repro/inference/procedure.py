@@ -1,0 +1,234 @@
+"""The release's test procedure, exactly: seven scales of a person, averaged, and each part's highest belief.
+
+Spec `inference.md`, "Benchmark procedure". Published scores depend on it; for everyday use
+:class:`cpm_repro.PoseEstimator` looks once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from cpm_repro import ops
+from cpm_repro.config import FULL_CROP
+from cpm_repro.data.augment import BORDER
+from cpm_repro.data.images import MAX_PIXELS
+from cpm_repro.data.lsp_scale import TARGET
+from cpm_repro.errors import UserError
+from cpm_repro.inference.network_input import network_input
+from cpm_repro.model import PoseMachine
+
+MULTIPLIERS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+"""The benchmark's seven scales around the one at which the person has the size of training."""
+
+LSP_SHARE = 0.8
+"""LSP's people are taken to be this share of the image's height, and to stand in its middle."""
+
+MAX_SCALE = 256.0
+"""An image enlarged more than this shows nothing; the fusion's kernels are bounded accordingly."""
+
+Order = Literal["column", "row"]
+
+
+def person_scale(scale_provided: float) -> float:
+    """scale0 of a person of MPII or FLIC, whose scale_provided is known (FLIC: 0.0110 x torso height)."""
+    if not (math.isfinite(scale_provided) and scale_provided > 0):
+        raise UserError(f"scale: wanted a positive number (height / 200 px), got {scale_provided:g}")
+    return TARGET / scale_provided
+
+
+def lsp_place(image_hw: tuple[int, int]) -> tuple[tuple[float, float], float]:
+    """Centre (0-based x, y) and scale0 of LSP, which gives neither: the image's middle and height."""
+    height, width = image_hw
+    return (width / 2 - 1, height / 2 - 1), LSP_SHARE / (height / FULL_CROP)
+
+
+def box_place(
+    box: Sequence[float], image_hw: tuple[int, int]
+) -> tuple[tuple[float, float], tuple[float, ...]]:
+    """Centre and scales of the release's interactive program, from a box (x0, y0, x1, y1), 0-based pixels.
+
+    The box is clipped to the image; scales are a sixth of an octave apart and let 1.2 of its height, up to a
+    fifth more or less, fill the network's 368 px: four scales.
+
+    Raises:
+        UserError: a box that has no area inside the image.
+    """
+    height, width = image_hw
+    x0, x1 = (min(max(float(value), 0.0), width - 1.0) for value in (box[0], box[2]))
+    y0, y1 = (min(max(float(value), 0.0), height - 1.0) for value in (box[1], box[3]))
+    if not (x1 > x0 and y1 > y0):
+        raise UserError(f"box: {tuple(box)} has no area inside the {width}x{height} image")
+    middle = 1.2 * (y1 - y0)
+    low, high = (math.log2(FULL_CROP / (share * middle)) for share in (1.2, 0.8))
+    steps = math.floor((high - low) * 6 + 1e-9) + 1
+    return ((x0 + x1) / 2, (y0 + y1) / 2), tuple(2 ** (low + step / 6) for step in range(steps))
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the network sees of one person at S scales, and how that came out of the image."""
+
+    crops: np.ndarray  # (S, box, box, 3) uint8 BGR
+    pads: list[tuple[int, int, int, int]]  # up, left, down, right; negative: cropped
+    sizes: list[tuple[int, int]]  # height, width of the scaled image
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One person's parts in image pixels, 0-based."""
+
+    keypoints: np.ndarray  # (K, 2) float64, whole pixels
+    scores: np.ndarray  # (K,) float32: the averaged belief there
+
+
+class BenchmarkProcedure:
+    """Estimates one person as the release's benchmark programs do, or its interactive one.
+
+    Per scale: MATLAB's imresize of the photograph (8-bit), the rounded centre brought to 1-based pixel 184
+    of a 368 px box padded with 128, a centre map without cut-off, the last stage's maps; then all scales are
+    fused by :func:`cpm_repro.ops.fuse_multiscale_peaks`. All scales go through the network in one batch.
+
+    Args:
+        net: a pose network; it is moved to ``device`` and put into evaluation mode.
+        box: side of the network's input. 368 is the release's; networks trained on smaller crops take theirs,
+            with every scale in proportion.
+        device: where to run; None takes a GPU when there is one.
+        stages: stop after so many stages.
+
+    Raises:
+        UserError: a network that finds people instead of parts, or does not accept the box.
+    """
+
+    def __init__(
+        self,
+        net: PoseMachine,
+        *,
+        box: int = FULL_CROP,
+        device: str | torch.device | None = None,
+        stages: int | None = None,
+    ) -> None:
+        if net.input_channels != 4:
+            raise UserError(f"{net.arch} finds people, not parts: wanted a pose network")
+        if box % 2 or not net.accepts(box) or net.map_size(box) * net.stride != box:
+            raise UserError(f"box: {net.arch} wanted a side that is a multiple of {net.stride}, got {box}")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.net = net.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.box = box
+        self.stages = stages
+
+    def __call__(
+        self,
+        image: np.ndarray,
+        center: Sequence[float],
+        scale0: float,
+        multipliers: Sequence[float] = MULTIPLIERS,
+        *,
+        order: Order = "column",
+    ) -> Estimate:
+        """Parts of the person at ``center``.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            center: x, y of the person, 0-based image pixels; it may lie outside the image.
+            scale0: what brings the person to the size of training in a box of 368 px (`person_scale`,
+                `lsp_place`).
+            multipliers: the scales around it; with scale0 = 1 they are the scales of `box_place`.
+            order: which of equal beliefs counts: "column" the first in column-major order, as in the
+                benchmark, "row" in row-major order, as in the interactive program.
+
+        Raises:
+            UserError: a scale at which the image cannot be shown.
+        """
+        views = self.views(image, center, scale0, multipliers)
+        xy, score = ops.fuse_multiscale_peaks(
+            self.stage_maps(views), views.pads, views.sizes, image.shape[:2], order=order
+        )
+        return Estimate(xy[:-1].double().cpu().numpy(), score[:-1].cpu().numpy())
+
+    def belief_maps(
+        self,
+        image: np.ndarray,
+        center: Sequence[float],
+        scale0: float,
+        multipliers: Sequence[float] = MULTIPLIERS,
+    ) -> torch.Tensor:
+        """The averaged maps, of which a call gives the maxima: (K+1, H, W) float32, background last."""
+        views = self.views(image, center, scale0, multipliers)
+        maps: torch.Tensor = ops.fuse_multiscale(
+            self.stage_maps(views), views.pads, views.sizes, image.shape[:2]
+        )
+        return maps
+
+    def views(
+        self,
+        image: np.ndarray,
+        center: Sequence[float],
+        scale0: float,
+        multipliers: Sequence[float] = MULTIPLIERS,
+    ) -> Views:
+        """The person's box at every scale."""
+        crops = np.full((len(multipliers), self.box, self.box, 3), BORDER, np.uint8)
+        pads, sizes = [], []
+        for crop, multiplier in zip(crops, multipliers, strict=True):
+            scale = scale0 * multiplier * (self.box / FULL_CROP)
+            _check_scale(scale, image)
+            scaled = ops.imresize(image, scale)
+            pad = self._pad(scaled.shape[:2], center, scale)
+            _paste(scaled, crop, pad[:2])
+            pads.append(pad)
+            sizes.append(scaled.shape[:2])
+        return Views(crops, pads, sizes)
+
+    def _pad(self, size: tuple[int, int], center: Sequence[float], scale: float) -> tuple[int, int, int, int]:
+        """Up, left, down, right such that 1-based pixel box / 2 of the box is the scaled centre."""
+        x, y = (_round_half_away((value + 1.0) * scale) for value in center)
+        half = self.box // 2
+        return half - y, half - x, half - (size[0] - y), half - (size[1] - x)
+
+    @torch.inference_mode()
+    def stage_maps(self, views: Views) -> torch.Tensor:
+        """The last stage's maps of every scale: (S, K+1, h, w) float32."""
+        middle = self.box // 2 - 1  # the 0-based pixel that the centre was brought to
+        center = torch.full((len(views.crops), 2), float(middle), device=self.device)
+        data = network_input(torch.from_numpy(views.crops).to(self.device), center, cutoff=False)
+        maps = self.net(data.contiguous(memory_format=torch.channels_last), stages=self.stages)
+        return maps[-1].float()
+
+
+def _check_scale(scale: float, image: np.ndarray) -> None:
+    height, width = image.shape[:2]
+    if not (math.isfinite(scale) and 0 < scale <= MAX_SCALE):
+        raise UserError(
+            f"scale: wanted to show a {width}x{height} image at 0 to {MAX_SCALE:g}, got {scale:g}"
+        )
+    if math.ceil(scale * height) * math.ceil(scale * width) > MAX_PIXELS:
+        raise UserError(
+            f"scale: {scale:.3g} would make the {width}x{height} image larger than {MAX_PIXELS} pixels"
+        )
+
+
+def _paste(scaled: np.ndarray, crop: np.ndarray, offset: tuple[int, int]) -> None:
+    """Write into ``crop`` what it sees of ``scaled``, whose corner lies at ``offset`` (row, column) in it."""
+    spans = []
+    for axis in (0, 1):
+        start = max(offset[axis], 0)
+        stop = min(offset[axis] + scaled.shape[axis], crop.shape[axis])
+        spans.append((start, max(start, stop)))
+    (top, bottom), (left, right) = spans
+    if bottom > top and right > left:
+        crop[top:bottom, left:right] = scaled[
+            top - offset[0] : bottom - offset[0], left - offset[1] : right - offset[1]
+        ]
+
+
+def _round_half_away(value: float) -> int:
+    """MATLAB's round."""
+    whole = math.floor(abs(value))
+    rounded = whole + (abs(value) - whole >= 0.5)
+    return rounded if value >= 0 else -rounded
