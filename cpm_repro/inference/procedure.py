@@ -205,7 +205,7 @@ def _check_scale(scale: float, image: np.ndarray) -> None:
     height, width = image.shape[:2]
     if not (math.isfinite(scale) and 0 < scale <= MAX_SCALE):
         raise UserError(
-            f"scale: wanted to show a {width}x{height} image at 0 to {MAX_SCALE:g}, got {scale:g}"
+            f"scale: wanted the {width}x{height} image enlarged at most {MAX_SCALE:g} times, got {scale:g}"
         )
     if math.ceil(scale * height) * math.ceil(scale * width) > MAX_PIXELS:
         raise UserError(
