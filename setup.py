@@ -22,18 +22,15 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 CSRC = Path(__file__).resolve().parent / "csrc"
 # Machine code for the common data-centre cards, and PTX that every card from Turing on compiles by itself.
 DEFAULT_ARCHS = "75+PTX;80;90"
-CXX_FLAGS = shlex.split(
-    "-std=c++17 -O3 -fPIC -fvisibility=hidden -ffp-contract=off -Wall -Wextra"
-    " -DTORCH_TARGET_VERSION=0x020a000000000000"
-)
-NVCC_FLAGS = shlex.split(
-    "-std=c++17 -O3 -fmad=false --expt-relaxed-constexpr -Werror=all-warnings"
-    " -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off"
-)
+CXX_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
+CXX_FLAGS += ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
+NVCC_FLAGS = ["-std=c++17", "-O3", "-fmad=false", "--expt-relaxed-constexpr", "-Werror=all-warnings"]
+NVCC_FLAGS += ["-Xcompiler", "-fPIC,-fvisibility=hidden,-ffp-contract=off"]
 # libtorch must stay in NEEDED even if no symbol asks for it: it brings libtorch_cuda into scope.
 LIBRARIES = ["-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10"]
 
@@ -52,14 +49,12 @@ def torch_folder() -> Path:
 
 def find_nvcc() -> str | None:
     """The CUDA compiler that CPM_CUDA and CPM_NVCC ask for, or None."""
-    mode = os.environ.get("CPM_CUDA", "auto")
-    if mode not in ("auto", "0", "1"):
+    if (mode := os.environ.get("CPM_CUDA", "auto")) not in ("auto", "0", "1"):
         raise BuildError(f"CPM_CUDA must be auto, 0 or 1, got {mode!r}")
     if mode == "0":
         return None
     named = os.environ.get("CPM_NVCC")
-    candidates = [named] if named else ["nvcc", "/usr/local/cuda/bin/nvcc"]
-    nvcc = next(filter(None, map(shutil.which, candidates)), None)
+    nvcc = shutil.which(named or "nvcc") or (None if named else shutil.which("/usr/local/cuda/bin/nvcc"))
     if nvcc is None and mode == "1":
         raise BuildError("CPM_CUDA=1 but nvcc is not found: put it on PATH or name it in CPM_NVCC")
     return nvcc
@@ -68,11 +63,10 @@ def find_nvcc() -> str | None:
 def arch_flags(archs: str) -> list[str]:
     """nvcc's -gencode flags for a list such as "80;90+PTX" (one number: machine code; +PTX: also PTX)."""
     flags = []
-    for item in filter(None, archs.replace(" ", ";").split(";")):
+    for item in archs.replace(";", " ").split():
         number = item.removesuffix("+PTX").replace(".", "")
-        flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")
-        if item.endswith("+PTX"):
-            flags.append(f"-gencode=arch=compute_{number},code=compute_{number}")
+        kinds = ("sm", "compute") if item.endswith("+PTX") else ("sm",)
+        flags += [f"-gencode=arch=compute_{number},code={kind}_{number}" for kind in kinds]
     return flags
 
 
@@ -83,6 +77,16 @@ def run(command: list[str], stamp: Path | None = None) -> None:
         raise BuildError(f"{shlex.join(command)}\n{result.stdout}{result.stderr}")
     if stamp is not None:
         stamp.write_text(shlex.join(command))
+
+
+class BuildPackage(build_py):
+    """Puts the sources that the CuPy back end compiles at run time into the package."""
+
+    def run(self) -> None:
+        """As usual, then csrc/math and csrc/cuda; an editable install finds them in the checkout."""
+        super().run()
+        for room in () if self.editable_mode else ("math", "cuda"):
+            shutil.copytree(CSRC / room, Path(self.build_lib, "cpm_repro/csrc", room), dirs_exist_ok=True)
 
 
 class BuildExtension(build_ext):
@@ -99,9 +103,8 @@ class BuildExtension(build_ext):
             except BuildError as error:
                 if not (automatic and nvcc):
                     raise
-                print(
-                    f"cpm_repro: {self._build(output, None)}; the CUDA half failed: {error}", file=sys.stderr
-                )
+                report = self._build(output, None)
+                print(f"{report}; the CUDA half failed: {error}", file=sys.stderr)
         except BuildError as error:
             if not automatic:
                 sys.exit(f"cpm_repro: {error}")
@@ -110,29 +113,26 @@ class BuildExtension(build_ext):
 
     def _build(self, output: Path, nvcc: str | None) -> str:
         torch, archs = torch_folder(), os.environ.get("CPM_CUDA_ARCHS", DEFAULT_ARCHS)
-        cxx = shlex.split(os.environ.get("CXX", "c++"))
+        cxx, extra = (shlex.split(os.environ.get(*name)) for name in (("CXX", "c++"), ("CPM_CXXFLAGS", "")))
         if shutil.which(cxx[0]) is None:
             raise BuildError(f"no C++ compiler {cxx[0]!r} found")
-        extra = shlex.split(os.environ.get("CPM_CXXFLAGS", ""))
         include = [f"-I{torch}/include", f"-I{sysconfig.get_paths()['include']}"]
         compile_cpp = [*cxx, *CXX_FLAGS, *(["-DCPM_WITH_CUDA"] if nvcc else []), *include, *extra]
-        commands = {path: compile_cpp for room in ("cpu", "ops") for path in (CSRC / room).glob("*.cpp")}
+        commands = dict.fromkeys([*CSRC.glob("cpu/*.cpp"), *CSRC.glob("ops/*.cpp")], compile_cpp)
         link = [*cxx, "-shared", *extra]
         if nvcc:
-            commands |= {
-                path: [nvcc, *NVCC_FLAGS, *arch_flags(archs)] for path in (CSRC / "cuda").glob("*.cu")
-            }
+            commands |= {cu: [nvcc, *NVCC_FLAGS, *arch_flags(archs)] for cu in CSRC.glob("cuda/*.cu")}
             link = [nvcc, "-shared", "-cudart", "static"]
-        objects = [str(path) for path in self._compile(commands)]
+        objects = map(str, self._compile(commands))
         output.parent.mkdir(parents=True, exist_ok=True)
         run([*link, *objects, f"-L{torch}/lib", *LIBRARIES, "-o", str(output)])
         return f"cpm_repro: built {output.name} with CPU{f' and CUDA ({archs})' if nvcc else ' kernels only'}"
 
     def _compile(self, commands: dict[Path, list[str]]) -> list[Path]:
         newest_header = max(path.stat().st_mtime for path in CSRC.rglob("*.h"))
-        jobs, objects = [], []
+        jobs, objects, folder = [], [], Path(self.build_temp).resolve()
         for source, command in sorted(commands.items()):
-            target = Path(self.build_temp).resolve() / source.parent.name / (source.name + ".o")
+            target = folder / source.parent.name / (source.name + ".o")
             stamp, full = target.with_suffix(".cmd"), [*command, "-c", str(source), "-o", str(target)]
             objects.append(target)
             same = stamp.exists() and stamp.read_text() == shlex.join(full) and target.exists()
@@ -146,4 +146,4 @@ class BuildExtension(build_ext):
 
 BUILD = os.environ.get("CPM_EXTENSION") != "0"
 EXTENSIONS = [Extension("cpm_repro._C", sources=[], py_limited_api=True)] if BUILD else []
-setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": BuildExtension})
+setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": BuildExtension, "build_py": BuildPackage})

@@ -60,15 +60,16 @@ def options() -> tuple[str, ...]:
 
 
 def headers() -> Path:
-    """The csrc folder beside the package.
+    """The csrc folder: inside an installed package, beside it in a checkout.
 
     Raises:
         FileNotFoundError: the package was installed without its sources.
     """
-    folder = Path(__file__).resolve().parents[2] / "csrc"
-    if not (folder / "cuda" / "belief_maps_kernel.h").exists():
-        raise FileNotFoundError(f"the CuPy back end needs the sources of cpm_repro in {folder}")
-    return folder
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "csrc", package.parent / "csrc"):
+        if (folder / "cuda" / "belief_maps_kernel.h").exists():
+            return folder
+    raise FileNotFoundError(f"the CuPy back end needs the sources of cpm_repro in {package / 'csrc'}")
 
 
 def belief_maps_out(
