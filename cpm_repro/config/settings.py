@@ -54,13 +54,19 @@ class NetworkConfig:
 class AugmentConfig:
     """How a person becomes a square crop.
 
-    The longer side of the person's box is brought to ``fill * crop`` pixels, times a multiplier drawn from
-    [scale_min, scale_max]; the crop is rotated by up to ``rotate`` degrees either way, mirrored with
-    probability ``flip``, and its centre moved by up to ``shift`` of the crop's side in x and y.
+    The person is brought to one size, times a multiplier drawn from [scale_min, scale_max]; the crop is
+    rotated by up to ``rotate`` degrees either way, mirrored with probability ``flip``, and its centre moved
+    by up to ``shift`` of the crop's side in x and y. ``method`` says which size, and how it is done:
+
+    - ``"box"``: the longer side of the labelled joints' box becomes ``fill * crop`` pixels; one warp.
+    - ``"exact"``: the data set's scale becomes ``target_dist``, by the release's own steps and pixels.
+    - ``"fast"``: the same geometry as ``"exact"`` in one warp, for a fraction of the time.
     """
 
     crop: int = TINY_CROP
+    method: str = "box"
     fill: float = 0.72
+    target_dist: float = 1.171
     scale_min: float = 0.7
     scale_max: float = 1.3
     rotate: float = 40.0
@@ -256,6 +262,8 @@ def check(config: TrainConfig) -> None:
         (solver.batch >= 1, f"batch must be at least 1, got {solver.batch}"),
         (solver.lr > 0, f"learning rate must be positive, got {solver.lr}"),
         (augment.crop >= 32, f"crop must be at least 32 px, got {augment.crop}"),
+        (augment.target_dist > 0, f"target_dist must be positive, got {augment.target_dist}"),
+        (0 <= augment.shift < 1, f"shift must lie in [0, 1), got {augment.shift}"),
         (0 < augment.fill <= 2, f"fill must lie in (0, 2], got {augment.fill}"),
         (
             0 < augment.scale_min <= augment.scale_max,
@@ -309,6 +317,7 @@ def check(config: TrainConfig) -> None:
         if not holds:
             raise UserError(sentence)
     for kind, value, known in (
+        ("augment.method", augment.method, ["box", "exact", "fast"]),
         ("optimizer", solver.optimizer, ["adamw", "muon", "caffe_sgd"]),
         ("schedule", solver.schedule, ["cosine", "linear", "step"]),
         ("precision", solver.precision, ["auto", "float32", "bf16", "fp16"]),

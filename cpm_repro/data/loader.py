@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from cpm_repro.config import AugmentConfig
-from cpm_repro.data.augment import Crop, PersonAugment, crop_matrix, invert_matrix, warp
+from cpm_repro.data.augment import Crop, PersonAugment
+from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import Skeleton, Visibility
@@ -34,6 +35,11 @@ class Augment(Protocol):
 
     def cut(self, sample: PoseSample, skeleton: Skeleton, rng: np.random.Generator) -> Crop:
         """Crop with random choices taken from ``rng`` alone; crops of one configuration have one size."""
+
+
+def augment_of(config: AugmentConfig) -> PersonAugment | ReleaseAugment:
+    """What the settings' ``method`` names."""
+    return PersonAugment(config) if config.method == "box" else ReleaseAugment.of(config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class ValBatch:
         inverse: (N, 2, 3) float64, crop pixels to photograph pixels.
         joints: (N, K, 2) float32, person 0's joints in the photograph.
         visible: (N, K) uint8 Visibility codes of person 0.
+        extent: (N,) float64, longer side of the person's box in the photograph.
         index: (N,) int64, positions in the data set.
     """
 
@@ -69,6 +76,7 @@ class ValBatch:
     inverse: np.ndarray
     joints: np.ndarray
     visible: np.ndarray
+    extent: np.ndarray
     index: np.ndarray
 
 
@@ -85,7 +93,7 @@ class TrainLoader:
 
     Args:
         dataset: samples; must not be empty.
-        augment: crop and augmentation; a plain AugmentConfig means `PersonAugment`.
+        augment: crop and augmentation; settings mean what `augment_of` makes of them.
         batch: samples per batch.
         seed: non-negative; with ``start`` it determines everything.
         workers: background threads.
@@ -113,7 +121,7 @@ class TrainLoader:
         ):
             if value < least:
                 raise ValueError(f"{name}: expected at least {least}, got {value}")
-        cutter = PersonAugment(augment) if isinstance(augment, AugmentConfig) else augment
+        cutter = augment_of(augment) if isinstance(augment, AugmentConfig) else augment
         self._source = _BatchSource(dataset, cutter, batch, seed)
         self._next = start
         self._ahead = (ahead or 2 * workers) if workers else 0
@@ -230,21 +238,22 @@ def val_batches(
 
     Args:
         dataset: samples.
-        config: only ``crop`` and ``fill`` are used.
+        config: only ``method``, ``crop`` and ``fill`` or ``target_dist`` are used; "exact" crops as "fast".
         batch: samples per batch.
         indices: which samples; default all.
     """
+    cutter = augment_of(config)
     chosen = range(len(dataset)) if indices is None else indices
     for first in range(0, len(chosen), batch):
         index = list(chosen[first : first + batch])
         samples: list[PoseSample] = [dataset[i] for i in index]
-        matrices = [crop_matrix(sample, config) for sample in samples]
-        crops = [warp(s, m, config, dataset.skeleton) for s, m in zip(samples, matrices, strict=True)]
+        places = [cutter.place(sample, dataset.skeleton) for sample in samples]
         yield ValBatch(
-            batch=collate(crops),
-            inverse=np.stack([invert_matrix(matrix) for matrix in matrices]),
+            batch=collate([place.crop for place in places]),
+            inverse=np.stack([place.inverse for place in places]),
             joints=np.stack([sample.joints[0] for sample in samples]),
             visible=np.stack([sample.visible[0] for sample in samples]),
+            extent=np.array([sample.extent for sample in samples]),
             index=np.array(index, dtype=np.int64),
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from cpm_repro.data.annotations import Annotations, Intake, Person
 from cpm_repro.data.images import DEFAULT_CACHE_BYTES, ImageCache
+from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.matlab import load_mat_array
 from cpm_repro.data.sample import PoseSample, center_and_extent
 from cpm_repro.errors import UserError
@@ -51,8 +52,10 @@ def read_lspet_joints(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return xy, labelled
 
 
-def read_lsp(path: str | Path) -> Annotations:
+def read_lsp(path: str | Path, strict: bool = False) -> Annotations:
     """Read LSP's `joints.mat`: 3 x 14 x N, third row 1 = occluded; the first 1000 train, the rest test.
+
+    The scale is the release's "MPII-like" one, pooled over the file's people.
 
     Raises:
         UserError: another shape, or NaN coordinates.
@@ -60,13 +63,16 @@ def read_lsp(path: str | Path) -> Annotations:
     values = load_mat_array(path, "joints", 3)
     if values.shape[:2] != (3, 14):
         raise UserError(f"{path}: expected joints of shape 3 x 14 x N (LSP), got {_shape(values)}")
-    intake = Intake()
-    for index, (x, y, occluded) in enumerate(values.transpose(2, 0, 1)):
+    intake = Intake(strict)
+    people = values.transpose(2, 0, 1).astype(np.float64)
+    scales = lsp_scales(people[:, :2].transpose(0, 2, 1), people[:, 2] == 0)
+    for index, (x, y, occluded) in enumerate(people):
         visible = np.where(occluded == 1, Visibility.OCCLUDED, Visibility.VISIBLE).astype(np.uint8)
-        joints = np.stack([x, y], axis=1).astype(np.float64) - 1.0
+        joints = np.stack([x, y], axis=1) - 1.0
         split = "train" if index < LSP_TRAIN else "test"
         name = f"im{index + 1:04d}.jpg"
-        intake.add(f"person {index + 1}", name, index + 1, Person(joints, visible, 1, split=split))
+        person = Person(joints, visible, 1, scale=float(scales[index]), split=split)
+        intake.add(f"person {index + 1}", name, index + 1, person)
     return intake.done("lsp", LSP14)
 
 
@@ -77,8 +83,8 @@ def _shape(values: np.ndarray) -> str:
 class LspetDataset:
     """LSP-extended as training or validation samples in the networks' part order.
 
-    Labelled joints are VISIBLE, unlabelled ones CROPPED. Image files are listed once at the start and
-    decoded on first use.
+    Labelled joints are VISIBLE, unlabelled ones CROPPED; ``scale`` is the release's "MPII-like" one, pooled
+    over the file's people. Image files are listed once at the start and decoded on first use.
 
     Args:
         folder: holds `joints.mat` and `images/`.
@@ -104,6 +110,7 @@ class LspetDataset:
         # An unlabelled joint may be NaN in the file; it is never drawn, but must not spread through a warp.
         self._joints = np.nan_to_num(joints[:, order], posinf=0.0, neginf=0.0).astype(np.float32)
         self._visible = np.where(labelled[:, order], Visibility.VISIBLE, Visibility.CROPPED).astype(np.uint8)
+        self._scales = lsp_scales(joints, labelled)
         self._cache = ImageCache(cache_bytes)
 
     @property
@@ -130,6 +137,7 @@ class LspetDataset:
             center=center,
             extent=extent,
             id=f"lspet/{self._paths[person].name}",
+            scale=float(self._scales[person]),
         )
 
 

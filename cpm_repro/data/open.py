@@ -82,7 +82,7 @@ def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Pat
     if file.name == "examples.mat":
         return read_flic(file, strict=strict), images, None
     if file.name == "joints.mat":
-        return read_lsp(file), images, CPM14
+        return read_lsp(file, strict), images, CPM14
     if file.suffix == ".mat":
         annotations = read_mpii_mat(file, strict)
         pairs = next((folder / name for name in _VAL_PAIRS if (folder / name).exists()), None)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from cpm_repro.config import AugmentConfig, TargetConfig
-from cpm_repro.data.augment import Crop, PersonAugment
-from cpm_repro.data.loader import Augment, collate, stream
+from cpm_repro.data.augment import Crop
+from cpm_repro.data.loader import Augment, augment_of, collate, stream
 from cpm_repro.data.sample import PoseDataset
 from cpm_repro.files import atomic_write
 from cpm_repro.ops import belief_maps
@@ -44,7 +44,7 @@ def show_samples(
         EnvironmentFailure: the picture cannot be written.
     """
     augment = augment or AugmentConfig()
-    cutter = PersonAugment(augment) if isinstance(augment, AugmentConfig) else augment
+    cutter = augment_of(augment) if isinstance(augment, AugmentConfig) else augment
     order = stream(seed, 0).permutation(len(dataset))[:count]
     crops = [cutter.cut(dataset[int(i)], dataset.skeleton, stream(seed, 1, int(i))) for i in order]
     maps = _belief(crops, target or TargetConfig())

@@ -115,7 +115,8 @@ def render(rng: np.random.Generator, config: SyntheticConfig, name: str) -> Pose
     outside = ((joints < 0) | (joints > side - 1)).any(axis=2)
     visible[outside] = Visibility.CROPPED
     center, extent = center_and_extent(joints[0], visible[0])
-    return PoseSample(add_grain(image, rng, config.grain), joints, visible, center, extent, name)
+    image = add_grain(image, rng, config.grain)
+    return PoseSample(image, joints, visible, center, extent, name, people[0].height / 200)
 
 
 class _Figure:

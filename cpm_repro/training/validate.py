@@ -59,7 +59,7 @@ def predict_dataset(
             scores=np.stack([score.cpu().numpy() for _, score in decoded]),
             truth=item.joints.astype(np.float64),
             labelled=item.visible != Visibility.CROPPED,
-            extent=augment.fill * augment.crop * np.sqrt(np.abs(np.linalg.det(item.inverse[:, :, :2]))),
+            extent=item.extent,
         )
 
     modes = {module: module.training for module in net.modules()}  # frozen stages keep dropout off

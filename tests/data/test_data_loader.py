@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +11,8 @@ from data_fakes import DotDataset
 
 from cpm_repro.data import AugmentConfig, PoseSample, TrainLoader, val_batches
 from cpm_repro.data.augment import apply_matrix
+from cpm_repro.data.exact import ExactConfig
+from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.errors import UserError
 
 
@@ -127,6 +130,58 @@ def test_validation_goes_through_everybody_in_order():
             assert back == pytest.approx(truth.joints[0], abs=1e-3)
             assert np.array_equal(val.joints[row], truth.joints[0])
             assert np.array_equal(val.visible[row], truth.visible[0])
+
+
+def scaled(dataset: DotDataset) -> DotDataset:
+    class Scaled(DotDataset):
+        def __getitem__(self, index: int) -> PoseSample:
+            return replace(dataset[index], scale=0.6)
+
+    return Scaled(len(dataset))
+
+
+def test_the_methods_exact_and_fast_are_the_releases_augmentation():
+    settings = {
+        "scale_min": 0.8,
+        "scale_max": 1.2,
+        "rotate": 30.0,
+        "flip": 0.4,
+        "target_dist": 1.3,
+        "shift": 0.1,
+    }
+    made = {}
+    for method in ("exact", "fast"):
+        config = AugmentConfig(crop=64, method=method, **settings)
+        with TrainLoader(scaled(DotDataset()), config, 4, 3, workers=2) as loader:
+            made[method] = [next(loader) for _ in range(3)]
+    release = ExactConfig(64, 64, 1.3, 1.0, 0.8, 1.2, 30.0, 6.4, 0.4)
+    for method, batches in made.items():
+        cutter = ReleaseAugment(release, method)
+        with TrainLoader(scaled(DotDataset()), cutter, 4, 3) as loader:
+            assert all(same(batch, next(loader)) for batch in batches)
+    for exact, fast in zip(made["exact"], made["fast"], strict=True):
+        assert (exact.joints - fast.joints).abs().max() < 1e-3
+
+
+def test_validation_by_scale():
+    dataset = scaled(DotDataset(6))
+    for method in ("exact", "fast"):
+        val = next(val_batches(dataset, AugmentConfig(crop=64, method=method), 6))
+        for row in range(6):
+            truth = dataset[row]
+            back = apply_matrix(val.inverse[row], val.batch.joints[row, 0].numpy())
+            assert back == pytest.approx(truth.joints[0], abs=1e-3)
+            assert val.extent[row] == truth.extent
+            span = np.ptp(val.batch.joints[row, 0].numpy(), axis=0) / np.ptp(truth.joints[0], axis=0)
+            assert span == pytest.approx([1.171 / 0.6] * 2, rel=1e-3)
+
+
+def test_a_method_by_scale_needs_one():
+    with (
+        pytest.raises(UserError, match=r"dots/\d: augment\.method exact expects a scale"),
+        TrainLoader(DotDataset(), AugmentConfig(method="exact"), 2, 0) as loader,
+    ):
+        next(loader)
 
 
 def test_validation_of_some():
