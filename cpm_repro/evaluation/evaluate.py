@@ -173,10 +173,12 @@ def _normaliser(
     if skeleton.torso is None:
         raise UserError(f"skeleton {skeleton.name} names no torso: give norm=, one length per person")
     a, b = skeleton.torso
+    ends = " and ".join(skeleton.parts[part].replace("_", " ") for part in (a, b))
+    words = NORMS[name].replace("left shoulder and right hip", ends)  # another body has another torso
     if name == "predicted-torso":
-        return _length(predicted[:, a] - predicted[:, b]), NORMS[name]
+        return _length(predicted[:, a] - predicted[:, b]), words
     torso = _length(truth[:, a] - truth[:, b])
-    return np.where(known[:, a] & known[:, b], torso, np.nan), NORMS[name]
+    return np.where(known[:, a] & known[:, b], torso, np.nan), words
 
 
 def _per_person(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

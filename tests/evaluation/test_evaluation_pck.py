@@ -251,3 +251,13 @@ def test_tables_show_the_papers_rows_in_its_order():
     assert table.protocol.startswith("PCK@0.2 (lsp-pck)")
     with pytest.raises(ValueError, match="at least one"):
         stage_table([])
+
+
+def test_the_rule_names_the_torso_of_the_skeleton():
+    """Another body is divided by its own torso, and the table says so."""
+    hand = Skeleton("hand", ("wrist", "thumb", "index"), (), (), torso=(0, 2))
+    truth = np.array([[[0.0, 0.0], [5.0, 5.0], [10.0, 0.0]]])
+    table = evaluate(truth, truth, protocol="lspet-pck", skeleton=hand)
+    assert "distance of wrist and index in the truth" in table.rule
+    body = np.random.default_rng(0).uniform(0, 99, (1, 14, 2))
+    assert "left shoulder and right hip" in evaluate(body, body, protocol="lsp-pck").rule
