@@ -255,11 +255,12 @@ def _typed(config: ConfigT, prefix: str) -> ConfigT:
     return config
 
 
-def check(config: TrainConfig) -> None:
-    """Refuse numbers that no run can work with, before any work is done."""
+def check(config: TrainConfig, ranks: int = 1) -> None:
+    """Refuse numbers that no run of so many ``ranks`` can work with, before any work is done."""
     solver, augment = config.solver, config.augment
     rules = [
         (solver.batch >= 1, f"batch must be at least 1, got {solver.batch}"),
+        (solver.batch >= ranks, f"a batch of {solver.batch} cannot be shared by {ranks} ranks"),
         (solver.lr > 0, f"learning rate must be positive, got {solver.lr}"),
         (augment.crop >= 32, f"crop must be at least 32 px, got {augment.crop}"),
         (augment.target_dist > 0, f"target_dist must be positive, got {augment.target_dist}"),

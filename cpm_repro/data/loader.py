@@ -99,6 +99,7 @@ class TrainLoader:
         workers: background threads.
         start: first iteration (0-based).
         ahead: batches prepared ahead; default 2 per worker.
+        share: which samples of every batch are made, for processes that share a batch; default all.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class TrainLoader:
         workers: int = 0,
         start: int = 0,
         ahead: int | None = None,
+        share: slice = slice(None),
     ) -> None:
         if len(dataset) == 0:
             raise UserError(f"data set {dataset.name}: expected at least one training sample, got none")
@@ -122,7 +124,7 @@ class TrainLoader:
             if value < least:
                 raise ValueError(f"{name}: expected at least {least}, got {value}")
         cutter = augment_of(augment) if isinstance(augment, AugmentConfig) else augment
-        self._source = _BatchSource(dataset, cutter, batch, seed)
+        self._source = _BatchSource(dataset, cutter, batch, seed, share)
         self._next = start
         self._ahead = (ahead or 2 * workers) if workers else 0
         self._pending: deque[Future[Batch]] = deque()
@@ -171,13 +173,14 @@ class TrainLoader:
 class _BatchSource:
     """Makes the batch of any iteration; safe to call from several threads."""
 
-    def __init__(self, dataset: PoseDataset, augment: Augment, batch: int, seed: int) -> None:
+    def __init__(self, dataset: PoseDataset, augment: Augment, batch: int, seed: int, share: slice) -> None:
         self._dataset, self._augment, self._batch, self._seed = dataset, augment, batch, seed
+        self._share = share
         self._orders: dict[int, np.ndarray] = {}
 
     def make(self, iteration: int) -> Batch:
         first = iteration * self._batch
-        return collate([self._crop(number) for number in range(first, first + self._batch)])
+        return collate([self._crop(number) for number in range(first, first + self._batch)[self._share]])
 
     def _crop(self, number: int) -> Crop:
         epoch, position = divmod(number, len(self._dataset))

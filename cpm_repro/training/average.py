@@ -26,6 +26,11 @@ class Average:
         self._names = [name for name, _ in net.named_parameters()]
         self._average = [weight.detach().clone() for weight in self._weights]
 
+    @property
+    def values(self) -> list[Tensor]:
+        """The averaged weights, in the order of the network's parameters."""
+        return self._average
+
     @torch.no_grad()
     def update(self, iteration: int) -> None:
         """Take the weights as they are after update number ``iteration`` (0-based) in."""

@@ -30,6 +30,7 @@ from cpm_repro.inference.weights import load_model
 from cpm_repro.model import ARCHITECTURES
 from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
+from cpm_repro.training.ranks import joined
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
@@ -95,6 +96,17 @@ def _solver_from_options(options: Mapping[str, Any]) -> None:
 
 def run_from_options(options: Mapping[str, Any]) -> RunResult:
     """Train as ``cpm train`` was asked to: preset, then single options, then ``--set``; print the table."""
+    with joined() as ranks:
+        config, out = ranks.together(lambda: _wanted(options))
+        if ranks.first:
+            if options["resume"] and not (out / "config.json").exists():
+                print(f"{out}: nothing to resume there, starting a new run")
+            print("\n".join(compared(config)))
+        return run_from_config(config, out, resume=options["resume"])
+
+
+def _wanted(options: Mapping[str, Any]) -> tuple[TrainConfig, Path]:
+    """The configuration of the run, and its folder: a run that is gone on with has its own settings."""
     out: Path = options["out"] or Path("runs") / resolve(options).name
     started = out / "config.json"
     again = options["resume"] and started.exists()
@@ -105,17 +117,15 @@ def run_from_options(options: Mapping[str, Any]) -> RunResult:
             raise UserError(
                 f"{out} holds a run of {config.network.arch}, not of the preset {options['preset']}"
             )
-    if options["resume"] and not again:
-        print(f"{out}: nothing to resume there, starting a new run")
-    print("\n".join(compared(config)))
-    return run_from_config(config, out, resume=options["resume"])
+    return config, out
 
 
 def run_from_config(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
     """Train, then write and print the run's report; a run that was stopped has none yet."""
-    result = train(config, out, resume=resume)
-    if not result.stopped:
-        report(result, config)
+    with joined() as ranks:
+        result = train(config, out, resume=resume)
+        if ranks.first and not result.stopped:
+            report(result, config)
     return result
 
 

@@ -35,16 +35,17 @@ class Update:
 
 
 class Journal:
-    """Writes a run's records and shows them at a pace a person can read."""
+    """Writes a run's records and shows them at a pace a person can read; on other ranks it does nothing."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, *, writes: bool) -> None:
         self.folder = folder
-        self.display = Display()
+        self.display = Display() if writes else None
         self._recent: deque[Update] = deque(maxlen=_WINDOW)
 
     def say(self, line: str) -> None:
         """Print a line of its own."""
-        self.display.say(line)
+        if self.display is not None:
+            self.display.say(line)
 
     def forget(self) -> None:
         """Average anew: what follows cannot be compared with what was."""
@@ -52,6 +53,8 @@ class Journal:
 
     def update(self, made: Update) -> None:
         """Take note of one update."""
+        if self.display is None:
+            return
         self._recent.append(made)
         self.folder.append(
             {
@@ -84,6 +87,8 @@ class Journal:
 
     def validation(self, iteration: int, phase: str, seconds: float, pck: list[float]) -> None:
         """Take note of the scores of every stage, in percent."""
+        if self.display is None:
+            return
         self.folder.append(
             {
                 "kind": "validation",
@@ -98,4 +103,5 @@ class Journal:
 
     def close(self) -> None:
         """Leave the terminal clean."""
-        self.display.close()
+        if self.display is not None:
+            self.display.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from cpm_repro.config import TrainConfig, check, first_difference
+from cpm_repro.config import TrainConfig, check, first_difference, flat, to_dict
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
@@ -27,6 +27,7 @@ from cpm_repro.training.checkpoint import (
 )
 from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.person import PersonCentres
+from cpm_repro.training.ranks import Ranks, joined, restarted
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.schemes import check_budget, enter, leave, phase_at, phases_of
@@ -57,6 +58,9 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
     the budget is a number of iterations. An ``out`` without a checkpoint is then simply started. A damaged
     last checkpoint is put aside for the newest intact one.
 
+    Under torchrun the ranks share every batch, and make the updates that one process would have made; dropout
+    alone draws otherwise. A restart by torchrun goes on after the last checkpoint.
+
     SIGTERM and SIGINT let the update in hand end, save, and return a result that says ``stopped``.
 
     Raises:
@@ -64,14 +68,15 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
             gradient that is no longer finite: the batch and all norms are then in ``nonfinite/``.
         EnvironmentFailure: the run folder cannot be written.
     """
-    check(config)
     keep_freed_memory()
     folder = RunFolder(out)
-    found = newest_intact([folder.last, folder.previous, folder.best]) if resume else None
-    if found is not None:
-        _check_same_run(found, config)
-    with stop_on_signals() as stop:
-        run = _Run(config, folder, stop, resume=resume, found=found)
+    with joined() as ranks, stop_on_signals() as stop:
+        resume = resume or restarted()
+        ranks.together(lambda: check(config, ranks.count))
+        ranks.same({**flat(to_dict(replace(config, workers=0))), "out": str(out), "resume": resume})
+        found = ranks.together(lambda: _find(folder, config) if resume else None)
+        ranks.same({"the checkpoint's iteration": found.checkpoint.iteration if found else None})
+        run = ranks.together(lambda: _Run(config, folder, ranks, stop, resume=resume, found=found))
         try:
             run.open()
             run.work()
@@ -80,22 +85,34 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
             run.close()
 
 
-def _check_same_run(found: Found, config: TrainConfig) -> None:
+def _find(folder: RunFolder, config: TrainConfig) -> Found | None:
+    """The state to go on from, if there is one."""
+    found = newest_intact([folder.last, folder.previous, folder.best])
+    if found is None:
+        return None
     if (difference := first_difference(found.checkpoint.config, config)) is not None:
         raise UserError(
             f"{found.path} belongs to another run: wanted {difference}; resume with the settings it was "
             f"started with, or train into another folder"
         )
+    return found
 
 
 class _Run:
     """State of one run between its first and its last iteration."""
 
     def __init__(
-        self, config: TrainConfig, folder: RunFolder, stop: Stop, *, resume: bool, found: Found | None
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        ranks: Ranks,
+        stop: Stop,
+        *,
+        resume: bool,
+        found: Found | None,
     ) -> None:
-        self.config, self.folder, self.stop = config, folder, stop
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.config, self.folder, self.ranks, self.stop = config, folder, ranks, stop
+        self.device = ranks.device
         self.train_set: PoseDataset = open_dataset(config.data, "train", seed=config.seed)
         self.val_set: PoseDataset = open_dataset(
             config.data, "val", seed=config.seed, size=config.validate_people
@@ -118,30 +135,38 @@ class _Run:
         check_budget(self.phases, config.iterations)
         self.phase, self.phase_start = 0, 0
         self.average = Average(self.net, config.solver.average) if config.solver.average else None
-        folder.start(config, resume=resume)
+        if ranks.first:
+            folder.start(config, resume=resume)
         self.found, self.resume = found, resume
         self.iteration, self.seconds, self.best = 0, 0.0, -1.0
         self.validated = 0.0  # progress at the last validation
+        self.stopping = False
         self.tables: list[ScoreTable] = []
         self.loader: TrainLoader | None = None
-        self.journal = Journal(folder)
+        self.journal = Journal(folder, writes=ranks.first)
         self.cores = Cores(1)
 
     def open(self) -> None:
         """Take the cores, make the optimiser, and go back to the saved state if there is one."""
-        self.cores = cores_for(self.net, self.device, self.config.solver.batch)
+        self.cores = cores_for(self.net, self.device, self.config.solver.batch // self.ranks.count)
         self.optimizers: Optimizers = build_optimizers(self.net, self.config.solver, self.cores.map)
-        self.step = Step(self.net, self.config, self.optimizers, self.cores, self.folder.path / "nonfinite")
+        self.step = Step(
+            self.net, self.config, self.optimizers, self.cores, self.ranks, self.folder.path / "nonfinite"
+        )
         if self.found is not None:
             self._go_on(self.found)
         elif self.started_from:
             self.journal.say(self.started_from)
+        self.ranks.copy_first([*self.net.parameters(), *(self.average.values if self.average else ())])
         self._enter_phase(self.phase)
         if self.resume:
-            self.folder.rewind(self.iteration)
-            scored = [record for record in self.folder.records() if record["kind"] == "validation"]
-            if scored:
-                self.validated = self._progress_at(scored[-1]["iteration"], scored[-1]["seconds"])
+            (self.validated,) = self.ranks.sum([self._rewind() if self.ranks.first else 0.0])
+
+    def _rewind(self) -> float:
+        """Forget the metrics of updates that are made again; progress at the last validation kept."""
+        self.folder.rewind(self.iteration)
+        scored = [record for record in self.folder.records() if record["kind"] == "validation"]
+        return self._progress_at(scored[-1]["iteration"], scored[-1]["seconds"]) if scored else 0.0
 
     def _enter_phase(self, index: int) -> None:
         """Freeze and free what the phase says; a phase that follows another starts without its momentum."""
@@ -168,6 +193,8 @@ class _Run:
 
     def _put_aside(self, path: Path, reason: str) -> None:
         """Rename a damaged checkpoint, lest it takes an intact one's place as the previous state."""
+        if not self.ranks.first:
+            return
         aside = path.with_suffix(".damaged")
         path.replace(aside)
         self.journal.say(f"{reason}; put aside as {aside.name}")
@@ -200,17 +227,24 @@ class _Run:
         self.started = time.monotonic() - self.seconds
         saved_at = time.monotonic()
         batches = iter(self._open_loader())
-        while (progress := self.progress()) < 1.0 and not self.stop.asked:
-            if progress >= self._next_validation():
-                self.validate()
-                due = not self.stop.asked
+        while not self._over():
+            if self.progress() >= self._next_validation():
+                due = self.validate()
             else:
-                self._update(batches, progress)
+                self._update(batches, self.progress())
                 due = self._checkpoint_due(saved_at)
             self.seconds = time.monotonic() - self.started
             if due:
                 self.save()
                 saved_at = time.monotonic()
+
+    def _over(self) -> bool:
+        """Whether the budget is spent or any rank was asked to stop; all ranks say the same, by one clock."""
+        asked, self.seconds = self.ranks.sum(
+            [float(self.stop.asked), self.seconds if self.ranks.first else 0.0]
+        )
+        self.stopping = asked > 0
+        return self.stopping or self.progress() >= 1.0
 
     def _update(self, batches: Iterator[Batch], progress: float) -> None:
         begin = time.monotonic()
@@ -272,6 +306,7 @@ class _Run:
             self.config.seed,
             workers=self.config.workers,
             start=self.iteration,
+            share=self.ranks.share(self.config.solver.batch),
         )
         return self.loader
 
@@ -287,6 +322,8 @@ class _Run:
         Raises:
             UserError: a weight is not finite: no checkpoint that can be gone on from gives way to that.
         """
+        if not self.ranks.first:
+            return
         if not all(bool(torch.isfinite(weight).all()) for weight in self.net.parameters()):
             raise UserError(
                 f"the weights are no longer finite after iteration {self.iteration}: lower the learning "
@@ -310,10 +347,10 @@ class _Run:
             self.folder.previous if path is None else None,
         )
 
-    def validate(self) -> None:
+    def validate(self) -> bool:
         """Score every stage that the phase runs on the held-out people; keep the phase's best state.
 
-        Nothing is scored when a stop is asked for on the way: a resumed run does it again.
+        False: a stop was asked for on the way and nothing was scored; a resumed run does it again.
         """
         phase = self.phases[self.phase]
         try:
@@ -325,9 +362,10 @@ class _Run:
                     self.cores,
                     stages=phase.stages,
                     stop=self.stop,
+                    ranks=self.ranks,
                 )
         except Stopped:
-            return
+            return False
         self.validated = self.progress()
         self.tables = score_stages(predictions, self.val_set)
         totals = [table.total for table in self.tables]
@@ -335,17 +373,18 @@ class _Run:
         if totals[-1] > self.best:
             self.best = totals[-1]
             self.save(self.folder.best)
+        return True
 
     def finish(self) -> RunResult:
         """Score and save the final state (again, when a finished run is asked to go on)."""
-        if self.stop.asked:
+        if self.stopping:
             return self._stopped()
         if self.phase != (last := len(self.phases) - 1):  # the clock ran out before its first update
             self._enter_phase(last)
-        self.folder.rewind(self.iteration, keep_validation=False)
+        if self.ranks.first:
+            self.folder.rewind(self.iteration, keep_validation=False)
         self.save()
-        self.validate()
-        if self.stop.asked:
+        if not self.validate():
             return self._stopped()
         self.save()  # once more: the score of the final state belongs to it
         return self._result()

@@ -16,6 +16,7 @@ from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
 from cpm_repro.training.failure import save_failure
 from cpm_repro.training.losses import stage_losses
+from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.recipe import LossScale, Optimizers, autocast_type
 from cpm_repro.training.schemes import Phase
 from cpm_repro.training.sharding import Cores, sharded_backward
@@ -36,15 +37,22 @@ class Step:
         net: the network, on ``device``.
         config: of the run.
         optimizers: over ``net``'s parameters.
-        cores: that share a batch.
+        cores: that share this rank's part of a batch.
+        ranks: that share the batch.
         failures: folder for what is known about an update that went wrong.
     """
 
     def __init__(
-        self, net: PoseMachine, config: TrainConfig, optimizers: Optimizers, cores: Cores, failures: Path
+        self,
+        net: PoseMachine,
+        config: TrainConfig,
+        optimizers: Optimizers,
+        cores: Cores,
+        ranks: Ranks,
+        failures: Path,
     ) -> None:
         self.net, self.config, self.optimizers, self.cores = net, config, optimizers, cores
-        self.failures = failures
+        self.ranks, self.failures = ranks, failures
         self.device = next(net.parameters()).device
         self.cast = autocast_type(config.solver.precision, self.device)
         self.scale = LossScale(active=self.cast == torch.float16)
@@ -55,7 +63,7 @@ class Step:
         """Move the weights once.
 
         Args:
-            batch: crops; moved to the network's device if they are elsewhere.
+            batch: this rank's crops; moved to the network's device if they are elsewhere.
             iteration: 0-based number of this update.
             phase: says which stages run and whose losses count.
             factor: of the learning rates.
@@ -65,9 +73,10 @@ class Step:
                 the losses and the gradients' norms are saved.
         """
         # Every iteration's random numbers (dropout) follow from its number alone, so a resumed run draws
-        # what the uninterrupted one would have drawn.
-        torch.manual_seed(self.config.seed * 1_000_003 + iteration)
-        losses = self._backward(batch, phase)
+        # what the uninterrupted one would have drawn; every rank draws its own.
+        torch.manual_seed(self.config.seed * 1_000_003 + iteration + (self.ranks.rank << 52))
+        losses = self.ranks.sum(self._backward(batch, phase))
+        self.ranks.add(self._gradients())
         norm = self._unscaled_norm()
         if not math.isfinite(sum(losses)) or not (math.isfinite(norm) or self.scale.can_fall()):
             self._fail(batch, iteration, losses, norm, self.config.solver.lr * factor)
@@ -78,7 +87,7 @@ class Step:
         return Done(losses, norm)
 
     def _backward(self, batch: Batch, phase: Phase) -> list[float]:
-        """Set the gradients; the loss of every stage."""
+        """Set the gradients; the loss of every stage. Both are this rank's part of the sum."""
         image, center, joints, visible = (
             item.to(self.device) for item in (batch.image, batch.center, batch.joints, batch.visible)
         )
@@ -87,7 +96,9 @@ class Step:
             data = network_input(image[part], center[part])[:, : self.net.input_channels]
             with torch.autocast(self.device.type, self.cast, enabled=self.cast is not None):
                 maps = self.forward(data.contiguous(memory_format=torch.channels_last), phase.stages)
-            return stage_losses(maps, joints[part], visible[part], self.config.target, len(image))
+            return stage_losses(
+                maps, joints[part], visible[part], self.config.target, self.config.solver.batch
+            )
 
         weights = [weight * self.scale.value for weight in phase.weights()]
         return sharded_backward(
@@ -110,9 +121,13 @@ class Step:
             torch.nn.utils.clip_grads_with_norm_(weights, self.config.solver.clip, torch.tensor(norm))
 
     def _fail(self, batch: Batch, iteration: int, losses: list[float], norm: float, lr: float) -> None:
-        saved = save_failure(self.failures, iteration, batch, losses, self.net, lr)
+        folder = self.failures if self.ranks.count == 1 else self.failures / f"rank{self.ranks.rank}"
+        saved = save_failure(folder, iteration, batch, losses, self.net, lr)
         what = "gradient" if math.isfinite(sum(losses)) else "loss"
-        raise UserError(
-            f"the {what} is no longer finite at iteration {iteration} (loss per stage {losses}, gradient "
-            f"norm {norm:g}): lower the learning rate (now {lr:.2e}); the batch and all norms are in {saved}"
+        self.ranks.fail(
+            UserError(
+                f"the {what} is no longer finite at iteration {iteration} (loss per stage {losses}, gradient "
+                f"norm {norm:g}): lower the learning rate (now {lr:.2e}); the batch and all norms are in "
+                f"{saved}"
+            )
         )

@@ -15,8 +15,9 @@ from cpm_repro.inference.decode import peaks, to_image
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
 from cpm_repro.skeleton import Visibility
+from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.sharding import Cores
-from cpm_repro.training.stopping import Stop, going_on
+from cpm_repro.training.stopping import Stop, Stopped, going_on
 
 PROTOCOL = "lspet-pck"
 
@@ -40,12 +41,17 @@ def predict_dataset(
     batch: int = 16,
     stages: int | None = None,
     stop: Stop | None = None,
+    ranks: Ranks | None = None,
 ) -> Predictions:
     """Run ``net``'s first ``stages`` (None: all) once, at one scale and without flipping, on every person.
 
+    With ``ranks`` each takes its share of the people, and all get everybody's predictions.
+
     Raises:
-        Stopped: ``stop`` was asked for on the way.
+        Stopped: ``stop`` was asked for on the way, on any rank.
     """
+    ranks = ranks or Ranks()
+    people = range(len(dataset))[ranks.share(len(dataset))]
     device = next(net.parameters()).device
 
     @torch.no_grad()
@@ -64,17 +70,28 @@ def predict_dataset(
 
     modes = {module: module.training for module in net.modules()}  # frozen stages keep dropout off
     net.eval()
+    done: list[Predictions] | None = None
     try:
-        done = list(cores.stream(one, going_on(val_batches(dataset, augment, batch), stop)))
+        done = list(cores.stream(one, going_on(val_batches(dataset, augment, batch, people), stop)))
+    except Stopped:
+        pass
     finally:
         for module, training in modes.items():
             module.training = training
+    shares = ranks.gather(done)
+    if any(share is None for share in shares):
+        raise Stopped
+    return _joined([part for share in shares for part in share or ()])
+
+
+def _joined(parts: list[Predictions]) -> Predictions:
+    """All people in order."""
     return Predictions(
-        np.concatenate([part.keypoints for part in done], axis=1),
-        np.concatenate([part.scores for part in done], axis=1),
-        np.concatenate([part.truth for part in done]),
-        np.concatenate([part.labelled for part in done]),
-        np.concatenate([part.extent for part in done]),
+        np.concatenate([part.keypoints for part in parts], axis=1),
+        np.concatenate([part.scores for part in parts], axis=1),
+        np.concatenate([part.truth for part in parts]),
+        np.concatenate([part.labelled for part in parts]),
+        np.concatenate([part.extent for part in parts]),
     )
 
 

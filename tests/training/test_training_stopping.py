@@ -1,18 +1,16 @@
 """Real processes that are killed, asked to stop, or find the disk full: nothing finished is ever lost."""
 
 import json
-import multiprocessing
 import os
 import random
 import resource
 import signal
-import sys
 import time
 from dataclasses import replace
 
 import pytest
+from processes import Processes, finish, wait_for
 
-from cpm_repro.cli import main
 from cpm_repro.config import override, preset
 from cpm_repro.errors import EnvironmentFailure
 from cpm_repro.training import load_checkpoint, train
@@ -37,49 +35,11 @@ def command(out, iterations: int, *more: str) -> list[str]:
     return ["train", "--iterations", str(iterations), "--seed", "5", "--out", str(out), *settings, *more]
 
 
-def run_cpm(arguments: list[str], log) -> None:
-    """What a process started by :func:`start` does: the command, its output in ``log``."""
-    import torch
-
-    torch.set_num_threads(2)
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    sys.exit(main(arguments))
-
-
 @pytest.fixture
 def start(tmp_path):
-    """Starts ``cpm`` in a process of its own, from a server that has imported everything already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cpm_repro.training", "cpm_repro.viz", __name__])
-    started = []
-
-    def begin(arguments: list[str]) -> multiprocessing.Process:
-        process = context.Process(target=run_cpm, args=(arguments, str(tmp_path / "log.txt")))
-        process.start()
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        if process.is_alive():
-            process.kill()
-        process.join()
-
-
-def finish(process, seconds: float = 200) -> int:
-    process.join(seconds)
-    assert process.exitcode is not None, "the process did not end"
-    return process.exitcode
-
-
-def wait_for(condition, process, seconds: float = 100) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.is_alive(), "the process ended too early"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    processes = Processes(tmp_path)
+    yield processes.start
+    processes.close()
 
 
 @pytest.mark.parametrize(

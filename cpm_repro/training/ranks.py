@@ -1,0 +1,185 @@
+"""Several processes that train one network together.
+
+Started by ``torchrun --nproc-per-node N -m cpm_repro train ...``: one process per GPU, or per group of cores.
+The batch of a configuration is the batch of all ranks together: each takes its share of the people, losses
+are divided by the whole batch's N, and gradients are added over the ranks before the update, so that N ranks
+make the updates that one process would have made. Everybody holds the same weights; rank 0 alone writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from cpm_repro.errors import EnvironmentFailure, UserError
+
+Result = TypeVar("Result")
+
+_BUCKET = 8_000_000
+"""Values that one exchange of gradients takes along: 32 MB, enough to hide what starting it costs."""
+
+_PATIENCE = timedelta(minutes=30)
+"""How long a rank waits for the others before it gives up."""
+
+
+class Ranks:
+    """The processes of one run; with ``count`` 1 all methods are trivial."""
+
+    def __init__(self, rank: int = 0, count: int = 1, device: torch.device | None = None) -> None:
+        self.rank, self.count = rank, count
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes and prints."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This rank's part of ``count`` things; parts differ by one at most."""
+        return slice(round(count * self.rank / self.count), round(count * (self.rank + 1) / self.count))
+
+    def gather(self, value: Result) -> list[Result]:
+        """Every rank's ``value``, in the order of ranks."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        self._exchange(lambda: dist.all_gather_object(values, value))
+        return values
+
+    def sum(self, numbers: Sequence[float]) -> list[float]:
+        """The sum over ranks of every number, in float64."""
+        if self.count == 1:
+            return list(numbers)
+        total = torch.tensor(numbers, dtype=torch.float64)
+        self._exchange(lambda: dist.all_reduce(total))
+        return total.tolist()
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace every tensor by its sum over ranks; all of one type."""
+        if self.count > 1:
+            for bucket in _buckets(tensors):
+                self._flat(bucket, dist.all_reduce)
+
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Give every rank the values of rank 0; all of one type."""
+        if self.count > 1:
+            for bucket in _buckets(tensors):
+                self._flat(bucket, lambda flat: dist.broadcast(flat, 0))
+
+    @torch.no_grad()
+    def _flat(self, tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]) -> None:
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        self._exchange(lambda: exchange(flat))
+        for tensor, values in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(values.view(tensor.shape))
+
+    def _exchange(self, exchange: Callable[[], object]) -> None:
+        try:
+            exchange()
+        except RuntimeError as error:  # what torch raises when the other side is gone
+            reason = str(error).splitlines()[0][:200]
+            self._leave(EnvironmentFailure(f"another rank is gone, see its own message ({reason})"))
+
+    def together(self, work: Callable[[], Result]) -> Result:
+        """``work()`` on every rank; a UserError on any of them ends all, with one line from rank 0.
+
+        Raises:
+            UserError: on rank 0: its own, or the lowest other rank's. SystemExit: on the others.
+        """
+        result, error = None, None
+        try:
+            result = work()
+        except UserError as caught:
+            error = caught
+        said = self.gather(None if error is None else (str(error), error.exit_code))
+        failed = [(rank, *entry) for rank, entry in enumerate(said) if entry is not None]
+        if failed:
+            rank, text, code = failed[0]
+            kind = EnvironmentFailure if code == EnvironmentFailure.exit_code else UserError
+            self.fail(kind(text if rank == 0 else f"rank {rank}: {text}"))
+        return result  # type: ignore[return-value]
+
+    def fail(self, error: UserError) -> NoReturn:
+        """End all ranks over something that all of them know: rank 0 raises it, the others go silently."""
+        if not self.first:
+            with suppress(RuntimeError):  # rank 0 never comes: this ends when it is gone, its line printed
+                dist.barrier()
+        self._leave(error)
+
+    def _leave(self, error: UserError) -> NoReturn:
+        if self.first:
+            raise error
+        raise SystemExit(error.exit_code)
+
+    def same(self, settings: Mapping[str, Any]) -> None:
+        """Refuse ranks that were started with different ``settings``.
+
+        Raises:
+            UserError: on rank 0, naming the first difference. SystemExit: on the others.
+        """
+        everybody = self.gather(dict(settings))
+        for rank, theirs in enumerate(everybody):
+            for name, value in everybody[0].items():
+                if theirs.get(name) != value:
+                    self.fail(
+                        UserError(
+                            f"rank {rank} was started with {name} = {theirs.get(name)}, rank 0 with {value}: "
+                            f"give all ranks the same settings"
+                        )
+                    )
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """``tensors`` in order, in groups of about :data:`_BUCKET` values."""
+    bucket: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        bucket.append(tensor)
+        size += tensor.numel()
+        if size >= _BUCKET:
+            yield bucket
+            bucket, size = [], 0
+    if bucket:
+        yield bucket
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """The ranks that torchrun started, or this process alone. May be nested.
+
+    Raises:
+        EnvironmentFailure: the others could not be reached.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Ranks()
+        return
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    if dist.is_initialized():
+        yield Ranks(dist.get_rank(), count, device)
+        return
+    # Numbers and objects are exchanged on the CPU, gradients where they are.
+    engine = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(engine, timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise EnvironmentFailure(f"the ranks did not find one another: {error}") from error
+    try:
+        yield Ranks(dist.get_rank(), count, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def restarted() -> bool:
+    """Whether torchrun started these ranks again after a failure (``--max-restarts``)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

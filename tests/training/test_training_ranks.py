@@ -1,0 +1,173 @@
+"""Several processes train what one process trains: real processes over gloo, on this machine."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from processes import Processes, finish, wait_for
+
+from cpm_repro.config import preset
+from cpm_repro.data import TrainLoader, open_dataset
+from cpm_repro.training import load_checkpoint
+from cpm_repro.training.ranks import Ranks
+from cpm_repro.training.run_folder import RunFolder
+
+SMALL = {
+    "network.width": 0.05,
+    "augment.crop": 64,
+    "workers": 1,
+    "validate_people": 5,
+    "solver.precision": "float32",
+}
+
+
+def command(out, iterations: int, *more: str) -> list[str]:
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
+    return ["train", "--iterations", str(iterations), "--seed", "3", "--out", str(out), *settings, *more]
+
+
+@pytest.fixture
+def processes(tmp_path):
+    processes = Processes(tmp_path)
+    yield processes
+    processes.close()
+
+
+def records(folder, kind="train"):
+    return [record for record in RunFolder(folder).records() if record["kind"] == kind]
+
+
+def losses(folder) -> list[list[float]]:
+    return [record["loss"] for record in records(folder)]
+
+
+def relative_difference(one, other) -> float:
+    one, other = np.array(one), np.array(other)
+    assert one.shape == other.shape
+    return float((np.abs(one - other) / np.abs(one)).max())
+
+
+# Five people on two ranks: shares of 2 and 3, so that a loss divided by a rank's own N would show.
+RECIPES = {
+    "caffe_sgd": ["--set=solver.optimizer=caffe_sgd", "--lr=8e-5", "--set=solver.initialisation=caffe"],
+    "accumulated, averaged, clipped adamw": [
+        "--set=solver.optimizer=adamw", "--lr=1e-3", "--set=solver.accumulate=2", "--set=solver.average=0.9",
+        "--set=solver.clip=1.0",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_ranks_equal_one_process_with_the_whole_batch(tmp_path, processes, recipe):
+    more = ["--batch=5", "--set=validate_every=0.5", *RECIPES[recipe]]
+    alone = processes.start(command(tmp_path / "one", 10, *more), threads=1)
+    assert finish(alone) == 0
+    pair = processes.ranks(*[command(tmp_path / "two", 10, *more)] * 2)
+    assert [finish(process) for process in pair] == [0, 0]
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(two) == 10  # and every update once: one writer
+    assert relative_difference(one, two) < 1e-5
+    first = [records(tmp_path / run)[0]["gradient_norm"] for run in ("one", "two")]
+    assert relative_difference(*first) < 1e-5
+    # Everybody was scored, once, by both ranks together.
+    assert [r["pck"] for r in records(tmp_path / "two", "validation")] == [
+        r["pck"] for r in records(tmp_path / "one", "validation")
+    ]
+    assert "Traceback" not in (tmp_path / "rank1.txt").read_text()
+    assert "validation" not in (tmp_path / "rank1.txt").read_text()
+
+
+def test_ranks_with_different_settings_are_one_line(tmp_path, processes):
+    run = tmp_path / "run"
+    pair = processes.ranks(command(run, 10, "--lr=0.5"), command(run, 10, "--lr=0.25"))
+    assert [finish(process) for process in pair] == [2, 2]
+    said = (tmp_path / "rank0.txt").read_text().splitlines()[-1]
+    assert "rank 1 was started with solver.lr = 0.25, rank 0 with 0.5: give all ranks the same" in said
+    assert (tmp_path / "rank1.txt").read_text() == ""
+    assert not run.exists()
+
+
+def test_a_mistake_of_all_ranks_or_of_one_is_one_line(tmp_path, processes):
+    run = tmp_path / "run"
+    both = processes.ranks(*[command(run, 10, "--batch=1")] * 2)
+    assert [finish(process) for process in both] == [2, 2]
+    assert "a batch of 1 cannot be shared by 2 ranks" in (tmp_path / "rank0.txt").read_text()
+    assert (tmp_path / "rank1.txt").read_text() == ""
+    (tmp_path / "rank0.txt").unlink()
+    one = processes.ranks(command(run, 10), command(run, 10, "--preset=tinny"))
+    assert [finish(process) for process in one] == [2, 2]
+    assert "rank 1: unknown preset 'tinny'; did you mean tiny?" in (tmp_path / "rank0.txt").read_text()
+    assert (tmp_path / "rank1.txt").read_text() == ""
+
+
+def test_a_signal_to_one_rank_stops_all_in_the_same_step(tmp_path, processes):
+    run = tmp_path / "run"
+    pair = processes.ranks(*[command(run, 3000, "--batch=4")] * 2)
+    wait_for(lambda: len(losses(run)) >= 3, pair[0])
+    os.kill(pair[1].pid, signal.SIGTERM)
+    assert [finish(process, 60) for process in pair] == [0, 0]
+    made = len(losses(run))
+    assert load_checkpoint(run / "checkpoints" / "last.pt").iteration == made
+    assert f"stopped and saved after iteration {made}" in (tmp_path / "rank0.txt").read_text()
+    assert (tmp_path / "rank1.txt").read_text() == ""
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_ranks_again_after_one_is_killed(tmp_path):
+    """The documented command, for real: rank 1 killed with -9, torchrun restarts, the run goes on exactly."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    more = ["--batch=4", "--checkpoint-iterations=2"]
+
+    def torchrun(out) -> list[str]:
+        return [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1",
+            "--master-port", str(port), "-m", "cpm_repro", *command(out, 60, *more),
+        ]  # fmt: skip
+
+    subprocess.run(torchrun(tmp_path / "whole"), check=True, capture_output=True)
+    victim = subprocess.Popen(
+        torchrun(tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while len(losses(tmp_path / "run")) < 10:
+            assert victim.poll() is None
+        children = subprocess.run(
+            ["pgrep", "-P", str(victim.pid)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        assert victim.wait(200) == 0
+    finally:
+        victim.kill()
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_shares_of_a_batch_are_the_batch():
+    """Two ranks' loaders make, together and in order, what one loader makes."""
+    dataset = open_dataset("synthetic", "train", size=12)
+    shares = [Ranks(rank, 3).share(7) for rank in range(3)]
+    assert [len(range(7)[share]) for share in shares] == [2, 3, 2]
+    config = preset("tiny").augment
+    with TrainLoader(dataset, config, 7, 5, start=2) as whole:
+        wanted = [next(whole) for _ in range(2)]
+    made = []
+    for share in shares:
+        with TrainLoader(dataset, config, 7, 5, start=2, share=share) as loader:
+            made.append([next(loader) for _ in range(2)])
+    for index, batch in enumerate(wanted):
+        assert torch.equal(torch.cat([part[index].image for part in made]), batch.image)
+        assert torch.equal(torch.cat([part[index].center for part in made]), batch.center)
+
+
+def test_ranks_draw_their_own_dropout():
+    """A dropout network's two ranks on the same people must not drop the same features."""
+    seeds = {3 * 1_000_003 + iteration + (rank << 52) for rank in range(64) for iteration in range(100)}
+    assert len(seeds) == 6400
+    assert max(seeds) < 2**63
