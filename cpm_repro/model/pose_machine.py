@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cpm_repro.model.caffe_layers import center_pool, concat, conv, max_pool, pooled_size, relu
 from cpm_repro.model.description import DROPOUT, STRIDE, NetDescription
@@ -34,6 +35,9 @@ class PoseMachine(nn.Module):
 
     input_channels = 4
     pool_kernel = 2  # of the three max poolings
+
+    recompute = False
+    """Whether stages drop their activations, for the backward pass to make them again: memory for time."""
 
     __call__: Callable[..., list[Tensor]]
 
@@ -93,6 +97,12 @@ class PoseMachine(nn.Module):
         for i in range(1, hidden + 1):
             x = relu(self.layer(f"Mconv{i}_stage{t}")(x))
         return self.layer(f"Mconv{hidden + 1}_stage{t}")(x)
+
+    def _part(self, part: Callable[..., Tensor], *blobs: Any) -> Tensor:
+        """``part(*blobs)``, under ``recompute`` without keeping what it makes on the way."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(part, *blobs, use_reentrant=False)
+        return part(*blobs)
 
     def layer(self, name: str) -> Any:
         """The sub-module of that layer name."""
@@ -211,12 +221,14 @@ class PoseMachine9x9(PoseMachine):
 
     def _beliefs(self, data: Tensor, stages: int) -> list[Tensor]:
         image = data[:, :3]
-        beliefs = [self._stage1(image)]
+        beliefs = [self._part(self._stage1, image)]
         if stages > 1:
             center = self.pool_center_lower(data[:, 3:])
-            shared = self._trunk(image, stage=2)  # stages 3.. re-use it, each through its own 5x5 convolution
+            shared = self._part(
+                self._trunk, image, 2
+            )  # stages 3.. re-use it, each through its own 5x5 convolution
             for t in range(2, stages + 1):
-                beliefs.append(self._refine(t, shared, beliefs[-1], center))
+                beliefs.append(self._part(self._refine, t, shared, beliefs[-1], center))
         return beliefs
 
 
@@ -268,12 +280,12 @@ class PoseMachineVGG(PoseMachine):
         return self._refined(t, x)
 
     def _beliefs(self, data: Tensor, stages: int) -> list[Tensor]:
-        features = self._features(data[:, :3])
-        beliefs = [self._stage1(features)]
+        features = self._part(self._features, data[:, :3])
+        beliefs = [self._part(self._stage1, features)]
         if stages > 1:
             center = self.pool_center_lower(data[:, 3:])
             for t in range(2, stages + 1):
-                beliefs.append(self._refine(t, beliefs[-1], features, center))
+                beliefs.append(self._part(self._refine, t, beliefs[-1], features, center))
         return beliefs
 
 
@@ -288,10 +300,10 @@ class PersonMachine(PoseMachineVGG):
     stage1 = ("conv6_1_CPM", "conv6_2_CPM")
 
     def _beliefs(self, data: Tensor, stages: int) -> list[Tensor]:
-        features = self._features(data)
-        beliefs = [self._stage1(features)]
+        features = self._part(self._features, data)
+        beliefs = [self._part(self._stage1, features)]
         for t in range(2, stages + 1):
-            beliefs.append(self._refine(t, beliefs[-1], features))
+            beliefs.append(self._part(self._refine, t, beliefs[-1], features))
         return beliefs
 
 

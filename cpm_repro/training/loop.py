@@ -25,8 +25,10 @@ from cpm_repro.training.checkpoint import (
     newest_intact,
     save_checkpoint,
 )
+from cpm_repro.training.estimate import estimate
 from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.person import PersonCentres
+from cpm_repro.training.prefetch import Prefetch, prefetched
 from cpm_repro.training.ranks import Ranks, joined, restarted
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor
 from cpm_repro.training.run_folder import RunFolder
@@ -143,6 +145,7 @@ class _Run:
         self.stopping = False
         self.tables: list[ScoreTable] = []
         self.loader: TrainLoader | None = None
+        self.batches: Iterator[Batch] | None = None
         self.journal = Journal(folder, writes=ranks.first)
         self.cores = Cores(1)
 
@@ -159,6 +162,7 @@ class _Run:
             self.journal.say(self.started_from)
         self.ranks.copy_first([*self.net.parameters(), *(self.average.values if self.average else ())])
         self._enter_phase(self.phase)
+        self._say_estimate()
         if self.resume:
             (self.validated,) = self.ranks.sum([self._rewind() if self.ranks.first else 0.0])
 
@@ -226,7 +230,7 @@ class _Run:
         """Iterate until the budget is spent or a stop is asked for, saving and validating on the way."""
         self.started = time.monotonic() - self.seconds
         saved_at = time.monotonic()
-        batches = iter(self._open_loader())
+        batches = self._open_loader()
         while not self._over():
             if self.progress() >= self._next_validation():
                 due = self.validate()
@@ -298,7 +302,22 @@ class _Run:
         every = self.config.validate_every
         return every * (int(self.validated / every + 1e-9) + 1)
 
-    def _open_loader(self) -> TrainLoader:
+    def _say_estimate(self) -> None:
+        solver = self.config.solver
+        share = range(solver.batch)[self.ranks.share(solver.batch)]
+        expected = estimate(
+            self.net,
+            solver,
+            crop=self.config.augment.crop,
+            people=len(share),
+            cores=self.cores.count,
+            cast=self.step.cast,
+        )
+        self.journal.say(f"{expected}, {expected.budget(self.config.iterations, self.config.minutes)}")
+        if (warning := expected.warning()) is not None:
+            self.journal.say(warning)
+
+    def _open_loader(self) -> Iterator[Batch]:
         self.loader = TrainLoader(
             self.train_set,
             self.config.augment,
@@ -308,7 +327,8 @@ class _Run:
             start=self.iteration,
             share=self.ranks.share(self.config.solver.batch),
         )
-        return self.loader
+        self.batches = prefetched(self.loader, self.device)
+        return self.batches
 
     def _checkpoint_due(self, saved_at: float) -> bool:
         every = self.config.checkpoint_iterations
@@ -403,6 +423,8 @@ class _Run:
     def close(self) -> None:
         """Stop all threads and leave the terminal clean."""
         self.cores.close()
+        if isinstance(self.batches, Prefetch):
+            self.batches.close()
         if self.loader is not None:
             self.loader.close()
         self.journal.close()

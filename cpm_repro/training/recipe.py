@@ -119,7 +119,7 @@ class LossScale:
     ``patience`` updates without one. Powers of two: scaling is exact.
     """
 
-    def __init__(self, *, active: bool, start: float = 2.0**16, patience: int = 2000) -> None:
+    def __init__(self, *, active: bool, start: float = 2.0**10, patience: int = 2000) -> None:
         self.active, self.patience = active, patience
         self.value, self.good = (start if active else 1.0), 0
 

@@ -56,6 +56,7 @@ class Step:
         self.device = next(net.parameters()).device
         self.cast = autocast_type(config.solver.precision, self.device)
         self.scale = LossScale(active=self.cast == torch.float16)
+        net.recompute = config.solver.recompute
         compiled = config.solver.compile and self.device.type == "cuda"
         self.forward = torch.compile(net) if compiled else net
 

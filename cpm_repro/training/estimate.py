@@ -1,0 +1,152 @@
+"""How much memory and time a run will take, said before its first update."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cpm_repro.config import SolverConfig
+from cpm_repro.model import PoseMachine
+from cpm_repro.training.recipe import split_for_muon
+from cpm_repro.training.watch import clock
+
+_BACKWARD = 2.0
+"""The backward pass multiplies twice as much as the forward pass: for the inputs and for the weights."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one process will need."""
+
+    state: int  # bytes of weights, their average, gradients and the optimiser's state
+    activations: int  # bytes kept for the backward pass, at their most
+    seconds: float  # of one update, without waiting for data
+    available: int | None  # bytes of memory there are; None: unknown
+
+    def __str__(self) -> str:
+        return (
+            f"estimate: {_gigabytes(self.state)} of weights, gradients and optimiser state, "
+            f"{_gigabytes(self.activations)} of activations, about {self.seconds:.2g} s an update"
+        )
+
+    def budget(self, iterations: int | None, minutes: float | None) -> str:
+        """What the budget amounts to, as far as the update's time tells."""
+        if iterations is not None:
+            return f"{clock(iterations * self.seconds)} for {iterations} updates, without validation"
+        return f"{60 * (minutes or 0) / self.seconds:.0f} updates in {minutes:g} min, without validation"
+
+    def warning(self) -> str | None:
+        """One line when the memory will not do."""
+        if self.available is None or self.state + self.activations < self.available:
+            return None
+        return (
+            f"warning: that is more than the {_gigabytes(self.available)} there are: split the batch "
+            f"(--set solver.accumulate=2 or more), or --set solver.recompute=true"
+        )
+
+
+def estimate(
+    net: PoseMachine,
+    solver: SolverConfig,
+    *,
+    crop: int,
+    people: int,
+    cores: int = 1,
+    cast: torch.dtype | None = None,
+) -> Estimate:
+    """Estimate from one forward pass of one person, on zeros.
+
+    Args:
+        net: on its device, ready to train.
+        solver: optimiser, average, passes.
+        crop: side of the input, pixels.
+        people: in this process's share of a batch.
+        cores: that work on that share at once.
+        cast: what convolutions compute in; None: float32.
+    """
+    device = next(net.parameters()).device
+    kept, seconds = _probe(net, crop, cast)
+    at_once = -(-people // (cores * solver.accumulate)) * cores
+    again = 1.0 if solver.recompute else 0.0
+    # With recomputation one stage's activations are there at a time, on every core.
+    per_person = max(kept) if solver.recompute else sum(kept)
+    return Estimate(
+        state=_state_bytes(net, solver, cores),
+        activations=per_person * at_once,
+        seconds=(1 + _BACKWARD + again) * seconds * -(-people // cores),
+        available=_available(device),
+    )
+
+
+def _probe(net: PoseMachine, crop: int, cast: torch.dtype | None) -> tuple[list[int], float]:
+    """Bytes that autograd keeps for every stage of one person, and the forward pass's seconds."""
+    device = next(net.parameters()).device
+    data = torch.zeros(1, net.input_channels, crop, crop, device=device)
+    data = data.contiguous(memory_format=torch.channels_last)
+    known = {weight.untyped_storage().data_ptr() for weight in net.parameters()}
+    total = 0
+    marks = [0]
+
+    def keep(tensor: Tensor) -> Tensor:
+        nonlocal total
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            known.add(storage.data_ptr())
+            total += storage.nbytes()
+        return tensor
+
+    hooks = [
+        net.layer(name).register_forward_hook(lambda *_: marks.append(total)) for name in net.output_layers
+    ]
+    recompute = net.recompute
+    net.recompute = False
+    try:
+        with torch.autocast(device.type, cast, enabled=cast is not None):
+            net(data)  # the first call allocates, chooses kernels
+            marks[1:], total = [], 0
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                begin = _now(device)
+                maps = net(data)
+                seconds = _now(device) - begin
+        del maps
+    finally:
+        net.recompute = recompute
+        for hook in hooks:
+            hook.remove()
+    return [b - a for a, b in itertools.pairwise(marks)], seconds
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _state_bytes(net: PoseMachine, solver: SolverConfig, cores: int) -> int:
+    count = sum(weight.numel() for weight in net.parameters())
+    copies = 1 + cores + bool(solver.average)
+    if solver.optimizer == "muon":
+        matrices, others = split_for_muon(net)
+        moments = sum(w.numel() for w in matrices) + 2 * sum(w.numel() for w in others)
+    else:
+        moments = count * (1 if solver.optimizer == "caffe_sgd" else 2)
+    return 4 * (copies * count + moments)
+
+
+def _available(device: torch.device) -> int | None:
+    """Memory of the device, or of the machine, bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2g} GB" if count >= 1e8 else f"{count / 1e6:.2g} MB"

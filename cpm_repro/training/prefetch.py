@@ -1,0 +1,74 @@
+"""Batches that are on the device before the step asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+
+import torch
+
+from cpm_repro.data import Batch
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Waits until a batch's copy is complete, as far as the current stream is concerned."""
+
+    batch: Batch
+    wait: Callable[[], None]
+
+
+def to_device(batch: Batch, device: torch.device, stream: torch.cuda.Stream) -> Ready:
+    """Start copying ``batch`` from page-locked memory to a GPU on a stream of its own."""
+    with torch.cuda.stream(stream):
+        held = [getattr(batch, field.name).pin_memory() for field in fields(batch)]
+        moved = [tensor.to(device, non_blocking=True) for tensor in held]
+        done = stream.record_event()
+
+    def wait() -> None:
+        current = torch.cuda.current_stream(device)
+        current.wait_event(done)
+        for tensor in moved:
+            tensor.record_stream(current)  # their memory is not given away while the step uses it
+        held.clear()
+
+    return Ready(Batch(*moved), wait)
+
+
+class Prefetch:
+    """Moves one batch ahead while the step works on the one before, in a thread of its own.
+
+    Args:
+        batches: endless; an exception of theirs is raised by ``next`` of the batch it belongs to.
+        move: starts the copy of a batch.
+    """
+
+    def __init__(self, batches: Iterator[Batch], move: Callable[[Batch], Ready]) -> None:
+        self._batches, self._move = batches, move
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._ahead = self._pool.submit(self._fetch)
+
+    def _fetch(self) -> Ready:
+        return self._move(next(self._batches))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        ready = self._ahead.result()
+        self._ahead = self._pool.submit(self._fetch)
+        ready.wait()
+        return ready.batch
+
+    def close(self) -> None:
+        """Throw the batch ahead away; before the loader is closed, which ends with StopIteration."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """``batches`` on ``device``; on a CPU they are there already."""
+    if device.type != "cuda":
+        return batches
+    stream = torch.cuda.Stream(device)
+    return Prefetch(batches, lambda batch: to_device(batch, device, stream))

@@ -1,0 +1,220 @@
+"""What spares memory leaves the update as it is; the estimate; half precision; batches moved ahead."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cpm_repro.config import SolverConfig, check, override, preset
+from cpm_repro.data import Batch
+from cpm_repro.errors import UserError
+from cpm_repro.model import build, pose_machine
+from cpm_repro.training import load_checkpoint, train
+from cpm_repro.training.estimate import estimate
+from cpm_repro.training.prefetch import Prefetch, Ready, prefetched
+from cpm_repro.training.recipe import LossScale
+from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.schemes import enter, phases_of
+
+SMALL = {
+    "network.width": 0.05,
+    "augment.crop": 64,
+    "solver.batch": 4,
+    "solver.optimizer": "adamw",
+    "solver.precision": "float32",
+    "validate_people": 5,
+}
+
+
+def run(folder, iterations=4, **changes):
+    config = replace(preset("tiny"), minutes=None, iterations=iterations, validate_every=1.0)
+    train(override(config, {**SMALL, **changes}), folder)
+    losses = [record["loss"] for record in RunFolder(folder).records() if record["kind"] == "train"]
+    return losses, load_checkpoint(folder / "checkpoints" / "last.pt")
+
+
+def test_accumulated_passes_make_the_same_updates(tmp_path):
+    plain, _ = run(tmp_path / "plain")
+    split, _ = run(tmp_path / "split", **{"solver.accumulate": 4})
+    for a, b in zip(plain, split, strict=True):
+        assert b == pytest.approx(a, rel=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["tiny", "flic_4stage", "person_4stage"])
+def test_recomputed_activations_give_the_same_gradients_bit_for_bit(monkeypatch, arch):
+    """With dropout (flic) the pass that makes them again must drop the same features."""
+    parts = []
+    original = pose_machine.checkpoint
+    monkeypatch.setattr(
+        pose_machine, "checkpoint", lambda *given, **how: parts.append(1) or original(*given, **how)
+    )
+    net = build(arch, width=0.05, stages=3).train()
+    data = torch.randn(2, net.input_channels, 64, 64)
+
+    def gradients(recompute):
+        net.recompute = recompute
+        torch.manual_seed(1)
+        loss = sum(maps.square().sum() for maps in net(data))
+        return torch.autograd.grad(loss, list(net.parameters()))
+
+    assert all(torch.equal(a, b) for a, b in zip(gradients(False), gradients(True), strict=True))
+    assert len(parts) == 4  # three stages and the features that several of them share
+
+
+def test_a_run_that_recomputes_is_the_same_run_and_keeps_less(tmp_path):
+    plain, a = run(tmp_path / "plain")
+    again, b = run(tmp_path / "again", **{"solver.recompute": True})
+    assert plain == again
+    assert all(torch.equal(a.model[name], b.model[name]) for name in a.model)
+
+
+def test_frozen_stages_work_with_recomputation():
+    net = build("tiny", width=0.05, stages=3).train()
+    enter(net, phases_of("stage-wise", 3)[2])
+    net.recompute = True
+    weights = [weight for weight in net.parameters() if weight.requires_grad]
+    loss = net(torch.randn(1, 4, 64, 64))[2].square().sum()
+    assert all(gradient.abs().sum() > 0 for gradient in torch.autograd.grad(loss, weights))
+
+
+def test_the_estimate_counts_state_and_activations():
+    net = build("tiny", width=0.1).train()
+    count = sum(weight.numel() for weight in net.parameters())
+
+    def of(people=8, cores=1, **solver):
+        return estimate(net, SolverConfig(**solver), crop=64, people=people, cores=cores)
+
+    assert of(optimizer="caffe_sgd").state == 4 * 3 * count  # weights, gradients, momentum
+    assert of(optimizer="adamw", average=0.9).state == 4 * 5 * count
+    assert of(optimizer="adamw", cores=2).state == 4 * 5 * count  # a gradient for each core
+    whole = of().activations
+    assert of(people=16).activations == 2 * whole
+    assert of(accumulate=4).activations == whole // 4
+    assert 0 < of(recompute=True).activations < whole
+
+
+def test_the_estimates_activations_are_what_autograd_keeps():
+    """By hand for a network of one stage: every layer's input or output, and the pools' indices."""
+    net = build("person_4stage", width=0.05, stages=1).train()
+    made = []
+    hooks = [
+        module.register_forward_hook(lambda _, given, made_out: made.append((given[0], made_out)))
+        for module in net.modules()
+        if isinstance(module, torch.nn.Conv2d)
+    ]
+    net(torch.zeros(1, 3, 64, 64))
+    for hook in hooks:
+        hook.remove()
+    convolutions = sum(out.numel() for _, out in made)  # a ReLU's output; the last stage's maps are not kept
+    kept = estimate(net, SolverConfig(), crop=64, people=1).activations / 4
+    # At least every layer's own output; at most inputs and outputs each, indices of the pools twice a value.
+    assert convolutions - made[-1][1].numel() <= kept <= 2.5 * sum(a.numel() + b.numel() for a, b in made)
+
+
+def test_the_estimate_is_said_before_the_first_update_and_warns(tmp_path, capsys, monkeypatch):
+    from cpm_repro.training import estimate as module
+
+    monkeypatch.setattr(module, "_available", lambda _: 1000)
+    run(tmp_path / "run", iterations=1)
+    printed = capsys.readouterr().out
+    assert printed.index("estimate: ") < printed.index("validation PCK")
+    assert "for 1 updates, without validation" in printed
+    assert "warning: that is more than the 0.001 MB there are: split the batch" in printed
+
+
+def test_more_passes_than_people_are_refused():
+    config = override(preset("tiny"), {**SMALL, "solver.accumulate": 5})
+    with pytest.raises(UserError, match=r"accumulate must lie in 1 to batch \(4\), got 5"):
+        check(config)
+
+
+def test_fp16_with_a_loss_scale_learns_like_float32_and_resumes(tmp_path):
+    step = {"solver.schedule": "step"}
+    full, _ = run(tmp_path / "full", iterations=6, **step)
+    half, saved = run(tmp_path / "half", iterations=6, **step, **{"solver.precision": "fp16"})
+    assert saved.loss_scale == {"value": 2.0**10, "good": 6}
+    for a, b in zip(full, half, strict=True):
+        assert b == pytest.approx(a, rel=0.02)
+    assert full != half
+
+
+def test_an_overflow_under_fp16_halves_the_scale_and_skips_the_update(tmp_path, monkeypatch):
+    from cpm_repro.training import step
+
+    original = step.sharded_backward
+    calls = []
+
+    def backward(net, *rest, **more):
+        values = original(net, *rest, **more)
+        calls.append({name: weight.detach().clone() for name, weight in net.named_parameters()})
+        if len(calls) == 2:
+            net.conv1_1.weight.grad[0, 0, 0, 0] = float("inf")
+        return values
+
+    monkeypatch.setattr(step, "sharded_backward", backward)
+    _, saved = run(tmp_path / "run", iterations=3, **{"solver.precision": "fp16"})
+    assert saved.loss_scale == {"value": 2.0**9, "good": 1}
+    moved = [not torch.equal(calls[i]["conv1_1.weight"], calls[i + 1]["conv1_1.weight"]) for i in (0, 1)]
+    assert moved == [True, False]
+    norms = [r["gradient_norm"] for r in RunFolder(tmp_path / "run").records() if r["kind"] == "train"]
+    assert [norm is None for norm in norms] == [False, True, False]
+
+
+def test_the_loss_scale_by_hand():
+    scale = LossScale(active=True, start=4.0, patience=2)
+    values = []
+    for finite in (True, True, False, False, False, True, True):
+        scale.update(finite=finite)
+        values.append(scale.value)
+    assert values == [4, 8, 4, 2, 1, 1, 2]
+    restored = LossScale(active=True)
+    restored.load_state_dict(scale.state_dict())
+    assert (restored.value, restored.good) == (2.0, 0)
+
+
+def batch_of(number: int) -> Batch:
+    empty = torch.zeros(1)
+    return Batch(torch.full((1,), number), empty, empty, empty)
+
+
+def test_batches_are_moved_one_ahead_in_order_in_another_thread():
+    moved, waited = [], []
+
+    def move(batch):
+        moved.append((int(batch.image), threading.current_thread().name))
+        return Ready(batch, lambda: waited.append(int(batch.image)))
+
+    source = (batch_of(number) for number in range(100))
+    prefetch = Prefetch(source, move)
+    got = [int(next(prefetch).image) for _ in range(5)]
+    prefetch.close()
+    assert got == waited == [0, 1, 2, 3, 4]
+    assert [number for number, _ in moved] in ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5])
+    assert all(name.startswith("prefetch") for _, name in moved)
+
+
+def test_an_error_of_the_loader_belongs_to_its_batch():
+    def source():
+        yield batch_of(0)
+        raise UserError("photo.jpg: no such image")
+
+    prefetch = Prefetch(source(), lambda batch: Ready(batch, lambda: None))
+    assert int(next(prefetch).image) == 0
+    with pytest.raises(UserError, match="no such image"):
+        next(prefetch)
+    prefetch.close()
+    assert prefetched(batches := iter([]), torch.device("cpu")) is batches
+
+
+@pytest.mark.gpu
+def test_prefetched_batches_are_whole_on_the_gpu():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    device = torch.device("cuda")
+    prefetch = prefetched((batch_of(number) for number in range(50)), device)
+    for number in range(40):
+        batch = next(prefetch)
+        assert batch.image.device.type == "cuda"
+        assert int(batch.image) == number
+    prefetch.close()
