@@ -18,6 +18,9 @@ LARGEST_TILE = 40
 # only the proportions matter for the choice.
 _PRODUCTS, _TRANSFORMS, _DIRECT, _BYTES = 100e9, 55e9, 85e9, 20e9
 
+_STEPS = 3e-4
+"""Seconds that the steps of a convolution through tiles take however little there is to do."""
+
 _MARGIN = 1.25
 """How many times as fast the prediction must be before the direct convolution is left."""
 
@@ -89,7 +92,8 @@ class TileShape:
         """Predicted, on the machine whose rates stand above."""
         products = float(self.products) * self.tiles * self.channels * self.outputs
         moved = self.spectrum_bytes + 8 * self.products * self.tiles * (self.channels + self.outputs)
-        return 2 * products / _PRODUCTS + 2 * self.transform_operations / _TRANSFORMS + moved / _BYTES
+        arithmetic = 2 * products / _PRODUCTS + 2 * self.transform_operations / _TRANSFORMS
+        return _STEPS + arithmetic + moved / _BYTES
 
 
 def direct_seconds(count: int, channels: int, outputs: int, height: int, width: int, kernel: int) -> float:

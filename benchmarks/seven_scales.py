@@ -1,0 +1,106 @@
+"""The release's seven-scale estimate of one person: how much of its time is not the network?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import cv2
+import numpy as np
+import torch
+from networks import apart, filled
+
+from cpm_repro import ops
+from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.inference.network_input import network_input
+from cpm_repro.inference.procedure import BenchmarkProcedure, person_scale
+from cpm_repro.model import multiply_accumulates
+
+SHARE = 0.9
+"""The network's share of the whole that is asked for."""
+
+Place = tuple[tuple[float, float], float]
+
+
+def _photographs(height: int, width: int) -> list[np.ndarray]:
+    """(H, W, 3) uint8 with structure at all sizes."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (3, height // 16, width // 16, 3), dtype=np.uint8)
+    return [cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in coarse]
+
+
+def _estimate(procedure: BenchmarkProcedure, images: list[np.ndarray], place: Place, number: int) -> object:
+    return procedure(images[number % len(images)], *place)
+
+
+@torch.inference_mode()
+def _network(procedure: BenchmarkProcedure, data: list[torch.Tensor], number: int) -> object:
+    return procedure.net(data[number % len(data)], stages=procedure.stages)
+
+
+def _views(procedure: BenchmarkProcedure, images: list[np.ndarray], place: Place, number: int) -> object:
+    return procedure.views(images[number % len(images)], *place)
+
+
+def _input(procedure: BenchmarkProcedure, crops: np.ndarray, _: int) -> torch.Tensor:
+    middle = float(procedure.box // 2 - 1)
+    center = torch.full((len(crops), 2), middle, device=procedure.device)
+    data = network_input(torch.from_numpy(crops).to(procedure.device), center, cutoff=False)
+    return data.contiguous(memory_format=torch.channels_last)
+
+
+def _case(arch: str, size: tuple[int, int], device: str, box: int) -> Case:
+    net = filled(arch)
+    procedure = BenchmarkProcedure(net, device=device, box=box)
+    images, place = _photographs(*size), ((size[1] / 2, size[0] / 2), person_scale(size[0] / 200))
+    views = [procedure.views(image, *place) for image in images]
+    data = [_input(procedure, view.crops, 0) for view in views]
+    maps = procedure.stage_maps(views[0])
+
+    def fuse(_: int) -> object:
+        return ops.fuse_multiscale_peaks(maps, views[0].pads, views[0].sizes, size, order="column")
+
+    def check() -> float:
+        """The last stage's maps against eager PyTorch without tiles."""
+        with torch.inference_mode():
+            plain = filled(arch).to(device)(data[0].contiguous())[-1]
+        return apart(maps, plain)
+
+    works = {
+        "whole estimate": partial(_estimate, procedure, images, place),
+        "network alone": partial(_network, procedure, data),
+        "resize and pad": partial(_views, procedure, images, place),
+        "input blob": partial(_input, procedure, views[0].crops),
+        "fuse and peaks": fuse,
+    }
+    height, width = size
+    return Case(
+        f"{arch}, {width}x{height}",
+        works,
+        check=check,
+        tolerance=1e-4,
+        operations=2.0 * len(data[0]) * multiply_accumulates(net.description, box, box),
+        goals=(Goal("network alone", SHARE),),
+    )
+
+
+def ask(quick: bool, device: str) -> Question:
+    """mpii_6stage on a 720p photograph and an LSP-sized one (tiny in a 128 px box when ``quick``)."""
+
+    def cases() -> Iterator[Case]:
+        if quick:
+            yield _case("tiny", (180, 320), device, 128)
+        else:
+            yield _case("mpii_6stage", (720, 1280), device, 368)
+
+    return Question(
+        "Seven scales",
+        "How much of a seven-scale estimate is not the network? Asked for: the network alone takes at least "
+        f"{SHARE:.0%} of the whole, as fast as it is. The parts are timed on their own, so that they need not "
+        "add up to the whole.",
+        cases(),
+    )
+
+
+if __name__ == "__main__":
+    main(ask, __file__)
