@@ -1,6 +1,7 @@
 #pragma once
 
 #include "fuse_tile.h"
+#include "peak_bounds.h"
 
 namespace cpm {
 
@@ -16,11 +17,24 @@ struct Peak {
   long long rank;  // scan_rank of the pixel
 };
 
-// The search for a channel's first maximum is cut into this many tasks; task piece * C + channel writes peaks[task].
-constexpr int kPeakPieces = 2;
-void fuse_multiscale_peaks_cpu(const FuseParams& params, const FuseTables& tables, long long first, long long last, Peak* peaks);
+// Largest and smallest of some cells.
+struct CellSpan {
+  float high, low;
+  double middle() const { return 0.5 * ((double)high + (double)low); }
+  double radius() const { return 0.5 * ((double)high - (double)low); }
+};
 
-// The best of a channel's tasks: its position, refined if asked for, goes to xy, its value is the result.
-float finish_peak(const FuseParams& params, const FuseTables& tables, int channel, const Peak* peaks, float* xy);
+// Space that is used again from channel to channel; one per thread.
+struct PeakScratch {
+  TileScratch tile;
+  std::vector<float> coarse;    // the map at every step-th pixel
+  std::vector<CellSpan> spans;  // (S, tile rows, tile columns)
+};
+
+// The first maximum of a channel.
+Peak find_peak_cpu(const FuseParams& params, const FuseTables& tables, const PeakTables& peaks, int channel, PeakScratch& scratch);
+
+// Its position, refined if params ask for it: x, y.
+void peak_position(const FuseParams& params, const FuseTables& tables, int channel, const Peak& peak, float* xy);
 
 }  // namespace cpm

@@ -1,5 +1,7 @@
-// Branch and bound: what a tile can reach at most follows from the largest and smallest cells under it. Tiles are
-// evaluated from the most promising down, until none can reach the best value any more.
+// Branch and bound, exact. What a tile can reach at most follows from the largest and smallest cells under it: that
+// leaves few tiles where a bump stands out. Where none does (the background; a part that is not in the picture) the map
+// is made at every step-th pixel; between those it cannot leave the straight line by more than the bend of the weights
+// times the range of the cells, and only the steps that could hide the maximum are made pixel by pixel.
 #include <algorithm>
 #include <limits>
 
@@ -8,32 +10,17 @@
 namespace cpm {
 namespace {
 
-constexpr int kTile = 32;
-constexpr double kRounding = 1e-5;  // relative; covers the float32 sums of the tiles with room to spare
+constexpr double kRounding = 1e-5;   // relative; covers the float32 sums with room to spare
+constexpr size_t kPlainTiles = 8;    // are made before anything else is tried
+constexpr size_t kWorthCoarse = 48;  // tiles still in question that make the coarse map worth its cost
+constexpr int kLargestTile = 48;     // pixels; the tables' tiles are at most this
+constexpr int kStripWidth = 128;     // coarse pixels made at a time
+constexpr double kMerge = 1.5;       // patches are made together when that is at most so much more work
 
 struct Candidate {
   double bound;
-  Tile tile;
+  int row, column;  // of tiles
 };
-
-// Largest positive and negative sums of weights over the pixels of each tile along one axis of one scale.
-struct AxisBound {
-  CellRange cells;
-  double positive, negative;
-};
-
-std::vector<AxisBound> axis_bounds(const BandTable& table, int length) {
-  std::vector<AxisBound> bounds;
-  for (int a = 0; a < length; a += kTile) {
-    const int b = std::min(a + kTile, length);
-    AxisBound bound;
-    bound.cells = cells_under(table, a, b);
-    bound.positive = *std::max_element(table.positive.begin() + a, table.positive.begin() + b);
-    bound.negative = *std::max_element(table.negative.begin() + a, table.negative.begin() + b);
-    bounds.push_back(bound);
-  }
-  return bounds;
-}
 
 // Largest and smallest value of each column over some cell rows.
 void column_extremes(const float* plane, int w, CellRange rows, float* high, float* low) {
@@ -47,71 +34,178 @@ void column_extremes(const float* plane, int w, CellRange rows, float* high, flo
   }
 }
 
-// Adds what scale s can contribute at most to the bounds of one row of tiles.
-void add_scale_bound(const AxisBound& y, const std::vector<AxisBound>& columns, const float* high, const float* low,
-                     Candidate* row) {
-  for (size_t k = 0; k < columns.size(); ++k) {
-    const AxisBound& x = columns[k];
-    const double top = *std::max_element(high + x.cells.first, high + x.cells.last);
-    const double bottom = *std::min_element(low + x.cells.first, low + x.cells.last);
-    const double gain = (y.positive * x.positive + y.negative * x.negative) * std::max(top, 0.0);
-    const double rest = (y.positive * x.negative + y.negative * x.positive) * std::max(-bottom, 0.0);
-    row[k].bound += (gain + rest) * (1.0 + kRounding);
-  }
-}
+// The search for the first maximum of one channel.
+class Search {
+ public:
+  Search(const FuseParams& p, const FuseTables& tables, const PeakTables& peaks, int channel, PeakScratch& scratch)
+      : p_(p), tables_(tables), peaks_(peaks), channel_(channel), scratch_(scratch), rows_(peak_tiles(p.image_h, peaks)),
+        columns_(peak_tiles(p.image_w, peaks)), background_(p.background && channel == p.channels - 1) {}
 
-std::vector<Candidate> candidates(const FuseParams& p, const FuseTables& tables, int channel) {
-  const int rows = (p.image_h + kTile - 1) / kTile, columns = (p.image_w + kTile - 1) / kTile;
-  std::vector<Candidate> all((size_t)rows * columns);
-  // The background's uncovered border adds at most the scale's weight; cover may overshoot a little at a seam.
-  const double border = p.background && channel == p.channels - 1 ? 2.0 : 0.0;
-  for (int i = 0; i < rows; ++i) {
-    for (int j = 0; j < columns; ++j) {
-      Candidate& one = all[(size_t)i * columns + j];
-      one.bound = border;
-      one.tile = {i * kTile, std::min((i + 1) * kTile, p.image_h), j * kTile, std::min((j + 1) * kTile, p.image_w)};
+  Peak run() {
+    const std::vector<Candidate> all = candidates();
+    size_t k = 0;
+    for (; k < all.size() && !(all[k].bound < best_.value); ++k) {
+      const bool undecided = k == kPlainTiles && k + kWorthCoarse < all.size() && !(all[k + kWorthCoarse].bound < best_.value);
+      if (undecided && peaks_.step > 1 && all_finite()) return through_coarse(all, k);
+      const int y = all[k].row * peaks_.tile, x = all[k].column * peaks_.tile;
+      look_at({y, std::min(y + peaks_.tile, p_.image_h), x, std::min(x + peaks_.tile, p_.image_w)});
     }
+    return best_;
   }
-  std::vector<float> high(p.w), low(p.w);
-  for (int s = 0; s < p.scales; ++s) {
-    const float* plane = p.maps + ((long long)s * p.channels + channel) * p.h * p.w;
-    const std::vector<AxisBound> y = axis_bounds(tables.y[s], p.image_h), x = axis_bounds(tables.x[s], p.image_w);
-    for (int i = 0; i < rows; ++i) {
-      column_extremes(plane, p.w, y[i].cells, high.data(), low.data());
-      add_scale_bound(y[i], x, high.data(), low.data(), all.data() + (size_t)i * columns);
-    }
-  }
-  return all;
-}
 
-// Best of every kPeakPieces-th candidate from the `piece`-th on: the pieces of a channel see equally promising tiles.
-Peak find_peak(const FuseParams& p, const FuseTables& tables, int channel, int piece, TileScratch& scratch) {
-  std::vector<Candidate> all = candidates(p, tables, channel);
-  std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.bound > b.bound; });
-  Peak best{-std::numeric_limits<float>::infinity(), 0, 0, std::numeric_limits<long long>::max()};
-  float values[kTile * kTile];
-  for (size_t k = (size_t)piece; k < all.size(); k += kPeakPieces) {
-    const Candidate& one = all[k];
-    if (one.bound < best.value) break;
-    const Tile& tile = one.tile;
-    fuse_tile(p, tables, channel, tile, values, kTile, scratch);
+ private:
+  const float* plane(int scale) const { return p_.maps + ((long long)scale * p_.channels + channel_) * p_.h * p_.w; }
+  CellSpan& span(int scale, int row, int column) { return scratch_.spans[((size_t)scale * rows_ + row) * columns_ + column]; }
+
+  // Tiles by what they can reach, the most promising first; keeps the spans of the cells under them.
+  std::vector<Candidate> candidates() {
+    scratch_.spans.resize((size_t)p_.scales * rows_ * columns_);
+    std::vector<Candidate> all;
+    // The background's uncovered border adds at most the scale's weight; cover may overshoot a little at a seam.
+    for (int i = 0; i < rows_; ++i) {
+      for (int j = 0; j < columns_; ++j) all.push_back({background_ ? 2.0 : 0.0, i, j});
+    }
+    std::vector<float> high(p_.w), low(p_.w);
+    for (int s = 0; s < p_.scales; ++s) {
+      for (int i = 0; i < rows_; ++i) {
+        column_extremes(plane(s), p_.w, peaks_.y[s].cells[i], high.data(), low.data());
+        for (int j = 0; j < columns_; ++j) {
+          const CellRange cells = peaks_.x[s].cells[j];
+          CellSpan& under = span(s, i, j);
+          under.high = *std::max_element(high.data() + cells.first, high.data() + cells.last);
+          under.low = *std::min_element(low.data() + cells.first, low.data() + cells.last);
+          all[(size_t)i * columns_ + j].bound += scale_bound(s, i, j, under);
+        }
+      }
+    }
+    std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.bound > b.bound; });
+    return all;
+  }
+
+  // What a scale can contribute at most to the pixels of a tile.
+  double scale_bound(int s, int row, int column, const CellSpan& under) const {
+    const AxisBounds &y = peaks_.y[s], &x = peaks_.x[s];
+    const double same = (double)y.positive[row] * x.positive[column] + (double)y.negative[row] * x.negative[column];
+    const double opposite = (double)y.positive[row] * x.negative[column] + (double)y.negative[row] * x.positive[column];
+    return (same * std::max((double)under.high, 0.0) + opposite * std::max(-(double)under.low, 0.0)) * (1.0 + kRounding);
+  }
+
+  bool all_finite() const {
+    for (int s = 0; s < p_.scales; ++s) {
+      for (long long k = 0; k < (long long)p_.h * p_.w; ++k) {
+        if (plane(s)[k] - plane(s)[k] != 0.0f) return false;
+      }
+    }
+    return true;
+  }
+
+  // Makes a patch of at most kLargestTile + 1 squared pixels and keeps its maximum if it is the best so far.
+  void look_at(const Tile& tile) {
+    float values[(kLargestTile + 1) * (kLargestTile + 1)];
+    const int width = tile.x1 - tile.x0;
+    fuse_tile(p_, tables_, channel_, tile, values, width, scratch_.tile);
     for (int y = tile.y0; y < tile.y1; ++y) {
       for (int x = tile.x0; x < tile.x1; ++x) {
-        const float value = values[(y - tile.y0) * kTile + x - tile.x0];
-        if (!(value >= best.value)) continue;  // also when the value is NaN
-        const long long rank = scan_rank(y, x, p.image_h, p.image_w, p.row_major);
-        if (value > best.value || rank < best.rank) best = {value, y, x, rank};
+        const float value = values[(y - tile.y0) * width + x - tile.x0];
+        if (!(value >= best_.value)) continue;  // also when the value is NaN
+        const long long rank = scan_rank(y, x, p_.image_h, p_.image_w, p_.row_major);
+        if (value > best_.value || rank < best_.rank) best_ = {value, y, x, rank};
       }
     }
   }
-  return best;
-}
 
-// The larger one; of equal ones the one that is found first.
-Peak better_peak(const Peak& a, const Peak& b) {
-  if (a.value != b.value) return a.value > b.value ? a : b;
-  return a.rank < b.rank ? a : b;
-}
+  Peak through_coarse(const std::vector<Candidate>& all, size_t first) {
+    const float highest = make_coarse();
+    double largest = background_ ? 2.0 : 0.0;  // of what is summed: rounding is relative to it
+    for (int s = 0; s < p_.scales; ++s) {
+      const float* cells = plane(s);
+      const auto ends = std::minmax_element(cells, cells + (long long)p_.h * p_.w);
+      largest += (double)peaks_.y[s].norm * peaks_.x[s].norm * std::max(fabs((double)*ends.first), fabs((double)*ends.second));
+    }
+    const double rounding = kRounding * largest;
+    double reached = std::max((double)best_.value, (double)highest - rounding);
+    for (size_t k = first; k < all.size() && !(all[k].bound < reached); ++k) {
+      look_at_steps(all[k].row, all[k].column, reached - rounding);
+      reached = std::max(reached, (double)best_.value);
+    }
+    return best_;
+  }
+
+  // The map at every step-th pixel, into scratch; its maximum.
+  float make_coarse() {
+    const FuseParams& c = peaks_.params;
+    scratch_.coarse.resize((size_t)c.image_h * c.image_w);
+    for (int x = 0; x < c.image_w; x += kStripWidth) {
+      fuse_tile(c, peaks_.coarse, channel_, {0, c.image_h, x, std::min(x + kStripWidth, c.image_w)}, scratch_.coarse.data() + x, c.image_w, scratch_.tile);
+    }
+    return *std::max_element(scratch_.coarse.begin(), scratch_.coarse.end());
+  }
+
+  // How far pixels inside a step may lie above the straight line between its ends, for the steps of a tile along one
+  // axis. With the cells written as their middle plus a rest: the middle acts through the sums of the weights, which
+  // change only where the network's input ends, the rest through their magnitudes.
+  void deviations(int row, int column, int axis, int first, int count, double* above) {
+    std::fill_n(above, count, 0.0);
+    for (int s = 0; s < p_.scales; ++s) {
+      const AxisBounds &along = axis == 0 ? peaks_.y[s] : peaks_.x[s], &across = axis == 0 ? peaks_.x[s] : peaks_.y[s];
+      const double rest = span(s, row, column).radius() * across.norm, middle = fabs(span(s, row, column).middle()) * across.sum;
+      const double border = background_ ? (double)p_.weight[s] * across.cover : 0.0;
+      for (int k = 0; k < count; ++k) {
+        above[k] += rest * along.bend[first + k] + middle * along.drift[first + k] + border * along.cover_drift[first + k];
+      }
+    }
+  }
+
+  // Makes the steps of a tile that could reach `wanted`: row by row the stretch that holds them, rows with like
+  // stretches together.
+  void look_at_steps(int row, int column, double wanted) {
+    const int steps = peaks_.tile / peaks_.step, pitch = peaks_.params.image_w;
+    const int y = row * steps, x = column * steps;
+    const int height = std::min(steps, peaks_.params.image_h - 1 - y), width = std::min(steps, pitch - 1 - x);
+    if (height <= 0 || width <= 0) return;  // a last tile of one pixel: its neighbour looks at that
+    double above_y[kLargestTile], above_x[kLargestTile];
+    deviations(row, column, 0, y, height, above_y);
+    deviations(row, column, 1, x, width, above_x);
+    Tile box{0, 0, 0, 0};  // in steps
+    for (int i = 0; i < height; ++i) {
+      const float* top = scratch_.coarse.data() + (size_t)(y + i) * pitch + x;
+      int first = width, last = 0;
+      for (int j = 0; j < width; ++j) {
+        const float corner = std::max(std::max(top[j], top[j + 1]), std::max(top[pitch + j], top[pitch + j + 1]));
+        if ((double)corner + above_y[i] + above_x[j] < wanted) continue;
+        first = std::min(first, j);
+        last = j + 1;
+      }
+      if (first >= last) continue;
+      const Tile both{box.y0, i + 1, std::min(box.x0, first), std::max(box.x1, last)};
+      if (box.y1 == i && area(both) <= kMerge * (area(box) + last - first)) {
+        box = both;
+        continue;
+      }
+      look_at_box(y, x, box);
+      box = {i, i + 1, first, last};
+    }
+    look_at_box(y, x, box);
+  }
+
+  static double area(const Tile& box) { return (double)(box.y1 - box.y0) * (box.x1 - box.x0); }
+
+  // Makes a box of steps, relative to step (y, x), with the pixels at both ends.
+  void look_at_box(int y, int x, const Tile& box) {
+    if (area(box) == 0.0) return;
+    const int step = peaks_.step;
+    look_at({(y + box.y0) * step, std::min((y + box.y1) * step + 1, p_.image_h), (x + box.x0) * step, std::min((x + box.x1) * step + 1, p_.image_w)});
+  }
+
+  const FuseParams& p_;
+  const FuseTables& tables_;
+  const PeakTables& peaks_;
+  const int channel_;
+  PeakScratch& scratch_;
+  const int rows_, columns_;
+  const bool background_;
+  Peak best_{-std::numeric_limits<float>::infinity(), 0, 0, std::numeric_limits<long long>::max()};
+};
 
 // One fused pixel by itself, for the few that refine a position.
 float fused_value(const FuseParams& p, const FuseTables& tables, int channel, int y, int x) {
@@ -132,27 +226,21 @@ float fused_value(const FuseParams& p, const FuseTables& tables, int channel, in
 
 }  // namespace
 
-void fuse_multiscale_peaks_cpu(const FuseParams& p, const FuseTables& tables, long long first, long long last, Peak* peaks) {
-  TileScratch scratch;
-  for (long long task = first; task < last; ++task) {
-    peaks[task] = find_peak(p, tables, (int)(task % p.channels), (int)(task / p.channels), scratch);
-  }
+Peak find_peak_cpu(const FuseParams& p, const FuseTables& tables, const PeakTables& peaks, int channel, PeakScratch& scratch) {
+  return Search(p, tables, peaks, channel, scratch).run();
 }
 
-float finish_peak(const FuseParams& p, const FuseTables& tables, int channel, const Peak* peaks, float* xy) {
-  Peak best = peaks[channel];
-  for (int piece = 1; piece < kPeakPieces; ++piece) best = better_peak(best, peaks[piece * p.channels + channel]);
-  xy[0] = (float)best.x;
-  xy[1] = (float)best.y;
-  if (!p.subpixel) return best.value;
-  const float here = fused_value(p, tables, channel, best.y, best.x);
-  if (best.x > 0 && best.x + 1 < p.image_w) {
-    xy[0] += parabola_top(fused_value(p, tables, channel, best.y, best.x - 1), here, fused_value(p, tables, channel, best.y, best.x + 1));
+void peak_position(const FuseParams& p, const FuseTables& tables, int channel, const Peak& peak, float* xy) {
+  xy[0] = (float)peak.x;
+  xy[1] = (float)peak.y;
+  if (!p.subpixel) return;
+  const float here = fused_value(p, tables, channel, peak.y, peak.x);
+  if (peak.x > 0 && peak.x + 1 < p.image_w) {
+    xy[0] += parabola_top(fused_value(p, tables, channel, peak.y, peak.x - 1), here, fused_value(p, tables, channel, peak.y, peak.x + 1));
   }
-  if (best.y > 0 && best.y + 1 < p.image_h) {
-    xy[1] += parabola_top(fused_value(p, tables, channel, best.y - 1, best.x), here, fused_value(p, tables, channel, best.y + 1, best.x));
+  if (peak.y > 0 && peak.y + 1 < p.image_h) {
+    xy[1] += parabola_top(fused_value(p, tables, channel, peak.y - 1, peak.x), here, fused_value(p, tables, channel, peak.y + 1, peak.x));
   }
-  return best.value;
 }
 
 }  // namespace cpm

@@ -67,7 +67,9 @@ void weighted_sum_plain(const float* const* terms, const float* factors, int cou
   int x = 0;
   for (; x + kWide * kLanes <= width; x += kWide * kLanes) weighted_block<kWide>(terms, factors, count, x, out);
   for (; x + kNarrow * kLanes <= width; x += kNarrow * kLanes) weighted_block<kNarrow>(terms, factors, count, x, out);
-  for (; x < width; ++x) {
+  for (; x + kLanes <= width; x += kLanes) weighted_block<1>(terms, factors, count, x, out);
+  if (x < width && width >= kLanes) weighted_block<1>(terms, factors, count, width - kLanes, out);  // some twice: the same values
+  for (; x < width && width < kLanes; ++x) {
     float sum = 0.0f;
     for (int k = 0; k < count; ++k) sum = multiply_add(factors[k], terms[k][x], sum);
     out[x] = sum;
@@ -91,7 +93,9 @@ __attribute__((target("avx2,fma"))) void weighted_sum_fma(const float* const* te
   int x = 0;
   for (; x + kWide * kLanes <= width; x += kWide * kLanes) weighted_block_fma<kWide>(terms, factors, count, x, out);
   for (; x + kNarrow * kLanes <= width; x += kNarrow * kLanes) weighted_block_fma<kNarrow>(terms, factors, count, x, out);
-  for (; x < width; ++x) {
+  for (; x + kLanes <= width; x += kLanes) weighted_block_fma<1>(terms, factors, count, x, out);
+  if (x < width && width >= kLanes) weighted_block_fma<1>(terms, factors, count, width - kLanes, out);
+  for (; x < width && width < kLanes; ++x) {
     float sum = 0.0f;
     for (int k = 0; k < count; ++k) sum = __builtin_fmaf(factors[k], terms[k][x], sum);
     out[x] = sum;
@@ -134,9 +138,10 @@ void resample_columns(const FuseParams& p, const FuseTables& tables, int channel
     const float* plane = p.maps + (((long long)s * p.channels + channel) * p.h + ranges[s].first) * p.w;
     scratch.turned.require((size_t)padded * p.w);
     float* turned = scratch.turned.data();
-    std::fill_n(turned, (size_t)padded * p.w, 0.0f);
+    const CellRange columns = cells_under(tables.x[s], tile.x0, tile.x1);
+    std::fill_n(turned + (size_t)padded * columns.first, (size_t)padded * (columns.last - columns.first), 0.0f);
     for (int r = 0; r < rows; ++r) {
-      for (int c = 0; c < p.w; ++c) turned[(size_t)c * padded + r] = plane[(long long)r * p.w + c];
+      for (int c = columns.first; c < columns.last; ++c) turned[(size_t)c * padded + r] = plane[(long long)r * p.w + c];
     }
     resample(turned, padded, tables.x[s], tile.x0, tile.x1, rows, scratch.rows.data() + scratch.start[s]);
   }

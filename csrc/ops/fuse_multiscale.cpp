@@ -5,7 +5,9 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <algorithm>
+#include <atomic>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "../cpu/fuse_multiscale.h"
@@ -144,23 +146,49 @@ void fuse_multiscale_cpu_op(std::vector<Tensor> maps, std::vector<int64_t> geome
   Pieces(people, fuse_tiles).run([&](size_t i, int64_t first, int64_t last) { fuse_multiscale_cpu(people[i], tables[i], first, last); });
 }
 
+std::vector<PeakTables> peak_tables_in_parallel(const std::vector<FuseParams>& people, const std::vector<FuseTables>& tables) {
+  std::vector<PeakTables> peaks;
+  for (const FuseParams& p : people) peaks.push_back(make_peak_tables(p));
+  Pieces(people, [](const FuseParams& p) { return 2 * p.scales; }).run([&](size_t i, int64_t first, int64_t last) {
+    for (int64_t number = first; number < last; ++number) fill_peak_table(people[i], tables[i], peaks[i], static_cast<int>(number));
+  });
+  return peaks;
+}
+
+// Channels take very different times: every thread fetches the next one when it is done. The last channel of a person,
+// the background, is the longest and comes first.
+template <typename Work>
+void for_each_channel(const std::vector<FuseParams>& people, const Work& work) {
+  std::vector<std::pair<size_t, int>> order;
+  int deepest = 0;
+  for (const FuseParams& p : people) deepest = std::max(deepest, p.channels);
+  for (int back = 1; back <= deepest; ++back) {
+    for (size_t i = 0; i < people.size(); ++i) {
+      if (back <= people[i].channels) order.emplace_back(i, people[i].channels - back);
+    }
+  }
+  std::atomic<size_t> next{0};
+  torch::stable::parallel_for(0, static_cast<int64_t>(order.size()), 1, [&](int64_t, int64_t) {
+    PeakScratch scratch;
+    for (size_t k = next++; k < order.size(); k = next++) work(order[k].first, order[k].second, scratch);
+  });
+}
+
 std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cpu_op(std::vector<Tensor> maps, std::vector<int64_t> geometry, std::vector<double> weights, std::vector<int64_t> images, int64_t stride, bool background, bool opencv, bool row_major, bool subpixel) {
   const std::vector<FuseParams> people = params_for_peaks({maps, geometry, weights, stride, background, opencv}, images, row_major, subpixel);
   const std::vector<FuseTables> tables = tables_in_parallel(people);
-  const int64_t channels = all_channels(people);
-  std::vector<Peak> peaks(static_cast<size_t>(kPeakPieces * channels));
-  const Pieces pieces(people, [](const FuseParams& p) { return static_cast<int64_t>(kPeakPieces) * p.channels; });
-  pieces.run([&](size_t i, int64_t first, int64_t last) { fuse_multiscale_peaks_cpu(people[i], tables[i], first, last, peaks.data() + pieces.starts[i]); });
-  Tensor xy = torch::stable::new_empty(maps[0], {channels, 2});
-  Tensor score = torch::stable::new_empty(maps[0], {channels});
+  const std::vector<PeakTables> peaks = peak_tables_in_parallel(people, tables);
+  const Pieces channels(people, [](const FuseParams& p) { return p.channels; });
+  Tensor xy = torch::stable::new_empty(maps[0], {channels.starts.back(), 2});
+  Tensor score = torch::stable::new_empty(maps[0], {channels.starts.back()});
   float* to_xy = static_cast<float*>(xy.mutable_data_ptr());
   float* to_score = static_cast<float*>(score.mutable_data_ptr());
-  for (size_t i = 0; i < people.size(); ++i) {
-    const int64_t before = pieces.starts[i] / kPeakPieces;
-    for (int c = 0; c < people[i].channels; ++c) {
-      to_score[before + c] = finish_peak(people[i], tables[i], c, peaks.data() + pieces.starts[i], to_xy + 2 * (before + c));
-    }
-  }
+  for_each_channel(people, [&](size_t i, int channel, PeakScratch& scratch) {
+    const int64_t place = channels.starts[i] + channel;
+    const Peak peak = find_peak_cpu(people[i], tables[i], peaks[i], channel, scratch);
+    peak_position(people[i], tables[i], channel, peak, to_xy + 2 * place);
+    to_score[place] = peak.value;
+  });
   return {xy, score};
 }
 

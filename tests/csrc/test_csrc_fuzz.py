@@ -10,11 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_fuzzed_with_sanitizers(tmp_path):
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("g++ is not on PATH")
-    program = tmp_path / "fuzz"
+    program = tmp_path_factory.mktemp("fuzz") / "fuzz"
     flags = [
         "-std=c++17",
         "-O1",
@@ -29,7 +30,15 @@ def test_fuzzed_with_sanitizers(tmp_path):
     if built.returncode and "cannot find" in built.stderr and "san" in built.stderr:
         pytest.skip("the compiler has no sanitizer libraries")
     assert built.returncode == 0, built.stderr
+    return program
+
+
+@pytest.mark.parametrize(
+    ("cases", "seed"), [(150, 1), pytest.param(6000, 2, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
+def test_fuzzed_with_sanitizers(program, cases, seed):
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # leak detection needs ptrace
-    result = subprocess.run([str(program), "600"], capture_output=True, text=True, env=environment)
+    command = [str(program), str(cases), str(seed)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr[-4000:]
-    assert result.stdout == "1800 cases\n"
+    assert result.stdout == f"{3 * cases} cases\n"

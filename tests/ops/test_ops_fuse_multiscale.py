@@ -102,6 +102,34 @@ def test_peaks_of_bumps_with_noise_and_negative_maps(compiled, seed):
         assert torch.equal(xy, place.float())
 
 
+@pytest.mark.parametrize("mode", ["matlab", "opencv"])
+@pytest.mark.parametrize("kind", ["noise", "dips", "rough", "flat", "not a number"])
+def test_peaks_of_maps_without_a_bump(compiled, kind, mode):
+    # Where nothing stands out the bounds of tiles decide nothing: the search goes through the coarse map.
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(3, 3, 46, 46, generator=generator)
+        maps = 0.7 + 0.01 * noise
+        if kind == "dips":
+            maps -= 0.7 * bumps([(20.0, 21.0), (25.5, 14.0), (9.0, 30.0)], (46, 46), width=0.9)
+        elif kind == "rough":
+            maps = noise
+        elif kind == "flat":
+            maps = torch.full_like(maps, 0.7)
+        elif kind == "not a number":
+            maps[:, :, 20, 22] = torch.tensor([float("nan"), float("inf"), float("-inf")])
+        image = (420, 568)
+        pads, sizes = geometry(image, (0.45, 0.6, 0.9), center=(270 + 9 * seed, 200))
+        full = fuse_multiscale(maps, pads, sizes, image, mode=mode, backend=compiled)
+        row_major = seed % 2 == 1
+        xy, score = fuse_multiscale_peaks(
+            maps, pads, sizes, image, mode=mode, order="row" if row_major else "column", backend=compiled
+        )
+        place, value = _reference_resize.first_peaks(full.where(~full.isnan(), float("-inf")), row_major)
+        assert torch.equal(xy, place.float())
+        assert torch.equal(score, value)
+
+
 def test_tie_rule(backend):
     maps = torch.zeros(1, 2, 4, 4)
     arguments = (maps, [[0, 0, 0, 0]], [[8, 8]], (8, 8))
