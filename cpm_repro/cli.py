@@ -193,26 +193,89 @@ def _add_predict(verbs: Any) -> tuple[str, _Parser]:
     sub = _verb(
         verbs,
         "predict",
-        "estimate poses in images: JSON, an overlay picture and the belief maps of every stage",
-        "cpm predict photo.jpg\n  cpm predict --weights runs/lspet --out predictions photo.jpg other.png",
+        "estimate poses in images, folders, videos or from a camera: key points as files, and pictures",
+        "cpm predict photo.jpg\n"
+        "  cpm predict --weights runs/lspet --out predictions photos/ 'more/*.png'\n"
+        "  cpm predict clip.mp4 --smooth --format json csv\n"
+        "  ls photos/*.jpg | cpm predict -",
     )
-    sub.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    sub.add_argument(
+        "things",
+        nargs="+",
+        metavar="THING",
+        help="image, folder, 'pattern*', video, camera number, or - for a list on standard input",
+    )
     sub.add_argument(
         "--weights", type=Path, help="run folder or weight file (default: the small bundled network)"
     )
-    sub.add_argument("--out", type=Path, default=Path("predictions"))
+    sub.add_argument("--arch", help="architecture, where the weights do not say")
+    sub.add_argument("--out", type=Path, default=Path("predictions"), help="folder for the results")
     sub.add_argument(
         "--box",
         type=float,
         nargs=4,
+        action="append",
         metavar=("X0", "Y0", "X1", "Y1"),
-        help="the person's box in pixels (default: the person fills the image)",
+        help="a person's box in pixels, once per person (default: one person who fills the image)",
     )
+    sub.add_argument(
+        "--center",
+        type=float,
+        nargs=2,
+        action="append",
+        metavar=("X", "Y"),
+        help="a person's centre in pixels, instead of a box",
+    )
+    sub.add_argument("--height", type=float, help="with --center: the people's height in pixels")
+    sub.add_argument("--detector", type=Path, help="weights of a person network, to find the people with")
+    sub.add_argument(
+        "--format", nargs="+", default=["json"], help="json, coco, openpose, csv: any of them (default: json)"
+    )
+    sub.add_argument("--maps", action="store_true", help="also the belief maps of every stage, as .npz")
+    sub.add_argument("--no-pictures", action="store_true", help="no overlays")
+    sub.add_argument(
+        "--grid",
+        action=argparse.BooleanOptionalAction,
+        help="pictures of every stage and part (default: of up to 20 images, and of no video)",
+    )
+    sub.add_argument("--smooth", action="store_true", help="video: steadier joints, by the one-euro filter")
+    sub.add_argument(
+        "--smooth-cutoff", type=float, default=1.0, metavar="HZ", help="lower is steadier and slower (1)"
+    )
+    sub.add_argument("--frames", type=int, metavar="N", help="video, camera: stop after N frames")
+    sub.add_argument("--stages", type=int, help="run only so many stages")
+    sub.add_argument(
+        "--scales", type=float, nargs="+", default=[1.0], help="average over these relative sizes (1)"
+    )
+    sub.add_argument("--flip-test", action="store_true", help="average with the mirror image")
+    sub.add_argument("--sub-pixel", action="store_true", help="peaks between pixels")
+    sub.add_argument("--precision", default="float32", help="float32 or bf16")
+    sub.add_argument("--device", help="for instance cpu or cuda:1 (default: a GPU if there is one)")
+    sub.add_argument("--batch", type=int, default=8, help="most crops in one pass (8)")
 
     def run(options: argparse.Namespace) -> None:
-        from cpm_repro.inference.predict import predict_images
+        from cpm_repro.inference.predict import PredictOptions, predict
 
-        predict_images(options.images, options.weights, options.out, box=options.box)
+        names = ["arch", "device", "stages", "scales", "precision", "flip_test", "sub_pixel", "batch"]
+        names += ["detector"]
+        predict(
+            PredictOptions(
+                things=options.things,
+                out=options.out,
+                weights=options.weights,
+                boxes=options.box,
+                centers=options.center,
+                height=options.height,
+                formats=options.format,
+                pictures=not options.no_pictures,
+                grids=options.grid,
+                maps=options.maps,
+                smooth=options.smooth,
+                smooth_cutoff=options.smooth_cutoff,
+                frames=options.frames,
+                estimator={name: getattr(options, name) for name in names},
+            )
+        )
 
     sub.set_defaults(run=run)
     return "predict", sub

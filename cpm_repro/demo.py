@@ -9,7 +9,7 @@ from cpm_repro.config import TrainConfig, preset
 from cpm_repro.data import open_dataset
 from cpm_repro.files import write_json
 from cpm_repro.inference.estimator import PoseEstimator
-from cpm_repro.inference.predict import write_prediction
+from cpm_repro.inference.outputs import write_prediction
 from cpm_repro.training import run_from_config
 from cpm_repro.viz import contact_sheet, save_png
 

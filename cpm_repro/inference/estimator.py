@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, overload
@@ -20,8 +22,11 @@ from cpm_repro.inference.detector import PersonDetector
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.images import as_bgr, read_photograph
 from cpm_repro.inference.network_input import network_input
+from cpm_repro.inference.pipeline import read_ahead
 from cpm_repro.inference.places import Box, Place, Point, places_from_boxes, places_from_centers, whole_image
 from cpm_repro.inference.result import People, Person
+from cpm_repro.inference.smoothing import PoseSmoother
+from cpm_repro.inference.video import VideoReader
 from cpm_repro.inference.weights import bundled_weights, load_model
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
 
@@ -29,6 +34,15 @@ Image = np.ndarray | str | Path
 """An array (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, or the path of an image file."""
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A decoded image, the file it came from, and where its people are."""
+
+    array: np.ndarray
+    source: str
+    places: list[Place]
 
 
 class PoseEstimator:
@@ -149,8 +163,8 @@ class PoseEstimator:
             TypeError, ValueError: an array that is no image.
         """
         if _is_one(image):
-            seen = self._look(cast(Image, image), boxes, centers, heights, rgb=rgb)
-            return next(self._estimate([seen], keep_maps=keep_maps))
+            seen = self.look(cast(Image, image), boxes, centers, heights, rgb=rgb)
+            return next(self.estimate([seen], keep_maps=keep_maps))
         if centers is not None or heights is not None:
             raise ValueError("centers and heights are of one image: give several images boxes")
         return list(self.stream(cast(Iterable[Image], image), boxes=boxes, rgb=rgb, keep_maps=keep_maps))
@@ -170,23 +184,75 @@ class PoseEstimator:
         """
         pairs = zip(images, itertools.repeat(None) if boxes is None else boxes, strict=boxes is not None)
         while group := list(itertools.islice(pairs, self.batch)):
-            yield from self._estimate([self._look(*pair, rgb=rgb) for pair in group], keep_maps=keep_maps)
+            yield from self.estimate([self.look(*pair, rgb=rgb) for pair in group], keep_maps=keep_maps)
 
-    def _look(
+    def video(
+        self,
+        source: str | Path | int | VideoReader,
+        *,
+        boxes: Sequence[Box] | None = None,
+        centers: Sequence[Point] | None = None,
+        heights: Sequence[float] | float | None = None,
+        smooth: PoseSmoother | bool = False,
+        keep_maps: bool = False,
+    ) -> Generator[People, None, None]:
+        """Estimate a video's or camera's frames, which are decoded in a thread of their own meanwhile.
+
+        Memory does not depend on the length: at most three batches of frames are held.
+
+        Args:
+            source: a video file, the number of a camera, or a reader of one.
+            boxes, centers, heights: the people's places in every frame, as for images.
+            smooth: True, or a smoother: steadier joints (see :mod:`cpm_repro.inference.smoothing`).
+            keep_maps: as for images.
+
+        Yields:
+            People of each frame, with ``frame`` and ``time``.
+
+        Raises:
+            UserError: a video that cannot be opened. One that ends too early is a UserWarning at its end.
+        """
+        with source if isinstance(source, VideoReader) else VideoReader(source) as reader:
+            smoother = PoseSmoother() if smooth is True else smooth or None
+            group = 1 if reader.live else self.batch
+            with closing(read_ahead(reader, group)) as frames:
+                while batch := list(itertools.islice(frames, group)):
+                    seen = [self.look(frame.image, boxes, centers, heights) for frame in batch]
+                    found = self.estimate(seen, keep_maps=keep_maps)
+                    for frame, people in zip(batch, found, strict=True):
+                        people.source, people.frame, people.time = reader.name, frame.index, frame.time
+                        people[:] = smoother(people, frame.time) if smoother else people
+                        yield people
+            if reader.problem and reader is not source:
+                warnings.warn(reader.problem, UserWarning, stacklevel=2)
+
+    def look(
         self,
         image: Image,
         boxes: Sequence[Box] | None,
         centers: Sequence[Point] | None = None,
         heights: Sequence[float] | float | None = None,
         *,
-        rgb: bool,
-    ) -> _Seen:
-        """Decode an image and find the places of its people."""
+        rgb: bool = False,
+    ) -> Seen:
+        """The first half of :meth:`__call__`: decode an image and find the places of its people."""
         if isinstance(image, np.ndarray):
             array, source = as_bgr(image, rgb=rgb), ""
         else:
             array, source = read_photograph(image), str(image)
-        return _Seen(array, source, self._places(array, boxes, centers, heights))
+        return Seen(array, source, self._places(array, boxes, centers, heights))
+
+    def estimate(self, seen: Sequence[Seen], *, keep_maps: bool) -> Iterator[People]:
+        """The second half: the people of each image, everybody's crops in common batches."""
+        jobs = [(image.array, place) for image in seen for place in image.places]
+        size = max(1, self.batch // (len(self.scales) * (1 + self.flip_test)))
+        found: list[Person] = []
+        for start in range(0, len(jobs), size):
+            found += self._people(jobs[start : start + size], keep_maps=keep_maps)
+        people = iter(found)
+        for image in seen:
+            own = list(itertools.islice(people, len(image.places)))
+            yield People(own, image.array, self.skeleton, image.source)
 
     def _places(
         self,
@@ -208,18 +274,6 @@ class PoseEstimator:
         if self.detector is not None:
             return self.detector(image, share=self.augment.fill)
         return [whole_image(size)]
-
-    def _estimate(self, seen: list[_Seen], *, keep_maps: bool) -> Iterator[People]:
-        """People of each image, everybody's crops in common batches."""
-        jobs = [(image.array, place) for image in seen for place in image.places]
-        size = max(1, self.batch // (len(self.scales) * (1 + self.flip_test)))
-        found: list[Person] = []
-        for start in range(0, len(jobs), size):
-            found += self._people(jobs[start : start + size], keep_maps=keep_maps)
-        people = iter(found)
-        for image in seen:
-            own = list(itertools.islice(people, len(image.places)))
-            yield People(own, image.array, self.skeleton, image.source)
 
     def _people(self, jobs: list[tuple[np.ndarray, Place]], *, keep_maps: bool) -> list[Person]:
         """A few people, all in one batch."""
@@ -289,15 +343,6 @@ class PoseEstimator:
             maps = self.net(data.contiguous(memory_format=torch.channels_last), stages=self.stages)
             parts.append([stage.float() for stage in (maps[-1:] if last_only else maps)])
         return [torch.cat(stage) for stage in zip(*parts, strict=True)]
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A decoded image, the file it came from, and where its people are."""
-
-    array: np.ndarray
-    source: str
-    places: list[Place]
 
 
 def _is_one(image: Image | Iterable[Image]) -> bool:

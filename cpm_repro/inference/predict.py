@@ -1,85 +1,248 @@
-"""``cpm predict``: poses of many images, written as JSON and pictures."""
+"""``cpm predict``: poses of images, folders, videos and cameras, written as files and pictures."""
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 from tqdm import tqdm
 
+from cpm_repro.config import unknown
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.inference.estimator import PoseEstimator
-from cpm_repro.inference.places import Box
+from cpm_repro.inference.estimator import PoseEstimator, Seen
+from cpm_repro.inference.outputs import FORMATS, Outputs, Wanted
+from cpm_repro.inference.pipeline import WriteBehind, read_ahead
+from cpm_repro.inference.places import Box, Point
 from cpm_repro.inference.result import People
-from cpm_repro.inference.weights import BUNDLED, bundled_weights
+from cpm_repro.inference.smoothing import CUTOFF, PoseSmoother
+from cpm_repro.inference.sources import Source, find_sources
+from cpm_repro.inference.video import VideoReader, quiet_opencv
+from cpm_repro.inference.weights import BUNDLED
+
+MANY = 20
+"""Of more images than this, belief-map pictures are drawn only when asked for."""
 
 
-def predict_images(
-    images: Sequence[Path], weights: Path | None, out: Path, *, box: Box | None = None
-) -> list[People]:
-    """Estimate the pose in each image; write ``predictions/`` and ``visualizations/`` below ``out``.
+@dataclass(frozen=True)
+class PredictOptions:
+    """What ``cpm predict`` was asked for; see its help and :class:`PoseEstimator`."""
 
-    An image that cannot be used is reported, the others go on. Without ``weights`` the bundled network runs,
-    and says so.
+    things: Sequence[str | Path]
+    out: str | Path = Path("predictions")
+    weights: str | Path | None = None
+    boxes: Sequence[Box] | None = None
+    centers: Sequence[Point] | None = None
+    height: float | None = None
+    formats: Sequence[str] = ("json",)
+    pictures: bool = True
+    grids: bool | None = None  # None: of up to MANY images, and of no video
+    maps: bool = False
+    smooth: bool = False
+    smooth_cutoff: float = CUTOFF
+    frames: int | None = None
+    estimator: dict[str, Any] = field(default_factory=dict)
+
+
+def predict(options: PredictOptions) -> int:
+    """Estimate poses in everything that was named; returns how many images and videos were done.
+
+    What cannot be used is reported and the rest goes on. Without weights the bundled network runs, and says
+    so. An interrupt ends a camera's recording; of a video it keeps the frames so far.
 
     Raises:
-        UserError: unusable weights, or at least one image that could not be used (after the rest is done).
-        EnvironmentFailure: ``out`` cannot be written.
+        UserError: unusable weights or options; or, after the rest is done, something that could not be used.
+        EnvironmentFailure: results cannot be written.
     """
-    if weights is None:
+    _check(options)
+    sources = find_sources(options.things)
+    report = _Report(alone=len(sources.found) + len(sources.problems) == 1)
+    for problem in sources.problems:
+        report.problem(problem)
+    if not sources.found:
+        report.finish()
+    if options.weights is None:
         print(
             f"no --weights: this is {BUNDLED.stem}, a small network that ships with the package to try it out"
         )
-    estimator = PoseEstimator(weights or bundled_weights())
-    done: list[People] = []
-    failures: list[str] = []
-    quiet = not sys.stderr.isatty() or len(images) < 20
-    work = tqdm(list(zip(images, _names(images), strict=True)), disable=quiet, unit="images")
-    for path, name in work:
+    estimator = PoseEstimator(options.weights, **options.estimator)
+    images = [source for source in sources.found if not source.is_video]
+    grids = len(images) <= MANY if options.grids is None else options.grids
+    wanted = Wanted(Path(options.out), tuple(options.formats), options.pictures, grids, options.maps)
+    with Outputs(wanted, estimator.skeleton) as outputs, quiet_opencv():
         try:
-            people = estimator(path, boxes=[box] if box is not None else None, keep_maps=True)
-        except EnvironmentFailure:
-            raise
-        except UserError as error:
-            failures.append(str(error))
-            continue
-        write_prediction(people, out, name)
-        done.append(people)
-    if done and done[0] and done[0][0].assumed:
-        print(f"assumed: {done[0][0].assumed} (give --box X0 Y0 X1 Y1 to say better)")
-    if done:
-        print(f"{len(done)} of {len(images)} images: {out / 'predictions'} and {out / 'visualizations'}")
-    if failures:
-        raise UserError("; ".join(failures))
-    return done
+            _predict_images(images, estimator, outputs, options, report)
+            outputs.wanted = wanted.of_video(options.grids)
+            for source in sources.found:
+                if source.is_video:
+                    _predict_video(source, estimator, outputs, options, report)
+        except KeyboardInterrupt:
+            report.interrupted = True
+    report.summary(outputs)
+    report.finish()
+    return report.done
 
 
-def write_prediction(people: People, out: Path, name: str) -> tuple[Path, Path]:
-    """JSON, overlay and one stage x joint grid per person; returns the paths of overlay and first grid."""
-    from cpm_repro.viz import belief_grid, save_png  # drawing is needed by few callers
+def _predict_images(
+    images: Sequence[Source],
+    estimator: PoseEstimator,
+    outputs: Outputs,
+    options: PredictOptions,
+    report: _Report,
+) -> None:
+    """Images are decoded ahead of the network and written behind it, in threads."""
 
-    people.save_json(out / "predictions" / f"{name}.json")
-    overlay = out / "visualizations" / f"{name}.png"
-    save_png(overlay, people.draw())
-    first = out / "visualizations" / f"{name}_beliefs.png"
-    for number, person in enumerate(people):
-        if person.crop is None:
-            continue
-        suffix = f"_{number}" if len(people) > 1 else ""
-        target = out / "visualizations" / f"{name}_beliefs{suffix}.png"
-        save_png(target, belief_grid(person.crop, list(person.belief_maps), person.names))
-        first = first if number else target
-    return overlay, first
+    def look() -> Iterator[tuple[Source, Seen | UserError]]:
+        for source in images:
+            try:
+                yield source, estimator.look(source.what, options.boxes, options.centers, options.height)  # type: ignore[arg-type]
+            except UserError as error:
+                yield source, error
+
+    def write(item: tuple[Source, People]) -> None:
+        outputs.image(item[1], item[0].name)
+
+    keep = outputs.wanted.grids or outputs.wanted.maps
+    with (
+        closing(read_ahead(look(), estimator.batch)) as seen,
+        WriteBehind(write) as writer,
+        _bar(len(images), "images") as bar,
+    ):
+        while group := list(itertools.islice(seen, estimator.batch)):
+            good = [(source, look) for source, look in group if isinstance(look, Seen)]
+            for source, failure in group:
+                if isinstance(failure, UserError):
+                    report.problem(_naming(str(source), failure))
+            found = estimator.estimate([look for _, look in good], keep_maps=keep)
+            for (source, _), people in zip(good, found, strict=True):
+                writer.put((source, people))
+                report.count(people)
+            bar.update(len(group))
 
 
-def _names(images: Sequence[Path]) -> list[str]:
-    """One file name per image; images of the same name in different folders get a number."""
-    names: list[str] = []
-    for path in images:
-        name, count = path.stem, 1
-        while name in names:
-            count += 1
-            name = f"{path.stem}-{count}"
-        names.append(name)
-    return names
+def _predict_video(
+    source: Source, estimator: PoseEstimator, outputs: Outputs, options: PredictOptions, report: _Report
+) -> None:
+    """One video or camera: decoded, estimated and written at the same time."""
+    smoother = PoseSmoother(options.smooth_cutoff) if options.smooth else False
+    try:
+        with VideoReader(source.what, options.frames) as reader:
+            keep = outputs.wanted.grids or outputs.wanted.maps
+            frames = estimator.video(
+                reader, boxes=options.boxes, centers=options.centers, heights=options.height,
+                smooth=smoother, keep_maps=keep,
+            )  # fmt: skip
+            total = min(reader.announced, options.frames or reader.announced) or options.frames
+            begin = monotonic()
+            with outputs.video(reader, source.name) as take:
+                read, stopped = _write_frames(frames, take, _bar(total, "frames", always=True), report)
+                if not read and not stopped:
+                    raise UserError(reader.problem or f"{source}: no frame can be read")
+            report.videos.append(f"{source}: {read} frames, {read / (monotonic() - begin):.1f} a second")
+            if reader.problem:
+                report.problem(reader.problem)
+            report.done += 1
+    except EnvironmentFailure:
+        raise
+    except UserError as error:
+        report.problem(_naming(str(source), error))
+        return
+    if stopped and not reader.live:
+        raise KeyboardInterrupt
+
+
+def _write_frames(
+    frames: Generator[People, None, None], take: Any, bar: Any, report: _Report
+) -> tuple[int, bool]:
+    """Pass frames on; returns how many, and whether the user stopped it. What was passed on is written."""
+    read = 0
+    with closing(frames), WriteBehind(take) as writer, bar:
+        try:
+            for people in frames:
+                report.note(people)
+                writer.put(people)
+                read += 1
+                bar.update()
+        except KeyboardInterrupt:
+            return read, True
+    return read, False
+
+
+class _Report:
+    """What went well and what did not."""
+
+    def __init__(self, *, alone: bool) -> None:
+        self.alone = alone
+        self.done = 0
+        self.images = 0
+        self.videos: list[str] = []
+        self.interrupted = False
+        self._problems: list[str] = []
+        self._assumed = ""
+
+    def problem(self, line: str) -> None:
+        """Say at once what cannot be used; of a single thing, the command's last line says it."""
+        self._problems.append(line)
+        if not self.alone:
+            tqdm.write(f"cpm predict: {line}", file=sys.stderr)
+
+    def count(self, people: People) -> None:
+        """One image done."""
+        self.done += 1
+        self.images += 1
+        self.note(people)
+
+    def note(self, people: People) -> None:
+        """Remember what was assumed."""
+        if people and not self._assumed:
+            self._assumed = people[0].assumed
+
+    def summary(self, outputs: Outputs) -> None:
+        """Say what was made and where it is."""
+        for line in self.videos:
+            print(line)
+        if self._assumed:
+            print(f"assumed: {self._assumed} (give --box X0 Y0 X1 Y1 to say better)")
+        if self.done:
+            folders = [outputs.predictions] if outputs.wanted.formats or outputs.wanted.maps else []
+            folders += [outputs.visualizations] if outputs.wanted.pictures or outputs.wanted.grids else []
+            what = f"{self.images} images" if self.images != 1 else "1 image"
+            what += f", {len(self.videos)} videos" if self.videos else ""
+            print(f"{what} done: {' and '.join(map(str, folders))}")
+
+    def finish(self) -> None:
+        """UserError if there was a problem, KeyboardInterrupt if the user stopped."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        if self._problems:
+            listed = f"{len(self._problems)} could not be used or not wholly, see above; the rest is done"
+            raise UserError(self._problems[0] if self.alone else listed)
+
+
+def _check(options: PredictOptions) -> None:
+    for name in options.formats:
+        if name not in FORMATS:
+            raise UserError(unknown("format", name, list(FORMATS)))
+    if options.frames is not None and options.frames < 1:
+        raise UserError(f"frames: wanted at least 1, got {options.frames}")
+    if not options.smooth_cutoff > 0:
+        raise UserError(f"smooth-cutoff: wanted a positive number of Hz, got {options.smooth_cutoff:g}")
+    if options.boxes and options.centers:
+        raise UserError("give either --box or --center")
+    if options.height is not None and not options.centers:
+        raise UserError("--height goes with --center X Y")
+
+
+def _naming(what: str, error: UserError) -> str:
+    """The error's line, with the name of what it is about."""
+    return str(error) if what in str(error) else f"{what}: {error}"
+
+
+def _bar(total: int | None, unit: str, *, always: bool = False) -> Any:
+    quiet = not sys.stderr.isatty() or (not always and (total or 0) < MANY)
+    return tqdm(total=total, unit=f" {unit}", disable=quiet)

@@ -69,19 +69,33 @@ class Person:
 
 
 class People(list[Person]):
-    """The people found in one image: a list that can be saved and drawn."""
+    """The people found in one image: a list that can be saved and drawn.
 
-    def __init__(self, people: list[Person], image: np.ndarray, skeleton: Skeleton, source: str = "") -> None:
+    Of a video's frame, ``frame`` is its 0-based number and ``time`` its seconds.
+    """
+
+    def __init__(
+        self,
+        people: list[Person],
+        image: np.ndarray,
+        skeleton: Skeleton,
+        source: str = "",
+        frame: int | None = None,
+        time: float | None = None,
+    ) -> None:
         super().__init__(people)
         self.image = image  # (H, W, 3) uint8 BGR
         self.skeleton = skeleton
         self.source = source
+        self.frame = frame
+        self.time = time
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready description of the image's people."""
         height, width = self.image.shape[:2]
         return {
             "image": self.source,
+            **({} if self.frame is None else {"frame": self.frame, "time": round(self.time or 0.0, 4)}),
             "width": width,
             "height": height,
             "coordinates": "pixels, 0-based, x right, y down",

@@ -1,0 +1,127 @@
+"""What a user's words mean: images, videos, folders of them, patterns, a list on standard input, cameras."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from cpm_repro.errors import UserError
+
+IMAGES = {".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif",
+          ".ppm", ".pgm", ".pbm", ".pnm", ".sr", ".ras", ".hdr", ".exr"}  # fmt: skip
+VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts",
+          ".m2ts", ".3gp", ".ogv", ".mjpeg", ".mjpg"}  # fmt: skip
+"""Suffixes that tell a video from an image."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing to look at: ``what`` is a path, or the number of a camera."""
+
+    what: Path | int
+    name: str  # of the files made from it, unique in a run
+
+    @property
+    def is_video(self) -> bool:
+        """Whether frames come out of it, one after another."""
+        return isinstance(self.what, int) or self.what.suffix.lower() in VIDEOS
+
+    def __str__(self) -> str:
+        return f"camera {self.what}" if isinstance(self.what, int) else str(self.what)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What there is to look at, and a line for each word that meant nothing."""
+
+    found: list[Source]
+    problems: list[str]
+
+
+def find_sources(words: Iterable[str | Path], stdin: TextIO | None = None) -> Sources:
+    """Everything that ``words`` name, in their order.
+
+    A word is a file, a folder (its images and videos, by name), a pattern with ``*``, ``?`` or ``[``
+    (``**`` goes into folders), a camera's number, or ``-``: one such word per line of standard input. A
+    file of that very name comes first. Results of one name are told apart by a number.
+    """
+    found: list[Path | int] = []
+    problems: list[str] = []
+    for word in words:
+        try:
+            lines = _lines(stdin or sys.stdin) if str(word) == "-" else [str(word)]
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for line in lines:
+            try:
+                found += _meaning(line)
+            except UserError as error:
+                problems.append(str(error))
+    return Sources(list(_named(found)), problems)
+
+
+def _lines(stdin: TextIO) -> list[str]:
+    try:
+        return [line.rstrip("\r\n") for line in stdin if line.strip()]
+    except (OSError, ValueError) as error:  # closed, or not text
+        raise UserError(f"-: standard input cannot be read as a list of files: {error}") from error
+
+
+def _meaning(word: str) -> list[Path | int]:
+    """What one word stands for; UserError if nothing."""
+    if not word.strip():
+        raise UserError("an empty name is no file, folder or camera")
+    path = Path(word)
+    if _kind(path) == "folder":
+        inside = _known(path.iterdir())
+        if not inside:
+            raise UserError(f"{word}: no image or video in this folder")
+        return inside
+    if _kind(path) == "file":
+        return [path]
+    if word.isascii() and word.isdigit() and len(word) < 4:
+        return [int(word)]
+    if "://" in word:
+        raise UserError(f"{word}: addresses are not fetched; download it and give the file")
+    if any(sign in word for sign in "*?["):
+        matching = _known(Path(name) for name in glob.iglob(word, recursive=True))
+        if not matching:
+            raise UserError(f"{word}: no image or video matches")
+        return matching
+    raise UserError(f"{word}: no such file, folder or camera")
+
+
+def _kind(path: Path) -> str:
+    """ "folder", "file" or "" for what is neither, cannot be reached or cannot be a name."""
+    try:
+        return "folder" if path.is_dir() else "file" if path.exists() else ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _known(paths: Iterable[Path]) -> list[Path | int]:
+    """The images and videos among ``paths``, by name."""
+    try:
+        return sorted(path for path in paths if path.suffix.lower() in IMAGES | VIDEOS and path.is_file())
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error
+
+
+def _named(found: Iterable[Path | int]) -> Iterator[Source]:
+    """Each with a name for its results; the second of a name is called name-2."""
+    seen: Counter[str] = Counter()
+    taken: set[str] = set()
+    for what in found:
+        stem = f"camera{what}" if isinstance(what, int) else what.stem
+        name = stem
+        while name in taken:
+            seen[stem] += 1
+            name = f"{stem}-{seen[stem] + 1}"
+        taken.add(name)
+        yield Source(what, name)

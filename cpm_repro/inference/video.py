@@ -1,0 +1,261 @@
+"""Videos and cameras, frame by frame: reading with OpenCV, writing with PyAV where it is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cpm_repro.errors import EnvironmentFailure, UserError
+
+ASSUMED_RATE = 25.0
+"""Frames per second where a video or camera does not say."""
+
+Put = Callable[[np.ndarray], None]
+"""Takes one picture, (H, W, 3) uint8 BGR."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame: image (H, W, 3) uint8 BGR, its 0-based number, and its time in seconds."""
+
+    image: np.ndarray
+    index: int
+    time: float
+
+
+class VideoReader:
+    """The frames of a video file or of a camera, in order; a context manager, iterated once.
+
+    Args:
+        source: path of the file, or number of the camera.
+        most: stop after so many frames.
+
+    Attributes:
+        rate: frames per second. announced: how many frames the file claims to have, 0 where unknown.
+        live: whether it is a camera. problem: after the last frame, what was wrong with the file, or "".
+
+    Raises:
+        UserError: no such file or camera, or nothing that decodes as a video.
+    """
+
+    def __init__(self, source: str | Path | int, most: int | None = None) -> None:
+        self.live = isinstance(source, int)
+        self.name = f"camera {source}" if self.live else str(source)
+        if not self.live:
+            _check_file(Path(source))  # type: ignore[arg-type]
+        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+        if not self._capture.isOpened():
+            camera, video = (
+                "there is no such camera, or it is in use",
+                "expected a video, got a file that is none",
+            )
+            raise UserError(f"{self.name}: {camera if self.live else video + ' or is cut off'}")
+        if self.live:
+            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        self.rate = _sane_rate(self._capture.get(cv2.CAP_PROP_FPS))
+        self.announced = max(0, round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.problem = ""
+        self._most = math.inf if most is None else most
+
+    def __iter__(self) -> Iterator[Frame]:
+        begin = time.monotonic()
+        index = 0
+        while index < self._most:
+            there, image = self._capture.read()
+            if not there:
+                self._judge(index)
+                return
+            seconds = time.monotonic() - begin if self.live else index / self.rate
+            yield Frame(image, index, seconds)
+            index += 1
+
+    def _judge(self, read: int) -> None:
+        """Say what is missing; containers that only estimate their number of frames get some slack."""
+        if self.live:
+            self.problem = f"{self.name}: gave no more frames after {read}"
+        elif not read:
+            self.problem = f"{self.name}: no frame can be read"
+        elif read < 0.98 * self.announced - 1:
+            self.problem = f"{self.name}: {read} of {self.announced} frames could be read, and were kept"
+
+    def close(self) -> None:
+        """Let go of the file or camera."""
+        self._capture.release()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def video_writer(path: str | Path, rate: float) -> Iterator[Put]:
+    """Write an MP4 frame by frame: yields a function that takes (H, W, 3) uint8 BGR of one size.
+
+    H.264 with PyAV (``pip install av``), else OpenCV's MPEG-4, which browsers do not play and which has even
+    sizes only: an odd picture then gets a line more. The file appears under its name when it is complete,
+    that is, when the block ends without an error; without frames there is none.
+
+    Raises:
+        EnvironmentFailure: it cannot be written.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    encoder = (_AvEncoder if find_spec("av") else _OpenCvEncoder)(temporary, rate)
+    written = 0
+
+    def put(image: np.ndarray) -> None:
+        nonlocal written
+        encoder.put(image)
+        written += 1
+
+    try:
+        yield put
+        encoder.close()
+        if written:
+            _check_complete(temporary, path, written)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            encoder.close()
+        temporary.unlink(missing_ok=True)
+
+
+class _AvEncoder:
+    """H.264 in MP4 by PyAV; OSError when the file cannot be written."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path, self._rate = path, rate
+        self._container: Any = None
+        self._stream: Any = None
+
+    def put(self, image: np.ndarray) -> None:
+        """Encode (H, W, 3) uint8 BGR."""
+        import av
+
+        with _av_errors():
+            if self._container is None:
+                self._open(image.shape[0], image.shape[1])
+            self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+
+    def _open(self, height: int, width: int) -> None:
+        import av
+
+        self._container = av.open(str(self._path), "w", format="mp4")
+        self._stream = self._container.add_stream(
+            "libx264", rate=Fraction(self._rate).limit_denominator(1001)
+        )
+        self._stream.height, self._stream.width = height, width
+        # Colour at half resolution, which every player knows, needs even sides.
+        self._stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
+        self._stream.options = {"preset": "veryfast", "crf": "20"}
+
+    def close(self) -> None:
+        """Write what is still in the encoder; a second call does nothing."""
+        container, self._container = self._container, None
+        if container is not None:
+            with _av_errors():
+                try:
+                    container.mux(self._stream.encode())
+                finally:
+                    container.close()
+
+
+@contextlib.contextmanager
+def _av_errors() -> Iterator[None]:
+    """PyAV's errors as OSError."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error
+
+
+class _OpenCvEncoder:
+    """MPEG-4 by OpenCV, as :class:`_AvEncoder`."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path, self._rate = path, rate
+        self._writer: cv2.VideoWriter | None = None
+
+    def put(self, image: np.ndarray) -> None:
+        """Encode (H, W, 3) uint8 BGR."""
+        height, width = image.shape[:2]
+        even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        if self._writer is None:
+            code = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, even.shape[1::-1])
+            if not self._writer.isOpened():
+                raise OSError("OpenCV cannot encode a video here")
+        self._writer.write(even)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+def _temporary(path: Path) -> Path:
+    """A new empty file beside ``path``, of the same suffix, from which the container is told."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}", dir=path.parent)
+        os.fchmod(handle, 0o644)
+        os.close(handle)
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot write {path}: {error.strerror or error}") from error
+    return Path(name)
+
+
+def _check_complete(file: Path, path: Path, frames: int) -> None:
+    """OpenCV does not say that a disk is full: count what is in the file."""
+    with quiet_opencv():
+        capture = cv2.VideoCapture(str(file))
+        there = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+    if there < frames:
+        raise EnvironmentFailure(
+            f"cannot write {path}: {there} of {frames} frames arrived; the disk may be full"
+        )
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: expected a video file, there is {'a folder' if path.is_dir() else 'none'}")
+    if not path.stat().st_size:
+        raise UserError(f"{path}: expected a video, got an empty file")
+
+
+def _sane_rate(rate: float) -> float:
+    return rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else ASSUMED_RATE
+
+
+@contextlib.contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV and FFmpeg from writing their own lines to the terminal; ours say what is wrong."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when FFmpeg is first used
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)

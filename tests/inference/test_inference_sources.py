@@ -1,0 +1,102 @@
+"""What the words after ``cpm predict`` mean."""
+
+import io
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from cpm_repro.inference.sources import find_sources
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.jpg", "a.PNG", "clip.MP4", "notes.txt", "sub/c.jpg", "sub/deep/d.jpg", "odd[1].jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+def found(*words, stdin=None):
+    return [str(source.what) for source in find_sources(words, stdin).found]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        ("b.jpg", ["b.jpg"]),
+        ("notes.txt", ["notes.txt"]),  # a file named by the user is tried, whatever it is called
+        (".", ["a.PNG", "b.jpg", "clip.MP4", "odd[1].jpg"]),
+        ("sub", ["sub/c.jpg"]),
+        ("*.jpg", ["b.jpg", "odd[1].jpg"]),
+        ("*", ["a.PNG", "b.jpg", "clip.MP4", "odd[1].jpg"]),
+        ("sub/**", ["sub/c.jpg", "sub/deep/d.jpg"]),
+        ("**/*.jpg", ["b.jpg", "odd[1].jpg", "sub/c.jpg", "sub/deep/d.jpg"]),
+        ("odd[1].jpg", ["odd[1].jpg"]),  # a file of that very name comes before the pattern
+        ("0", ["0"]),
+    ],
+)
+def test_words(word, meaning):
+    assert found(word) == meaning
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("no.jpg", "no.jpg: no such file, folder or camera"),
+        ("empty", "empty: no image or video in this folder"),
+        ("*.tif", r"\*.tif: no image or video matches"),
+        ("http://x/y.jpg", "addresses are not fetched"),
+        ("x" * 3000, "no such file"),
+        ("a\0b", "no such file"),
+        ("-1", "no such file"),
+        ("12345", "no such file"),
+        ("", "an empty name"),
+    ],
+)
+def test_words_that_mean_nothing_are_a_line_and_the_rest_goes_on(word, line):
+    sources = find_sources([word, "b.jpg"])
+    assert [str(source.what) for source in sources.found] == ["b.jpg"]
+    (problem,) = sources.problems
+    assert re.search(line, problem)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_list_on_standard_input():
+    assert found("-", "clip.MP4", stdin=io.StringIO("b.jpg\n\nsub\r\nno.jpg\n")) == [
+        "b.jpg",
+        "sub/c.jpg",
+        "clip.MP4",
+    ]
+    closed = io.StringIO()
+    closed.close()
+    assert "standard input" in find_sources(["-"], closed).problems[0]
+
+
+def test_a_file_called_like_a_camera_is_a_file(folder):
+    (folder / "0").touch()
+    assert find_sources(["0"]).found[0].what == Path("0")
+    assert not find_sources(["0"]).found[0].is_video
+    assert find_sources(["1"]).found[0].is_video
+    assert find_sources(["clip.MP4"]).found[0].is_video
+
+
+@pytest.mark.usefixtures("folder")
+def test_results_of_one_name_get_numbers():
+    names = [source.name for source in find_sources(["b.jpg", "b.jpg", "clip.MP4", "3", "b.jpg"]).found]
+    assert names == ["b", "b-2", "clip", "camera3", "b-3"]
+    assert len({source.name for source in find_sources(["b.jpg"] * 100).found}) == 100
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_nobody_may_read(folder):
+    (folder / "sub").chmod(0)
+    try:
+        assert "Permission denied" in find_sources(["sub"]).problems[0]
+    finally:
+        (folder / "sub").chmod(0o755)

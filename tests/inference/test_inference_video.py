@@ -1,0 +1,220 @@
+"""Videos: frames in order, what is readable is kept, rate and size stay, memory does not grow."""
+
+import os
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from videos import cut, frame, make_video, read_all
+
+from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.inference import video
+from cpm_repro.inference.estimator import PoseEstimator
+from cpm_repro.inference.video import VideoReader, video_writer
+
+
+def test_frames_come_in_order_with_their_times(tmp_path):
+    with VideoReader(make_video(tmp_path / "x.avi", 12, rate=12.5)) as reader:
+        frames = list(reader)
+        assert (reader.rate, reader.announced, reader.live, reader.problem) == (12.5, 12, False, "")
+    assert [f.index for f in frames] == list(range(12))
+    assert [f.time for f in frames] == pytest.approx([index / 12.5 for index in range(12)])
+    for index in (0, 7):
+        assert np.abs(frames[index].image.astype(int) - frame(index)).mean() < 4
+
+
+def test_the_readable_frames_of_a_truncated_video_are_kept_and_counted(tmp_path):
+    whole = make_video(tmp_path / "x.avi", 40)
+    with VideoReader(cut(whole, tmp_path / "cut.avi", 0.6)) as reader:
+        frames = list(reader)
+        assert 10 < len(frames) < 35
+        assert reader.problem == (
+            f"{tmp_path / 'cut.avi'}: {len(frames)} of 40 frames could be read, and were kept"
+        )
+
+
+def test_at_most_so_many_frames_are_no_problem(tmp_path):
+    with VideoReader(make_video(tmp_path / "x.avi", 20), most=5) as reader:
+        assert len(list(reader)) == 5
+        assert reader.problem == ""
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "folder.mp4", "empty.mp4", "text.mp4", "cut.mp4"])
+def test_files_that_are_no_videos_are_one_line(tmp_path, name):
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("<html>")
+    cut(make_video(tmp_path / "x.mp4"), tmp_path / "cut.mp4", 0.5)  # its index is at the end
+    with pytest.raises(UserError, match=f"{name}: expected a video") as refused:
+        VideoReader(tmp_path / name)
+    assert "\n" not in str(refused.value)
+
+
+def test_no_camera_is_one_line():
+    with pytest.raises(UserError, match="camera 99: there is no such camera, or it is in use"):
+        VideoReader(99)
+
+
+@pytest.fixture(params=["av", "opencv"])
+def writing(request, monkeypatch):
+    """Each of the two ways of writing."""
+    if request.param == "av":
+        pytest.importorskip("av", reason="PyAV is not installed: H.264 is not written")
+    else:
+        monkeypatch.setattr(video, "find_spec", lambda _: None)
+    return request.param
+
+
+@pytest.mark.usefixtures("writing")
+@pytest.mark.parametrize("rate", [25.0, 29.97, 30000 / 1001, 12.5])
+def test_rate_and_size_stay(tmp_path, rate):
+    with video_writer(tmp_path / "x.mp4", rate) as put:
+        for index in range(30):
+            put(frame(index))
+    frames, got = read_all(tmp_path / "x.mp4")
+    assert len(frames) == 30
+    assert got == pytest.approx(rate, abs=1e-3)
+    assert frames[0].shape == (64, 96, 3)
+    for index in (0, 29):
+        assert np.abs(frames[index].astype(int) - frame(index)).mean() < 6
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def test_odd_sizes(writing, tmp_path):
+    with video_writer(tmp_path / "x.mp4", 25.0) as put:
+        for index in range(5):
+            put(frame(index, size=(97, 63)))
+    frames, _ = read_all(tmp_path / "x.mp4")
+    assert len(frames) == 5
+    assert frames[0].shape == ((63, 97, 3) if writing == "av" else (64, 98, 3))
+
+
+@pytest.mark.usefixtures("writing")
+def test_a_video_that_was_not_finished_leaves_the_old_one(tmp_path):
+    (tmp_path / "x.mp4").write_text("old")
+    with pytest.raises(ValueError, match="stop"), video_writer(tmp_path / "x.mp4", 25.0) as put:  # noqa: PT012
+        put(frame(0))
+        raise ValueError("stop")
+    assert (tmp_path / "x.mp4").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+    with video_writer(tmp_path / "none.mp4", 25.0):
+        pass
+    assert not (tmp_path / "none.mp4").exists()
+
+
+@pytest.mark.usefixtures("writing")
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(EnvironmentFailure, match=r"cannot write .*x\.mp4"),
+        video_writer(tmp_path / "file" / "x.mp4", 25.0),
+    ):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of file sizes are POSIX")
+def test_a_full_disk_is_one_line_and_leaves_nothing(writing, tmp_path):
+    """A limit on file sizes stands in for a full disk, which OpenCV does not report at all."""
+    code = f"""
+import resource, signal, sys
+import numpy as np
+from cpm_repro.inference import video
+from cpm_repro.errors import EnvironmentFailure
+if {writing == "opencv"}: video.find_spec = lambda _: None
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+noise = np.random.default_rng(0)
+try:
+    with video.video_writer(r"{tmp_path / "x.mp4"}", 25.0) as put:
+        for _ in range(60): put(noise.integers(0, 256, (128, 128, 3), dtype=np.uint8))
+except EnvironmentFailure as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"cannot write {tmp_path / 'x.mp4'}: " in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_generator_gives_people_of_every_frame(run_folder, tmp_path):
+    estimator = PoseEstimator(run_folder, batch=4)
+    path = make_video(tmp_path / "x.avi", 10, rate=20.0)
+    everybody = list(estimator.video(path, boxes=[(0, 0, 50, 60), (30, 0, 90, 60)]))
+    assert [people.frame for people in everybody] == list(range(10))
+    assert everybody[5].time == pytest.approx(0.25)
+    assert everybody[5].source == str(path)
+    images, _ = read_all(path)
+    alone = estimator(images[7], boxes=[(0, 0, 50, 60), (30, 0, 90, 60)])
+    for a, b in zip(everybody[7], alone, strict=True):
+        np.testing.assert_array_equal(a.keypoints, b.keypoints)
+
+
+def test_smoothing_is_the_smoother_on_the_plain_poses(run_folder, tmp_path):
+    from cpm_repro.inference.smoothing import PoseSmoother
+
+    estimator = PoseEstimator(run_folder)
+    path = make_video(tmp_path / "x.avi", 10)
+    plain, smooth = list(estimator.video(path)), list(estimator.video(path, smooth=True))
+    by_hand = PoseSmoother()
+    for a, b in zip(plain, smooth, strict=True):
+        np.testing.assert_array_equal(by_hand(a, a.time)[0].keypoints, b[0].keypoints)
+
+
+def test_a_truncated_video_warns_at_its_end(run_folder, tmp_path):
+    path = cut(make_video(tmp_path / "x.avi", 40), tmp_path / "cut.avi", 0.5)
+    with pytest.warns(UserWarning, match="of 40 frames could be read"):
+        people = list(PoseEstimator(run_folder).video(path))
+    assert len(people) > 5
+
+
+def test_leaving_a_video_early_stops_its_thread(run_folder, tmp_path):
+    import threading
+
+    frames = PoseEstimator(run_folder, batch=2).video(make_video(tmp_path / "x.avi", 60))
+    next(frames)
+    frames.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "read ahead"]
+
+
+MEMORY = """
+import resource, sys
+from cpm_repro.inference.outputs import Outputs
+from cpm_repro.inference.predict import PredictOptions, predict
+peaks, take = [], Outputs._take_common
+def watch(self, people):
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    take(self, people)
+Outputs._take_common = watch
+predict(PredictOptions([sys.argv[1]], out=sys.argv[2], formats=("json", "coco", "csv"), smooth=True))
+print(len(peaks), peaks[int(sys.argv[3])], peaks[-1])
+"""
+
+
+def peak_memory(path, out, after):
+    """(frames, peak in MB after frame ``after``, peak at the end) of `cpm predict`, the bundled network."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, path, out, str(after)], capture_output=True, text=True, check=True
+    )
+    frames, early, late = map(int, done.stdout.splitlines()[-1].split())
+    unit = 1024 if sys.platform != "darwin" else 1 << 20
+    return frames, early / unit, late / unit
+
+
+@pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="peak memory is read with getrusage")
+def test_memory_does_not_grow_with_a_short_video(tmp_path):
+    path = make_video(tmp_path / "x.avi", 90, size=(640, 360))
+    frames, early, late = peak_memory(path, tmp_path / "out", 45)
+    assert frames == 90
+    assert late - early < 15, (early, late)  # 45 frames of it decoded are 31 MB
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_300_frames_of_720p(tmp_path):
+    """Decoding, estimating, drawing and encoding 300 frames of 1280 x 720: the peak stands at frame 50."""
+    path = make_video(tmp_path / "x.mp4", 300, rate=30.0, size=(1280, 720))
+    frames, early, late = peak_memory(path, tmp_path / "out", 50)
+    assert frames == 300
+    assert late - early < 15, (early, late)  # 250 frames decoded are 690 MB
+    images, rate = read_all(tmp_path / "out" / "visualizations" / "x.mp4")
+    assert (len(images), images[0].shape, rate) == (300, (720, 1280, 3), 30.0)
