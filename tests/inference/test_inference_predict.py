@@ -138,12 +138,15 @@ def test_grids_and_maps_of_a_video_on_request(predict, tmp_path):
     ]
 
 
+KINDS = ("jpg", "png", "webp", "bmp", "tif")
+
+
 def bad_files(folder):
     """One file of each kind of trouble."""
     good = picture(1, 120, 160)
-    for name in ("half_jpg.jpg", "half_png.png", "half_webp.webp", "half_bmp.bmp", "half_tif.tif"):
-        data = cv2.imencode("." + name.split(".")[1], good)[1].tobytes()
-        (folder / name).write_bytes(data[: len(data) // 2])
+    for kind in KINDS:
+        data = cv2.imencode(f".{kind}", good)[1].tobytes()
+        (folder / f"half_{kind}.{kind}").write_bytes(data[: len(data) // 2])
     (folder / "empty.jpg").touch()
     (folder / "text.jpg").write_text("<html>")
     png = bytearray(cv2.imencode(".png", good)[1].tobytes())
@@ -151,8 +154,8 @@ def bad_files(folder):
     (folder / "huge.png").write_bytes(png)
     (folder / "text.mp4").write_text("<html>")
     cut(make_video(folder / "whole.avi", 30), folder / "cut.avi", 0.6)
-    return ["half_jpg.jpg", "half_png.png", "half_webp.webp", "half_bmp.bmp", "half_tif.tif", "empty.jpg", "text.jpg", "huge.png",
-            "text.mp4", "cut.avi"]  # fmt: skip
+    halves = [f"half_{kind}.{kind}" for kind in KINDS]
+    return [*halves, "empty.jpg", "text.jpg", "huge.png", "text.mp4", "cut.avi"]
 
 
 def test_every_bad_file_is_a_line_and_the_rest_goes_on(predict, tmp_path):
