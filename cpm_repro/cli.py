@@ -148,12 +148,27 @@ def _add_eval(verbs: Any) -> tuple[str, _Parser]:
         verbs,
         "eval",
         "score trained weights on held-out people, or a file of predictions by a published rule",
-        "cpm eval --weights runs/lspet --data path/to/lspet\n  cpm eval --predictions flic_test.npz",
+        "cpm eval --weights runs/lspet --data path/to/lspet\n  cpm eval --predictions flic_test.npz\n"
+        "  cpm eval --weights pose_iter_395000.caffemodel --arch lsp_6stage --data path/to/lsp"
+        " --procedure release --out runs/lsp_release",
     )
     what = sub.add_mutually_exclusive_group(required=True)
     what.add_argument("--weights", type=Path, help="run folder or weight file")
     what.add_argument("--predictions", type=Path, help="file of predictions (.npz, .mat, .h5)")
     sub.add_argument("--data", help="with --weights: data set (default: the one they were trained on)")
+    sub.add_argument("--arch", help="with --weights: their architecture, where the file does not say")
+    sub.add_argument(
+        "--procedure",
+        choices=["crop", "release"],
+        default="crop",
+        help="with --weights: one crop per person as in training, or the release's seven scales",
+    )
+    sub.add_argument(
+        "--split",
+        default="val",
+        help="with --procedure release: val, all, or of MPII test (who stand apart) and test-all",
+    )
+    sub.add_argument("--first", type=int, help="with --procedure release: only the first so many people")
     sub.add_argument("--truth", type=Path, help="with --predictions: file of the truth, if it is another one")
     sub.add_argument("--protocol", help="with --predictions: lsp-pck, lspet-pck, flic-pck or mpii-pckh")
     sub.add_argument("--norm", help="with --predictions: the normaliser, where the protocol has several")
@@ -166,10 +181,16 @@ def _add_eval(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("--out", type=Path, help="folder for the tables and curves")
 
     def run(options: argparse.Namespace) -> None:
+        if options.weights is not None and options.procedure == "release":
+            from cpm_repro.inference.benchmark import evaluate_release
+
+            chosen = {name: getattr(options, name) for name in ("arch", "split", "first")}
+            evaluate_release(options.weights, options.data, options.out, **chosen)
+            return
         if options.weights is not None:
             from cpm_repro.training import evaluate_weights
 
-            evaluate_weights(options.weights, options.data, options.out)
+            evaluate_weights(options.weights, options.data, options.out, options.arch)
             return
         from cpm_repro.viz.score_report import score_report
 

@@ -30,6 +30,7 @@ from cpm_repro.inference.weights import load_model
 from cpm_repro.model import ARCHITECTURES
 from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
+from cpm_repro.training.person import PersonCentres
 from cpm_repro.training.ranks import joined
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
@@ -229,15 +230,20 @@ def scores_markdown(tables: list[ScoreTable]) -> str:
     return f"{stage_table(tables)}\n\n{tables[-1].protocol}"
 
 
-def evaluate_weights(weights: Path, data: str | None, out: Path | None) -> list[ScoreTable]:
-    """Score ``weights`` on the held-out people of ``data``; print the table, and save it when asked to."""
-    model = load_model(weights)
+def evaluate_weights(
+    weights: Path, data: str | None, out: Path | None, arch: str | None = None
+) -> list[ScoreTable]:
+    """Score ``weights`` on the held-out people of ``data``; print the table, and save it when asked to.
+
+    A person network is scored, as while it trains, by where its highest belief lies in each person's crop.
+    """
+    model = load_model(weights, arch)
     data = data or model.trained_on
     if not data:
         raise UserError(f"{weights} does not say what it was trained on: give --data")
-    if model.net.input_channels != 4:
-        raise UserError(f"{weights}: {model.net.arch} finds people, not parts: wanted a pose network")
     dataset = open_dataset(data, "val")
+    if model.net.input_channels == 3:
+        dataset = PersonCentres(dataset)
     if len(dataset.skeleton) != model.net.parts:
         raise UserError(f"{data} labels {len(dataset.skeleton)} parts, the network has {model.net.parts}")
     with cores_for(model.net, torch.device("cpu"), batch=16) as cores:
