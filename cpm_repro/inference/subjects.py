@@ -88,10 +88,11 @@ def open_subjects(spec: str, split: Split, augment: AugmentConfig) -> Subjects:
 
     Args:
         spec: "synthetic", or a path. MPII's, LSP's and FLIC's people are placed as in the release, those of
-            other files that give centre and scale like MPII's, and all others by their labelled joints.
+            other data as the network's own were (``augment.method``): by centre and scale where they have
+            them, or by their labelled joints.
         split: "val", the held-out people (LSP and FLIC: their test set); "all", everybody in an annotation
             file; "test", MPII's unlabelled people who stand apart; "test-all", all of those.
-        augment: size of the network's people, for data sets that give no scale.
+        augment: how the network's people were placed, for data sets that the release does not know.
 
     Raises:
         UserError: no such data set, nobody in the split.
@@ -151,8 +152,10 @@ class AnnotatedSubjects:
         self.skeleton = skeleton or annotations.skeleton
         self._order = list(permutation(annotations.skeleton.parts, self.skeleton.parts))
         known = {"mpii": (MPII_KEPT, BY_FILE), "flic": (FLIC9.parts, BY_FILE), "lsp": (LSP14.parts, BY_IMAGE)}
-        sized = all(person.center is not None and person.scale > 0 for _, person in self._people)
-        own = (self.skeleton.parts, BY_FILE if sized else BY_JOINTS)
+        by_file = augment.method != "box" and all(
+            person.center is not None and person.scale > 0 for _, person in self._people
+        )
+        own = (self.skeleton.parts, BY_FILE if by_file else BY_JOINTS)
         self.file_parts, self.placed = known.get(self.name, own)
         if self.skeleton is not CPM14 and self.name == "mpii":
             self.file_parts = self.skeleton.parts
@@ -210,11 +213,12 @@ class SampledSubjects:
     def __init__(self, dataset: PoseDataset, augment: AugmentConfig) -> None:
         self._dataset = dataset
         self._fill = augment.fill
+        by_file = augment.method != "box" and math.isfinite(dataset[0].scale)
+        self.placed = BY_FILE if by_file else BY_JOINTS
         self.name = dataset.name
         self.skeleton = dataset.skeleton
         lspet = self.name == "lspet"
         self.file_parts = LSP14.parts if lspet else self.skeleton.parts
-        self.placed = BY_FILE if math.isfinite(dataset[0].scale) else BY_JOINTS
 
     def __len__(self) -> int:
         return len(self._dataset)

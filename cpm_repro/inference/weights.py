@@ -121,7 +121,9 @@ def load_model(
     net, about = _build(given, arch, parts=parts, width=width), given.about
     if about is not None:
         return LoadedModel(net, about.augment, about.trained_on, about.skeleton)
-    return LoadedModel(net, AugmentConfig(crop=TINY_CROP if net.arch == "tiny" else FULL_CROP), "", None)
+    if net.arch == "tiny":
+        return LoadedModel(net, AugmentConfig(crop=TINY_CROP), "", None)
+    return LoadedModel(net, AugmentConfig(crop=FULL_CROP, method="exact"), "", None)  # as released
 
 
 def _file_of(path: Path) -> Path:

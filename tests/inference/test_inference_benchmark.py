@@ -12,6 +12,8 @@ from test_inference_procedure import random_net
 
 from cpm_repro.cli import main
 from cpm_repro.config import AugmentConfig
+from cpm_repro.data.lsp import read_lspet_joints
+from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.mpii_test import read_mpii_test
 from cpm_repro.evaluation import read_predictions
 from cpm_repro.inference import benchmark
@@ -336,14 +338,37 @@ def write_lspet(folder, people):
     return folder
 
 
-def test_people_of_lsp_extended_are_placed_by_their_joints(weights, tmp_path, capsys):
+def places(monkeypatch):
+    """Collects what the procedure is asked: image shape, centre and scale0."""
+    asked = []
+    once = BenchmarkProcedure.__call__
+
+    def remembered(self, image, center, scale0):
+        asked.append((image.shape, *center, scale0))
+        return once(self, image, center, scale0)
+
+    monkeypatch.setattr(BenchmarkProcedure, "__call__", remembered)
+    return asked
+
+
+def test_lsp_extended_by_its_joints_for_networks_trained_so(weights, tmp_path, capsys, monkeypatch):
     data = write_lspet(tmp_path / "lspet", people=19)
-    out = tmp_path / "out"
-    assert run("--weights", weights, "--arch", "tiny", "--data", data, "--out", out) == 0
+    asked = places(monkeypatch)
+    assert run("--weights", weights, "--arch", "tiny", "--data", data, "--out", tmp_path / "out") == 0
     assert "2 people of lspet (val)" in capsys.readouterr().out
     joints = scipy.io.loadmat(data / "joints.mat")["joints"][:, :2, 18] - 1
     low, high = joints.min(axis=0), joints.max(axis=0)
     scale0 = AugmentConfig().fill * 368 / (high - low).max()
-    image = cv2.imread(str(data / "images" / "im00019.jpg"))
-    found = BenchmarkProcedure(random_tiny(1), box=128)(image, (low + high) / 2, scale0)
-    assert np.load(out / "predictions.npz")["pred"][1] == pytest.approx(found.keypoints)
+    shape, *place = asked[1]
+    assert shape == (70, 64, 3)
+    assert place == pytest.approx([*(low + high) / 2, scale0], rel=1e-6)
+
+
+def test_lsp_extended_by_its_scale_for_released_networks(tmp_path, monkeypatch):
+    data = write_lspet(tmp_path / "lspet", people=19)
+    asked = places(monkeypatch)
+    path = tmp_path / "w.safetensors"
+    save_file(random_net("mpii_vgg_6stage", 3, parts=14, width=1 / 16).state_dict(), path)
+    assert run("--weights", path, "--arch", "mpii_vgg_6stage", "--data", data) == 0
+    joints, labelled = read_lspet_joints(data / "joints.mat")
+    assert asked[1][3] == pytest.approx(person_scale(lsp_scales(joints, labelled)[18]))
