@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from cpm_repro.errors import EnvironmentFailure
+from cpm_repro.errors import EnvironmentFailure, UserError
 
 
 @contextmanager
@@ -71,3 +71,19 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def read_json(path: str | Path) -> Any:
+    """Parse a JSON file that anybody may have written.
+
+    Raises:
+        UserError: it is missing, no JSON, or nested deeper than anything sensible.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: expected JSON: nested too deeply") from error
+    except ValueError as error:
+        raise UserError(f"{path}: expected JSON: {error}") from error

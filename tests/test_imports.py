@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cpm_repro"
 
-BASE = {"errors", "files", "environment", "skeleton", "config"}
+BASE = {"errors", "files", "matlab_file", "npz_file", "environment", "skeleton", "config"}
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
 TOP = {"training", "checklist", "studies", "viz", "bench"}
 ENTRANCES = {"cli", "demo", "doctor", "__main__"}
@@ -16,6 +16,8 @@ ENTRANCES = {"cli", "demo", "doctor", "__main__"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
+    "matlab_file": {"errors"},
+    "npz_file": {"errors"},
     "environment": set(),
     "skeleton": {"errors"},
     "config": {"errors"},

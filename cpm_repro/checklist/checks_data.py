@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.checklist.context import Context
-from cpm_repro.evaluation.prediction_files import load_matlab, load_npz
+from cpm_repro.matlab_file import load_matlab_file
+from cpm_repro.npz_file import load_npz
 
 _MPII = "data/mpii/mpii_human_pose_v1_u12_1.mat"
 _PAIRS = "data/mpii_val_pairs.npz"
@@ -16,13 +17,13 @@ _PAIRS = "data/mpii_val_pairs.npz"
 
 def lsp_training_people(context: Context) -> float:
     """LSP-extended and the first half of LSP."""
-    extended = load_matlab(_path(context, "data/lspet_full/joints.mat"))["joints"].shape[2]
-    return extended + load_matlab(_path(context, "data/lsp/joints.mat"))["joints"].shape[2] // 2
+    extended = load_matlab_file(_path(context, "data/lspet_full/joints.mat"))["joints"].shape[2]
+    return extended + load_matlab_file(_path(context, "data/lsp/joints.mat"))["joints"].shape[2] // 2
 
 
 def flic_training_people(context: Context) -> float:
     """FLIC's examples marked istrain."""
-    examples = load_matlab(_path(context, "data/flic/examples.mat"))["examples"].ravel()
+    examples = load_matlab_file(_path(context, "data/flic/examples.mat"))["examples"].ravel()
     return int(sum(np.any(example["istrain"]) for example in examples))
 
 
@@ -58,7 +59,7 @@ def mpii_test_people(context: Context) -> float:
 
 
 def _release(context: Context) -> Any:
-    return load_matlab(_path(context, _MPII), struct_as_record=False, squeeze_me=True)["RELEASE"]
+    return load_matlab_file(_path(context, _MPII), struct_as_record=False, squeeze_me=True)["RELEASE"]
 
 
 def _people(image: Any) -> list[Any]:

@@ -14,7 +14,7 @@ import cpm_repro
 from cpm_repro.checklist.claims import Claim, Value, load_claims
 from cpm_repro.config import unknown
 from cpm_repro.errors import UserError
-from cpm_repro.files import write_json
+from cpm_repro.files import read_json, write_json
 
 PROOFS = "proofs"
 """Folder of the proofs below the checklist's own."""
@@ -60,10 +60,7 @@ def record_scores(folder: str | Path, claim_id: str, scores: str | Path, row: st
     """
     claim = find_claim(claim_id)
     path = Path(scores)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: wanted the scores.json of an evaluation: {error}") from error
+    content = read_json(path)
     tables = content if isinstance(content, list) else [content]
     table = tables[-1] if tables and isinstance(tables[-1], dict) else {}
     if table.get("protocol") != claim.protocol or not claim.protocol:

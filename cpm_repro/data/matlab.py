@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.errors import UserError
+from cpm_repro.matlab_file import load_matlab_file
 
 
 def load_mat(path: str | Path, variable: str) -> Any:
@@ -16,20 +17,7 @@ def load_mat(path: str | Path, variable: str) -> Any:
     Raises:
         UserError: the file is missing, truncated, no MATLAB file, or has no such variable.
     """
-    import scipy.io
-
-    path = Path(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing there"
-        raise UserError(f"{path}: expected a MATLAB file, got {found}")
-    try:
-        content = scipy.io.loadmat(str(path), variable_names=[variable], squeeze_me=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # scipy raises many kinds for a truncated or foreign file
-        reason = str(error) or type(error).__name__
-        wanted = "a MATLAB file (version 7 or older)"
-        raise UserError(f"{path}: expected {wanted}, but it cannot be read: {reason}") from error
+    content = load_matlab_file(path, (variable,), squeeze_me=True)
     if variable not in content:
         raise UserError(f"{path}: expected a variable '{variable}', got none of that name")
     return content[variable]

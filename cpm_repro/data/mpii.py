@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection
@@ -15,6 +14,8 @@ import numpy as np
 from cpm_repro.data.annotations import Annotations, Intake, Person
 from cpm_repro.data.matlab import elements, load_mat, member, number, text
 from cpm_repro.errors import UserError
+from cpm_repro.files import read_json
+from cpm_repro.npz_file import load_npz
 from cpm_repro.skeleton import MPII16, Skeleton, Visibility
 
 
@@ -85,14 +86,16 @@ def read_val_pairs(path: str | Path) -> set[tuple[int, int]]:
     """
     path = Path(path)
     if path.suffix == ".npz":
+        arrays = load_npz(path)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                columns = [archive[name] for name in ("image_index", "person_index")]
-        except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{path}: expected arrays image_index and person_index: {error}") from error
+            columns = [arrays[name] for name in ("image_index", "person_index")]
+        except KeyError as error:
+            raise UserError(f"{path}: wanted image_index and person_index, got no {error}") from error
     else:
         names = ("RELEASE_img_index", "RELEASE_person_index")
         columns = [np.asarray(load_mat(path, name)) for name in names]
+    if any(column.dtype.kind not in "iuf" for column in columns) or columns[0].size != columns[1].size:
+        raise UserError(f"{path}: expected as many image numbers as person numbers")
     images, people = (np.ravel(column).astype(int).tolist() for column in columns)
     return set(zip(images, people, strict=True))
 
@@ -132,7 +135,7 @@ def read_mpii_json(path: str | Path, skeleton: Skeleton = MPII16, strict: bool =
     Raises:
         UserError: not such a file; with ``strict`` also the first unusable person.
     """
-    items = load_json(path)
+    items = read_json(path)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise UserError(f"{path}: expected a list of people with image, center, scale, joints and joints_vis")
     intake = Intake(strict)
@@ -162,13 +165,3 @@ def _json_person(item: dict[str, Any], parts: int) -> tuple[str, Person] | None:
         return str(item["image"]), Person(joints - 1.0, visible, 1, center, float(item["scale"]))
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def load_json(path: str | Path) -> Any:
-    """Parse a JSON file; UserError when it is missing or no JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: expected JSON: {error}") from error

@@ -10,12 +10,13 @@ from cpm_repro.data.flic import read_flic
 from cpm_repro.data.lmdb_store import LmdbDataset, is_lmdb_folder
 from cpm_repro.data.lsp import LspetDataset, is_lspet_folder, read_lsp
 from cpm_repro.data.matlab import load_mat_array
-from cpm_repro.data.mpii import load_json, mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
+from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
 from cpm_repro.data.own import read_coco, read_csv
 from cpm_repro.data.sample import PoseDataset
 from cpm_repro.data.skeleton_file import read_skeleton
 from cpm_repro.data.synthetic import SyntheticDataset
 from cpm_repro.errors import UserError
+from cpm_repro.files import read_json
 from cpm_repro.skeleton import CPM14, MPII16, Skeleton
 
 Split = Literal["train", "val"]
@@ -89,7 +90,7 @@ def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Pat
         return (mark_validation(annotations, read_val_pairs(pairs)) if pairs else annotations), images, CPM14
     if file.suffix == ".csv":
         return read_csv(file, own, strict), images, None
-    if isinstance(load_json(file), list):
+    if isinstance(read_json(file), list):
         return read_mpii_json(file, own or MPII16, strict), images, None if own else CPM14
     return read_coco(file, own, strict), images, None
 

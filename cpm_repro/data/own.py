@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.data.annotations import Annotations, Intake, Person
-from cpm_repro.data.mpii import load_json
 from cpm_repro.data.skeleton_file import skeleton_from_names
 from cpm_repro.errors import UserError
+from cpm_repro.files import read_json
 from cpm_repro.skeleton import Skeleton, Visibility
 
 _COCO_VISIBILITY = np.array([Visibility.CROPPED, Visibility.OCCLUDED, Visibility.VISIBLE], np.uint8)
@@ -27,7 +27,7 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
     Raises:
         UserError: not such a file; with ``strict`` also the first unusable person.
     """
-    content = load_json(path)
+    content = read_json(path)
     wanted = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in wanted):
         raise UserError(f"{path}: expected a COCO JSON with the lists images, annotations and categories")

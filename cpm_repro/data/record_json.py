@@ -11,7 +11,7 @@ import numpy as np
 
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.errors import UserError
-from cpm_repro.files import atomic_write
+from cpm_repro.files import atomic_write, read_json
 
 _KEYS = (
     "dataset", "isValidation", "img_paths", "img_width", "img_height", "objpos", "joint_self",
@@ -100,12 +100,7 @@ def read_record_items(path: str | Path) -> list[Any]:
         UserError: not JSON, or no ``root`` list.
     """
     path = Path(path)
-    try:
-        root = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: expected JSON, got something else: {error}") from error
+    root = read_json(path)
     root = root.get("root") if isinstance(root, dict) else None
     if not isinstance(root, list):
         raise UserError(f"{path}: expected an object with a list 'root' of records")

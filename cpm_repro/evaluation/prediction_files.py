@@ -10,6 +10,8 @@ import numpy as np
 
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation.part_names import part_names
+from cpm_repro.matlab_file import load_matlab_file
+from cpm_repro.npz_file import load_npz
 from cpm_repro.skeleton import FLIC9, LSP14, MPII16
 
 _MPII14 = tuple(part for part in MPII16.parts if part not in ("pelvis", "thorax"))
@@ -64,35 +66,6 @@ def read_predictions(path: str | Path, protocol: str = "lsp-pck") -> PredictionF
     return PredictionFile(str(path), np.ascontiguousarray(positions, dtype=np.float64) - 1.0, parts)
 
 
-def load_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz`` file, none of them unpickled."""
-    if not path.is_file():
-        raise UserError(f"{path}: wanted a .npz file, got {'a folder' if path.is_dir() else 'nothing there'}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:  # numpy and zipfile raise many kinds for a foreign or cut file
-        raise UserError(f"{path}: not a whole .npz file of plain arrays: {_first_line(error)}") from error
-
-
-def load_matlab(path: Path, **options: Any) -> dict[str, Any]:
-    """Variables of a MATLAB file up to version 7."""
-    import scipy.io
-
-    if not path.is_file():
-        raise UserError(
-            f"{path}: wanted a MATLAB file, got {'a folder' if path.is_dir() else 'nothing there'}"
-        )
-    try:
-        return dict(scipy.io.loadmat(str(path), **options))
-    except NotImplementedError as error:
-        raise UserError(
-            f"{path}: a MATLAB 7.3 file; save it with -v7, or name it .h5 to read it by h5py"
-        ) from error
-    except Exception as error:  # scipy raises many kinds for a foreign or cut file
-        raise UserError(f"{path}: not a MATLAB file that can be read: {_first_line(error)}") from error
-
-
 def _from_npz(path: Path) -> PredictionFile:
     content = load_npz(path)
     if "pred" not in content:
@@ -111,7 +84,7 @@ def _matlab_array(path: Path, names: tuple[str, ...]) -> tuple[str, np.ndarray]:
     if path.suffix in (".h5", ".hdf5"):
         content = _load_hdf5(path, names)
     elif path.suffix == ".mat":
-        content = load_matlab(path)
+        content = load_matlab_file(path)
     else:
         raise UserError(f"{path}: predictions come as .npz, .mat or .h5, got {path.suffix or 'no suffix'!r}")
     for name in names:

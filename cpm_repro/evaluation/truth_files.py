@@ -10,7 +10,8 @@ import numpy as np
 
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation.part_names import part_names
-from cpm_repro.evaluation.prediction_files import load_matlab, load_npz
+from cpm_repro.matlab_file import load_matlab_file
+from cpm_repro.npz_file import load_npz
 from cpm_repro.skeleton import LSP14, MPII16
 
 _FLIC_PARTS = (
@@ -54,7 +55,7 @@ def read_truth(path: str | Path, protocol: str = "lsp-pck") -> TruthFile:
     path = Path(path)
     if path.suffix == ".npz":
         return _from_npz(path)
-    content = load_matlab(path)
+    content = load_matlab_file(path)
     if "joints" in content:
         return _lsp(path, content["joints"], protocol)
     if "examples" in content:

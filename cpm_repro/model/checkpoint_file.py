@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import warnings
@@ -41,7 +42,7 @@ def read_torch_file(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch remarks on foreign pickles before it refuses them
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(_source(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path}: not an intact checkpoint: it holds something else than arrays and plain values, which "
@@ -50,6 +51,14 @@ def read_torch_file(path: Path) -> Any:
     except Exception as error:  # torch raises whatever its zip and unpickling layers raise
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(f"{path}: not an intact checkpoint ({reason})") from error
+
+
+def _source(path: Path) -> Path | io.BytesIO:
+    """What torch shall read: a file of the form before torch 1.6 from memory, because a read from disk would
+    allocate whatever length a damaged file claims."""
+    with open(path, "rb") as file:
+        archive = file.read(4) == b"PK\x03\x04"
+    return path if archive else io.BytesIO(path.read_bytes())
 
 
 def is_checkpoint(values: Any) -> bool:
@@ -80,7 +89,7 @@ def checked(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
     check_weights(values["model"], path)
     try:
         config = json.loads(values["config"])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged: its configuration is no JSON") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: damaged: its configuration is no JSON object")
@@ -93,7 +102,7 @@ def _skeleton(text: Any, path: Path) -> Skeleton | None:
         return None
     try:
         return Skeleton.from_dict(json.loads(text))
-    except (TypeError, ValueError, UserError) as error:
+    except (TypeError, ValueError, RecursionError, UserError) as error:
         raise UserError(f"{path}: damaged: its skeleton cannot be read ({error})") from error
 
 

@@ -169,7 +169,7 @@ def test_what_the_user_gets_wrong(tmp_path):
         run_checklist(tmp_path, data=tmp_path / "absent", say=quiet)
     with pytest.raises(UserError, match="unknown claim"):
         record_evidence(tmp_path, "nothing", 1.0)
-    with pytest.raises(UserError, match=r"scores\.json"):
+    with pytest.raises(UserError, match=r"absent\.json: cannot be read"):
         record_scores(tmp_path, "paper.lsp", tmp_path / "absent.json")
     (tmp_path / "proofs").mkdir()
     (tmp_path / "proofs" / "paper.lsp.json").write_text("{")

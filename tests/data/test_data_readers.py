@@ -175,7 +175,7 @@ def test_truncated_mat(mpii):
     whole = path.read_bytes()
     for keep in (0, 60, 300, len(whole) // 2):
         path.write_bytes(whole[:keep])
-        with pytest.raises(UserError, match=r"1\.mat: expected"):
+        with pytest.raises(UserError, match=r"1\.mat: wanted a whole MATLAB file"):
             read_mpii_mat(path)
 
 

@@ -173,7 +173,7 @@ def test_files_of_other_people_are_refused(tmp_path):
         ("absent.npz", None, "nothing there"),
         ("absent.mat", None, "nothing there"),
         ("text.npz", lambda path: path.write_text("no"), "not a whole .npz"),
-        ("text.mat", lambda path: path.write_text("no"), "not a MATLAB file"),
+        ("text.mat", lambda path: path.write_text("no"), "wanted a whole MATLAB file"),
         ("other.npz", lambda path: np.savez(path, xy=np.zeros(3)), "wanted an array 'pred', got xy"),
         ("flat.npz", lambda path: np.savez(path, pred=np.zeros((3, 4))), "people x joints x 2, got 3 x 4"),
         ("words.npz", lambda path: np.savez(path, pred=np.full((1, 2, 2), "a")), "wanted pred as"),
