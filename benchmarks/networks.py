@@ -21,7 +21,7 @@ from cpm_repro.model import PoseMachine
 Forward = Callable[[Tensor], Tensor]
 """Input blob to the last stage's maps."""
 
-INPUTS = 3
+INPUTS = 2
 """Different inputs of one shape, used in turn."""
 
 

@@ -540,12 +540,12 @@ def _add_bench(verbs: Any) -> tuple[str, _Parser]:
     sub = _verb(
         verbs,
         "bench",
-        "run the benchmarks, each checked before it is timed, or compare two reports",
+        "run the benchmarks, each checked before it is timed; compare two reports; make the README's table",
         "cpm bench --quick --out bench\n  cpm bench belief_maps fuse_multiscale\n"
-        "  cpm bench compare old/report.json new/report.json",
+        "  cpm bench compare old/report.json new/report.json\n  cpm bench readme",
     )
     sub.add_argument(
-        "names", nargs="*", metavar="NAME", help="benchmarks to run (default: all), or: compare A B"
+        "names", nargs="*", metavar="NAME", help="benchmarks to run (default: all); or: compare A B; readme"
     )
     sub.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     sub.add_argument("--out", type=Path, default=Path("bench"), help="folder of the report")
@@ -557,6 +557,11 @@ def _add_bench(verbs: Any) -> tuple[str, _Parser]:
             if len(options.names) != 3:
                 raise UserError("compare wants two reports: cpm bench compare A.json B.json")
             print(bench.compare_reports(*map(Path, options.names[1:])))
+            return
+        if options.names == ["readme"]:
+            root = Path(__file__).parents[1]
+            changed = bench.update_readme(root / "README.md", root / "benchmarks" / "results")
+            print(f"README.md: the table {'is new' if changed else 'was up to date'}")
             return
         report = bench.run_benchmarks(options.out, options.names, quick=options.quick)
         failed = [answer.script for answer in report.answers if answer.failure]

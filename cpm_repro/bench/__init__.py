@@ -2,7 +2,17 @@
 
 from cpm_repro.bench.case import BenchmarkWrong, Case, Goal, Question
 from cpm_repro.bench.compare import compare_reports
+from cpm_repro.bench.readme import update_readme
 from cpm_repro.bench.run import run_benchmarks
 from cpm_repro.bench.script import main
 
-__all__ = ["BenchmarkWrong", "Case", "Goal", "Question", "compare_reports", "main", "run_benchmarks"]
+__all__ = [
+    "BenchmarkWrong",
+    "Case",
+    "Goal",
+    "Question",
+    "compare_reports",
+    "main",
+    "run_benchmarks",
+    "update_readme",
+]

@@ -14,6 +14,9 @@ from cpm_repro.errors import UserError
 SMALLEST_CHANGE = 0.05
 """Changes of the median below 5 % are not reported, whatever the test says."""
 
+AGREEMENT = 0.10
+"""Two runs on one machine agree on a goal when its verdict is the same and its ratio within 10 %."""
+
 SIGNIFICANCE = 0.01
 """Of the Mann-Whitney test, before it is divided by the number of cases compared."""
 
@@ -60,7 +63,44 @@ def compare_reports(before: Path, after: Path) -> str:
     lines += ["", *_only_one(old, new)]
     slower = sum(change.verdict == "slower" for change in changes)
     faster = sum(change.verdict == "faster" for change in changes)
-    return "\n".join([*lines, f"{len(changes)} cases: {slower} slower, {faster} faster."])
+    lines += [f"{len(changes)} cases: {slower} slower, {faster} faster.", "", *_agreement(old, new)]
+    return "\n".join(lines).rstrip()
+
+
+def disagreements(old: BenchReport, new: BenchReport) -> tuple[int, list[str]]:
+    """Goals that both reports have, how many, and a line for each on which they do not agree."""
+    before, after = _goals(old), _goals(new)
+    common = [key for key in before if key in after]
+    lines = []
+    for key in common:
+        (a, a_reached), (b, b_reached) = before[key], after[key]
+        ratio = b / a if a else float("inf")
+        if a_reached == b_reached and 1 - AGREEMENT <= ratio <= 1 + AGREEMENT:
+            continue
+        script, case, against, wanted = key
+        verdicts = " and ".join("reached" if reached else "missed" for reached in (a_reached, b_reached))
+        lines.append(f"{script}, {case}, {against} {wanted:g}: {a:.2f} and {b:.2f}, {verdicts}.")
+    return len(common), lines
+
+
+def _goals(report: BenchReport) -> dict[tuple[str, str, str, float], tuple[float, bool]]:
+    return {
+        (answer.script, case.name, against, wanted): (got.median, reached)
+        for answer in report.answers
+        for case in answer.cases
+        for against, wanted, got, reached in case.verdicts()
+    }
+
+
+def _agreement(old: BenchReport, new: BenchReport) -> list[str]:
+    """Whether two runs on one machine come to the same verdicts."""
+    if old.machine != new.machine:
+        return []
+    count, lines = disagreements(old, new)
+    if not count:
+        return []
+    head = f"{count - len(lines)} of {count} goals: the same verdict, ratios within {AGREEMENT:.0%}."
+    return [head, *[f"- {line}" for line in lines]]
 
 
 def changes_between(old: BenchReport, new: BenchReport) -> list[Change]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from cpm_repro.bench.record import Answer, BenchReport, Measured, Spread
 
+REPORT_HEAD = "# Benchmarks on "
+GOALS_HEAD = "| case | goal | measured (middle half) | |"
+"""Lines by which :mod:`cpm_repro.bench.readme` finds what it needs in a report."""
+
 
 def answer_markdown(answer: Answer) -> str:
     """One question: what was asked, the limits, a row per way, and which goals were reached."""
@@ -44,14 +48,14 @@ def goals_markdown(answer: Answer) -> list[str]:
         for case in answer.cases
         for against, wanted, got, reached in case.verdicts()
     ]
-    return ["| case | goal | measured (middle half) | |", "| --- | --- | --- | --- |", *rows] if rows else []
+    return [GOALS_HEAD, "| --- | --- | --- | --- |", *rows] if rows else []
 
 
 def report_markdown(report: BenchReport) -> str:
     """The whole report: machine, commit, versions, then every question."""
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     head = [
-        f"# Benchmarks on {report.machine}",
+        f"{REPORT_HEAD}{report.machine}",
         "",
         f"{report.date}, commit {report.commit}; {versions}.",
         "",

@@ -46,7 +46,7 @@ def test_the_table_names_what_only_one_report_has(tmp_path):
     text = compare_reports(tmp_path / "a.json", tmp_path / "b.json")
     assert "| toy | N=1 | peer | 1.5" in text
     assert "Only in the second report: toy, N=2." in text
-    assert text.endswith("1 cases: 1 slower, 0 faster.")
+    assert text.endswith("1 cases: 1 slower, 0 faster.")  # neither has goals
 
 
 def test_what_cannot_be_compared(tmp_path):
@@ -60,3 +60,17 @@ def test_what_cannot_be_compared(tmp_path):
     with pytest.raises(UserError, match="of different machines"):
         changes_between(here, there)
     assert changes_between(here, here)[0].verdict == "same"
+
+
+@pytest.mark.parametrize(
+    ("second", "agreed"), [(5.1, True), (5.8, False), (1.9, False)], ids=["same", "moved", "other verdict"]
+)
+def test_two_runs_agree_on_goals_or_not(tmp_path, second, agreed):
+    for name, peer, seed in (("a", 5, 0), ("b", second, 1)):
+        report = made(1, peer, seed=seed)
+        report.answers[0].cases[0].goals.append(("peer", 2.0))
+        save_report(report, tmp_path / f"{name}.json")
+    text = compare_reports(tmp_path / "a.json", tmp_path / "b.json")
+    assert f"{int(agreed)} of 1 goals: the same verdict, ratios within 10%." in text
+    assert ("toy, N=1, peer 2: 5.0" in text) is not agreed
+    assert ("reached and missed" in text) is (second == 1.9)

@@ -1,0 +1,83 @@
+"""The README's table: it is what the reports say, the newest of each machine and benchmark."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from cpm_repro.bench.readme import BEGIN, END, goal_rows, readme_table, update_readme
+from cpm_repro.bench.record import Answer, BenchReport, Measured
+from cpm_repro.bench.text import report_markdown
+from cpm_repro.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def made(date="2026-01-02", slower=3.0, device="A", gpu="", title="Toy") -> BenchReport:
+    """One case with a goal that is reached and one that is not."""
+    samples = {"ours": [1.0, 1.1, 0.9], "peer": [slower * t for t in (1.0, 1.1, 0.9)]}
+    case = Measured("N=1", 0.0, 1.0, samples, limit_seconds=0.25, goals=[("peer", 2.0), ("limit", 0.5)])
+    versions = {"gpu": gpu} if gpu else {}
+    return BenchReport(date, "abc", device, 2, versions, False, [Answer("toy", title, "", [case])])
+
+
+def write(folder: Path, name: str, report: BenchReport) -> None:
+    (folder / name).write_text(report_markdown(report))
+
+
+def test_the_readme_is_up_to_date():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text[text.index(BEGIN) + len(BEGIN) + 1 : text.index(END)]
+    assert block == readme_table(ROOT / "benchmarks" / "results"), "run: cpm bench readme"
+
+
+def test_every_goal_of_a_report_is_found(tmp_path):
+    report = made()
+    write(tmp_path, "2026-01-02-toy.md", report)
+    (tmp_path / "2026-01-03-other.md").write_text("# A training run\n\n| case | goal |\n")
+    rows = goal_rows(tmp_path)
+    assert [(row.machine, row.date, row.benchmark, row.case) for row in rows] == [
+        ("A, 2 threads", "2026-01-02", "Toy", "N=1")
+    ] * 2
+    assert [row.verdict for row in rows] == ["reached", "missed"]
+    assert rows[0].measured == "3.00 (3.00 to 3.00)"
+    assert "limit" in rows[1].goal
+
+
+def test_the_newest_of_each_machine_and_benchmark(tmp_path):
+    write(tmp_path, "2026-01-02-toy.md", made())
+    write(tmp_path, "2026-02-01-toy.md", made("2026-02-01", slower=4.0))
+    write(tmp_path, "2026-01-01-other.md", made("2026-01-01", title="Other", slower=5.0))
+    table = readme_table(tmp_path)
+    assert "4.00" in table
+    assert "5.00" in table
+    assert "3.00" not in table
+    assert "[2026-02-01](benchmarks/results/2026-02-01-toy.md)" in table
+    assert table.endswith("GPU: not measured.\n")
+    write(tmp_path, "2026-01-04-gpu.md", made("2026-01-04", slower=6.0, device="G", gpu="G"))
+    table = readme_table(tmp_path)
+    assert "\nG:\n" in table
+    assert "not measured" not in table
+
+
+def test_a_failed_benchmark_has_no_row(tmp_path):
+    report = made()
+    report.answers[0] = dataclasses.replace(report.answers[0], failure="the result differs")
+    write(tmp_path, "2026-01-02-toy.md", report)
+    assert goal_rows(tmp_path) == []
+
+
+def test_only_the_block_is_written(tmp_path):
+    write(tmp_path, "2026-01-02-toy.md", made())
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
+    assert update_readme(readme, tmp_path)
+    text = readme.read_text()
+    assert text.startswith(f"above\n{BEGIN}\nA, 2 threads:\n")
+    assert text.endswith(f"\n{END}\nbelow\n")
+    assert not update_readme(readme, tmp_path)
+    readme.write_text("no marks")
+    with pytest.raises(UserError, match="wanted the lines"):
+        update_readme(readme, tmp_path)
+    with pytest.raises(UserError, match="cannot be read"):
+        update_readme(tmp_path / "none.md", tmp_path)
