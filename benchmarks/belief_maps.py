@@ -1,7 +1,7 @@
-"""How fast are belief maps and centre maps made, against filling the same memory and against other ways?
+"""Belief maps and centre maps: against filling the same memory and against other ways of making them.
 
-Rows: fill (the limit: these results are written and nothing is read), ours, a straightforward C++ loop (every
-cell, every part, double exp, one thread), NumPy over whole maps, eager torch, torch.compile.
+These results are written once and nothing but the joints is read, so filling the same tensors is the limit.
+The plain C++ loop looks at every cell of every part with exponentials in double precision, on one thread.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from timing import Work, arguments, header, measure, report
 
 from cpm_repro import ops
+from cpm_repro.bench import Case, Goal, Question, main
 from cpm_repro.ops import _reference
 
 PARTS, PEOPLE, GRID, SIZE = 14, 2, 46, 368
@@ -85,71 +87,97 @@ def whole_maps_numpy(joints: np.ndarray, center: np.ndarray) -> tuple[np.ndarray
     return np.concatenate(groups, 1), bumps(center, SIZE, 1, 21.0)[:, None]
 
 
-def works(n: int, device: str, compiled: object) -> tuple[dict[str, Work], int]:
-    """What is timed for a batch of n, after comparing everything with the reference; and bytes written."""
-    generator = torch.Generator().manual_seed(0)
-    joints = (torch.rand(n, PEOPLE, PARTS, 2, generator=generator) * SIZE).to(device)
-    center = (torch.rand(n, 2, generator=generator) * SIZE).to(device)
-    visible = torch.ones(n, PEOPLE, PARTS, dtype=torch.int32, device=device)
-    out = (
-        torch.empty(n, 2 * (PARTS + 1), GRID, GRID, device=device),
-        torch.empty(n, 1, SIZE, SIZE, device=device),
+class Batch:
+    """One batch's inputs and outputs, and every way of making the one from the other."""
+
+    def __init__(self, n: int, device: str) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.n = n
+        self.joints = (torch.rand(n, PEOPLE, PARTS, 2, generator=generator) * SIZE).to(device)
+        self.center = (torch.rand(n, 2, generator=generator) * SIZE).to(device)
+        self.visible = torch.ones(n, PEOPLE, PARTS, dtype=torch.int32, device=device)
+        shapes = ((n, 2 * (PARTS + 1), GRID, GRID), (n, 1, SIZE, SIZE))
+        self.out = (torch.empty(shapes[0], device=device), torch.empty(shapes[1], device=device))
+
+    def ours(self, _: int = 0) -> object:
+        """The operator, into given tensors."""
+        return ops.belief_maps(self.joints, self.visible, center=self.center, out=self.out)
+
+    def fill(self, _: int = 0) -> None:
+        """The limit."""
+        for tensor in self.out:
+            tensor.fill_(0.5)
+
+    def eager(self, _: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whole maps in torch."""
+        label = _reference.belief_maps(self.joints, self.visible, (GRID, GRID), 8.0, 7.0)
+        return label, _reference.center_map(self.center, (SIZE, SIZE), 21.0, True)
+
+    def with_numpy(self, _: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Whole maps in NumPy."""
+        return whole_maps_numpy(self.joints.numpy(), self.center.numpy())
+
+    def with_loop(self, library: ctypes.CDLL, _: int = 0) -> None:
+        """The plain C++ loop, into the given tensors."""
+        addresses = [ctypes.c_void_p(t.data_ptr()) for t in (self.joints, self.center, *self.out)]
+        library.straightforward(*addresses, self.n, PEOPLE, PARTS, GRID, SIZE)
+
+    def difference(self, library: ctypes.CDLL | None) -> float:
+        """Ours from eager torch; the other ways must be right too (looser: they round differently)."""
+        expected = self.eager()
+        if library is not None:
+            self.with_loop(library)
+            for got, want in zip(self.out, expected, strict=True):
+                torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(self.with_numpy()[1], expected[1], atol=1e-5)
+        self.ours()
+        return max(float((got - want).abs().max()) for got, want in zip(self.out, expected, strict=True))
+
+
+def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
+    batch = Batch(n, device)
+    works: dict[str, Callable[[int], object]] = {
+        "cpm_repro": batch.ours,
+        "fill": batch.fill,
+        "eager torch": batch.eager,
+        "torch.compile": torch.compile(batch.eager, dynamic=False),
+    }
+    on_cpu = (Goal("limit", 0.6), Goal("eager torch", 1.0), Goal("torch.compile", 1.0))
+    goals = on_cpu if device == "cpu" else (Goal("eager torch", 10.0), Goal("torch.compile", 2.0))
+    if device == "cuda" and n == 256:
+        goals = (Goal("limit", 0.85), *goals)
+    if device == "cpu":
+        works["NumPy, whole maps"] = batch.with_numpy
+        goals = (*goals, Goal("NumPy, whole maps", 1.0))
+    if library is not None:
+        works["plain C++ loop"] = partial(batch.with_loop, library)
+        goals = (*goals, Goal("plain C++ loop", 10.0))
+    return Case(
+        f"N={n}",
+        works,
+        check=partial(batch.difference, library),
+        tolerance=1e-6,
+        bytes=sum(t.numel() * t.element_size() for t in batch.out),
+        axis=("N", n),
+        limit="fill",
+        goals=goals,
     )
 
-    def ours() -> object:
-        return ops.belief_maps(joints, visible, center=center, out=out)
 
-    def eager() -> tuple[torch.Tensor, torch.Tensor]:
-        label = _reference.belief_maps(joints, visible, (GRID, GRID), 8.0, 7.0)
-        return label, _reference.center_map(center, (SIZE, SIZE), 21.0, True)
+def ask(quick: bool, device: str) -> Question:
+    """14 parts, 2 people, 46x46 cells, 368x368 pixels, float32."""
 
-    expected = eager()
-    ours()
-    for got, want in zip(out, expected, strict=True):
-        torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
-    table: dict[str, Work] = {
-        "fill": lambda: (out[0].fill_(0.5), out[1].fill_(0.5)),
-        "cpm_repro": ours,
-        "eager torch": eager,
-        "torch.compile": torch.compile(eager, dynamic=False),
-    }
-    if device == "cpu":
-        arrays = joints.numpy(), center.numpy()
-        np.testing.assert_allclose(whole_maps_numpy(*arrays)[1], expected[1], atol=1e-5)
-        table["NumPy, whole maps"] = lambda: whole_maps_numpy(*arrays)
-        if isinstance(compiled, ctypes.CDLL):
-            pointers = [ctypes.c_void_p(t.data_ptr()) for t in (joints, center, *out)]
-            table["plain C++ loop"] = lambda: compiled.straightforward(
-                *pointers, n, PEOPLE, PARTS, GRID, SIZE
-            )
-            table["plain C++ loop"]()
-            torch.testing.assert_close(out[0], expected[0], rtol=0, atol=1e-5)
-    return table, sum(t.numel() * t.element_size() for t in out)
+    def cases() -> Iterator[Case]:
+        library = straightforward() if device == "cpu" else None
+        for n in (2,) if quick else (1, 16, 256):
+            torch.compiler.reset()
+            yield _case(n, device, library)
 
-
-def main() -> None:
-    """Print the report."""
-    options = arguments(__doc__ or "")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    lines = header("belief_maps with centre map: 14 parts, 2 people, 46x46 and 368x368, float32")
-    lines += [
-        "| N | way | ms | GB/s | of fill | against ours |",
-        "| ---: | --- | ---: | ---: | ---: | ---: |",
-    ]
-    plain = straightforward() if device == "cpu" else None
-    for n in [2] if options.quick else [1, 16, 256]:
-        table, written = works(n, device, plain)
-        times = measure(table, rounds=3 if options.quick else 30, budget_s=25)
-        for name, seconds in times.items():
-            rate, share = written / seconds / 1e9, times["fill"] / seconds
-            ratio = seconds / times["cpm_repro"]
-            lines.append(f"| {n} | {name} | {seconds * 1e3:.3f} | {rate:.1f} | {share:.0%} | {ratio:.1f}x |")
-    lines += [
-        "",
-        "The predicted time is fill's: every value is written once and nothing but the joints is read.",
-    ]
-    report(lines, options.out)
+    about = (
+        "How fast are belief maps (14 parts, 2 people, 46x46) with the centre map (368x368) made, in float32?"
+    )
+    return Question("Belief maps", about, cases())
 
 
 if __name__ == "__main__":
-    main()
+    main(ask, __file__)

@@ -1,4 +1,4 @@
-"""How fast is the multi-scale chain, and the peaks alone, against the two-step chain of OpenCV and of torch?
+"""The multi-scale chain, and the peaks alone, beside the two-step chains of OpenCV and of torch.
 
 Seven scales, 15 channels, 720x1280, scale0 = 368/600, centred: one Gaussian bump per part plus 1 % noise.
 """
@@ -6,14 +6,17 @@ Seven scales, 15 channels, 720x1280, scale0 = 368/600, centred: one Gaussian bum
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from timing import Work, arguments, header, measure, report
 
 from cpm_repro import ops
+from cpm_repro.bench import Case, Goal, Question, main
+
+CHANNELS = 15
 
 Geometry = tuple[list[list[int]], list[list[int]]]
 
@@ -72,50 +75,107 @@ def torch_chain(
     return total / len(maps)
 
 
-def main() -> None:
-    """Print the report."""
-    options = arguments(__doc__ or "")
-    image = (90, 160) if options.quick else (720, 1280)
-    channels = 15
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    maps, (pads, sizes) = bump_maps(channels).to(device), geometry(image)
-    full = ops.fuse_multiscale(maps, pads, sizes, image)
-    if options.quick or device == "cpu":
-        expected = ops.fuse_multiscale(maps[:, -2:], pads, sizes, image, backend="reference")
-        torch.testing.assert_close(full[-2:], expected, rtol=0, atol=1e-5)
-    xy, score = ops.fuse_multiscale_peaks(maps, pads, sizes, image)
-    assert torch.equal(score, full.amax((1, 2))), "peaks differ from the maxima of the full maps"
-    assert torch.equal(full[torch.arange(channels), xy[:, 1].long(), xy[:, 0].long()], score)
-    table: dict[str, Work] = {
-        "fill": lambda: full.fill_(0.5),
-        "fuse_multiscale": lambda: ops.fuse_multiscale(maps, pads, sizes, image, out=full),
-        "fuse_multiscale, mode=opencv": lambda: ops.fuse_multiscale(
-            maps, pads, sizes, image, mode="opencv", out=full
-        ),
-        "fuse_multiscale_peaks": lambda: ops.fuse_multiscale_peaks(maps, pads, sizes, image),
-        "fuse_multiscale, then amax": lambda: ops.fuse_multiscale(maps, pads, sizes, image, out=full).amax(
-            (1, 2)
-        ),
-        "eager torch, two steps": lambda: torch_chain(maps, pads, sizes, image),
-    }
+class Person:
+    """One person's maps and geometry, and every way of fusing them."""
+
+    def __init__(self, image: tuple[int, int], device: str) -> None:
+        self.image = image
+        self.maps = bump_maps(CHANNELS).to(device)
+        self.pads, self.sizes = geometry(image)
+        self.full = torch.empty(CHANNELS, *image, device=device)
+
+    @property
+    def arguments(self) -> tuple[torch.Tensor, list[list[int]], list[list[int]], tuple[int, int]]:
+        """As the operators and the chains take them."""
+        return self.maps, self.pads, self.sizes, self.image
+
+    def fuse(self, _: int = 0) -> torch.Tensor:
+        """The operator, into a given tensor."""
+        return ops.fuse_multiscale(*self.arguments, out=self.full)
+
+    def fuse_opencv_mode(self, _: int = 0) -> torch.Tensor:
+        """Its approximation with one step."""
+        return ops.fuse_multiscale(*self.arguments, mode="opencv", out=self.full)
+
+    def peaks(self, _: int = 0) -> object:
+        """The operator that keeps the maxima only."""
+        return ops.fuse_multiscale_peaks(*self.arguments)
+
+    def fuse_then_amax(self, _: int = 0) -> torch.Tensor:
+        """The same maxima in two steps."""
+        return self.fuse().amax((1, 2))
+
+    def fill(self, _: int = 0) -> None:
+        """Writing the full-size maps."""
+        self.full.fill_(0.5)
+
+    def with_opencv(self, _: int = 0) -> np.ndarray:
+        """Two steps with OpenCV and NumPy."""
+        return opencv_chain(self.maps.numpy(), self.pads, self.sizes, self.image)
+
+    def with_torch(self, _: int = 0) -> torch.Tensor:
+        """Two steps with F.interpolate."""
+        return torch_chain(*self.arguments)
+
+    def difference(self) -> float:
+        """Of two channels from the step-by-step float64 chain."""
+        some = self.maps[:, -2:]
+        expected = ops.fuse_multiscale(some, self.pads, self.sizes, self.image, backend="reference")
+        return float((self.fuse()[-2:] - expected).abs().max())
+
+    def differing_peaks(self) -> float:
+        """How many maxima are not those of the full maps, or not where they say."""
+        xy, score = ops.fuse_multiscale_peaks(*self.arguments)
+        full = self.fuse()
+        there = full[torch.arange(CHANNELS), xy[:, 1].long(), xy[:, 0].long()]
+        return float(((score != full.amax((1, 2))) | (there != score)).sum())
+
+
+def _cases(quick: bool, device: str) -> Iterator[Case]:
+    person = Person((90, 160) if quick else (720, 1280), device)
+    size = "x".join(map(str, person.image))
+    pixels = person.full.numel()
+    ways: dict[str, Callable[[int], object]] = {"fuse_multiscale": person.fuse, "fill": person.fill}
     if device == "cpu":
-        array = maps.numpy()
-        table["OpenCV/NumPy, two steps"] = lambda: opencv_chain(array, pads, sizes, image)
+        ways["OpenCV/NumPy, two steps"] = person.with_opencv
+        goals: tuple[Goal, ...] = (Goal("OpenCV/NumPy, two steps", 10.0),)
     else:
-        chain = torch.compile(torch_chain, dynamic=False)
-        table["torch.compile, two steps"] = lambda: chain(maps, pads, sizes, image)
-    times = measure(table, rounds=3 if options.quick else 11, budget_s=60)
-    lines = header(f"fuse_multiscale: 7 scales, {channels} channels, {image[0]}x{image[1]}")
-    work = channels * image[0] * image[1] * 42
-    lines += ["| way | ms | against fuse_multiscale |", "| --- | ---: | ---: |"]
-    for name, seconds in times.items():
-        lines.append(f"| {name} | {seconds * 1e3:.2f} | {seconds / times['fuse_multiscale']:.2f}x |")
-    lines += [
-        "",
-        f"Write {full.numel() * 4 / 1e6:.0f} MB (fill's time) and {work / 1e6:.0f} million multiply-adds.",
-    ]
-    report(lines, options.out)
+        ways["torch.compile, two steps"] = torch.compile(person.with_torch, dynamic=False)
+        goals = (
+            Goal("limit", 0.6),
+            Goal("eager torch, two steps", 10.0),
+            Goal("torch.compile, two steps", 2.0),
+        )
+    ways["eager torch, two steps"] = person.with_torch
+    ways["fuse_multiscale, mode=opencv (another rule)"] = person.fuse_opencv_mode
+    yield Case(
+        f"maps, {size}",
+        ways,
+        check=person.difference,
+        tolerance=1e-5,
+        bytes=4 * pixels,
+        operations=2 * 42 * pixels,  # 7 scales x 6 rows: what the last step of the chain needs at least
+        goals=goals,
+    )
+    wanted = 3.0 if device == "cpu" else 1.0
+    yield Case(
+        f"peaks only, {size}",
+        {
+            "fuse_multiscale_peaks": person.peaks,
+            "fuse_multiscale": person.fuse,
+            "fuse_multiscale, then amax": person.fuse_then_amax,
+        },
+        check=person.differing_peaks,
+        tolerance=0.0,
+        goals=(Goal("fuse_multiscale", wanted), Goal("fuse_multiscale, then amax", wanted)),
+    )
+
+
+def ask(quick: bool, device: str) -> Question:
+    """Full maps, and peaks alone."""
+    about = f"How fast are 7 scales of {CHANNELS} belief maps brought to the image's size and averaged?"
+    return Question("Multi-scale fusion", about, _cases(quick, device))
 
 
 if __name__ == "__main__":
-    main()
+    main(ask, __file__)

@@ -1,39 +1,58 @@
-"""How fast is MATLAB's imresize, against OpenCV's cubic (another kernel and result)?"""
+"""MATLAB's imresize beside OpenCV's cubic, which is another kernel and gives another result."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
-from timing import Work, arguments, header, measure, report
 
 from cpm_repro import ops
+from cpm_repro.bench import Case, Question, main
 
 
-def main() -> None:
-    """Print the report."""
-    options = arguments(__doc__ or "")
-    side = (90, 160, 3) if options.quick else (720, 1280, 3)
-    image = np.random.default_rng(0).integers(0, 256, side, dtype=np.uint8)
-    lines = header(f"imresize: {side[0]}x{side[1]}x3 uint8")
-    lines += ["| scale | way | ms |", "| ---: | --- | ---: |"]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    tensor = torch.from_numpy(image).to(device)
-    for scale in (0.43, 0.8, 1.3):
-        got = ops.imresize(tensor, scale).cpu().int()
-        expected = ops.imresize(torch.from_numpy(image), scale, backend="reference").int()
-        assert (got - expected).abs().max() <= 1, "imresize differs from the reference"
-        assert (got != expected).float().mean() < 1e-5
-        table: dict[str, Work] = {
-            "cpm_repro": lambda s=scale: ops.imresize(tensor, s),  # type: ignore[misc]
-            "OpenCV INTER_CUBIC": lambda s=scale: cv2.resize(
-                image, None, fx=s, fy=s, interpolation=cv2.INTER_CUBIC
-            ),  # type: ignore[misc]
-        }
-        for name, seconds in measure(table, rounds=3 if options.quick else 15, budget_s=10).items():
-            lines.append(f"| {scale} | {name} | {seconds * 1e3:.2f} |")
-    report(lines, options.out)
+def _ours(image: torch.Tensor, scale: float, _: int = 0) -> torch.Tensor:
+    return ops.imresize(image, scale)
+
+
+def _opencv(image: np.ndarray, scale: float, _: int = 0) -> np.ndarray:
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def _reference(image: torch.Tensor, scale: float, _: int = 0) -> torch.Tensor:
+    return ops.imresize(image, scale, backend="reference")
+
+
+def _differing(image: torch.Tensor, scale: float) -> float:
+    """Share of pixels that differ from the reference: only exact ties of the rounding may."""
+    return float((_ours(image, scale) != _reference(image, scale)).double().mean())
+
+
+def ask(quick: bool, device: str) -> Question:
+    """An 8-bit picture, shrunk twice and enlarged once."""
+
+    def cases() -> Iterator[Case]:
+        side = (90, 160, 3) if quick else (720, 1280, 3)
+        array = np.random.default_rng(0).integers(0, 256, side, dtype=np.uint8)
+        image = torch.from_numpy(array).to(device)
+        for scale in (0.43, 0.8, 1.3):
+            yield Case(
+                f"{side[0]}x{side[1]}, scale {scale}",
+                {
+                    "cpm_repro": partial(_ours, image, scale),
+                    "eager torch, the reference": partial(_reference, image, scale),
+                    "OpenCV INTER_CUBIC (another rule)": partial(_opencv, array, scale),
+                },
+                check=partial(_differing, image, scale),
+                tolerance=1e-5,
+                bytes=image.numel() + _ours(image, scale).numel(),
+                axis=("scale", scale),
+            )
+
+    return Question("imresize", "How fast is MATLAB's bicubic imresize of an 8-bit colour picture?", cases())
 
 
 if __name__ == "__main__":
-    main()
+    main(ask, __file__)

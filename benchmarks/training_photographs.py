@@ -11,6 +11,7 @@ the same code and compared person by person.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import subprocess
 import sys
@@ -18,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import header, report
 
 from cpm_repro.config import preset
 from cpm_repro.data import open_dataset
+from cpm_repro.environment import commit, processor
 from cpm_repro.evaluation import ScoreTable, bootstrap_interval, paired_bootstrap, stage_table
+from cpm_repro.files import atomic_write
 from cpm_repro.inference.weights import load
 from cpm_repro.training.sharding import Cores
 from cpm_repro.training.validate import predict_dataset, score_stages
@@ -55,15 +57,23 @@ def main() -> None:
         "plain PyTorch": _score(plain / "last.safetensors", options.data, options.people),
     }
     records = {"trainer": _records(ours), "plain PyTorch": _records(plain)}
-    lines = header(
-        f"Photographs: tiny, {options.minutes:g} minutes, the trainer beside a plain PyTorch script"
-    )
+    lines = [
+        f"# Photographs: tiny, {options.minutes:g} minutes, the trainer beside a plain PyTorch script",
+        "",
+        f"{datetime.date.today().isoformat()}, commit {commit() or 'unknown'}, {processor()}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}",
+        "",
+    ]
     lines += _summary(tables, records)
     if options.report:
         figure = options.report.with_suffix(".png")
         pck_over_time(records, figure)
         lines += ["", f"![PCK@0.2 per stage against time]({figure.name})"]
-    report(lines, options.report)
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.report:
+        with atomic_write(options.report, "w") as file:
+            file.write(text)
 
 
 def _records(folder: Path) -> list[Record]:

@@ -4,13 +4,9 @@
 
 #include <algorithm>
 
-// The inner loops are compiled for several instruction sets; which one runs is decided when the library is loaded.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(CPM_NO_CLONES)
+#include "clones.h"
+#ifdef CPM_X86
 #include <immintrin.h>
-#define CPM_X86
-#define CPM_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define CPM_CLONES
 #endif
 
 namespace cpm {
@@ -23,7 +19,7 @@ constexpr int kLanes = 8;
 // Columns x0..x1-1 of `rows` cell rows. `turned` holds the cells with rows side by side, (w, padded): one pixel's
 // weights then serve eight rows at once. Results go to out, whose rows are x1 - x0 wide.
 template <int kTaps>
-inline __attribute__((always_inline)) void resample_rows(const float* turned, int padded, const BandTable& table, int x0, int x1, int rows, float* out) {
+CPM_ALWAYS_INLINE void resample_rows(const float* turned, int padded, const BandTable& table, int x0, int x1, int rows, float* out) {
   const int width = x1 - x0, taps = kTaps > 0 ? kTaps : table.taps;
   for (int x = x0; x < x1; ++x) {
     const float* weights = table.weights.data() + (size_t)x * taps;
@@ -54,7 +50,7 @@ void resample(const float* turned, int padded, const BandTable& table, int x0, i
 constexpr int kWide = 8, kNarrow = 2;
 
 template <int kVectors>
-inline __attribute__((always_inline)) void weighted_block(const float* const* terms, const float* factors, int count, int x, float* out) {
+CPM_ALWAYS_INLINE void weighted_block(const float* const* terms, const float* factors, int count, int x, float* out) {
   Lanes sum[kVectors] = {};
   for (int k = 0; k < count; ++k) {
     const Lanes* term = reinterpret_cast<const Lanes*>(terms[k] + x);

@@ -15,7 +15,10 @@ struct ResizeTable {
 
 ResizeTable make_resize_table(const ResizeAxis& axis);
 
-// Resamples output rows first..last-1 of outer * axis.out; one row is `inner` neighbouring values.
+// One axis of an array is cut into this many tasks.
+long long resize_tasks(const ResizeParams& params);
+
+// Resamples what belongs to tasks first..last-1.
 void resize_axis_cpu(const ResizeParams& params, const ResizeTable& table, long long first, long long last);
 
 }  // namespace cpm

@@ -113,8 +113,8 @@ void fusion() {
 
 void resizing() {
   cpm::ResizeParams p{};
-  p.outer = between(1, 3);
-  p.inner = between(1, 4);
+  p.outer = between(1, 20);
+  p.inner = between(0, 1) ? between(1, 4) : between(40, 60);
   p.axis.in = between(1, 30);
   p.axis.out = between(1, 60);
   p.axis.scale = between(0, 3) ? (double)p.axis.out / p.axis.in : between(1, 400) / 100.0;
@@ -123,7 +123,7 @@ void resizing() {
   std::vector<char> from(p.outer * p.axis.in * p.inner * bytes), to(p.outer * p.axis.out * p.inner * bytes);
   p.from = from.data();
   p.to = to.data();
-  cpm::resize_axis_cpu(p, cpm::make_resize_table(p.axis), 0, p.outer * p.axis.out);
+  cpm::resize_axis_cpu(p, cpm::make_resize_table(p.axis), 0, cpm::resize_tasks(p));
 }
 
 }  // namespace

@@ -62,6 +62,8 @@ def test_golden(backend):
         ((1, 1, 2), {"size": (5, 4)}),
         ((40, 3, 5), {"size": (3, 40)}),
         ((30, 20), {"size": (30, 19)}),
+        ((21, 30, 3), {"scale": 0.6}),
+        ((11, 70), {"size": (17, 61)}),
     ],
 )
 def test_kernel_equals_reference(compiled, dtype, shape, given):
