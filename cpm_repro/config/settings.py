@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType
@@ -257,6 +258,9 @@ def _typed(config: ConfigT, prefix: str) -> ConfigT:
 
 def check(config: TrainConfig, ranks: int = 1) -> None:
     """Refuse numbers that no run of so many ``ranks`` can work with, before any work is done."""
+    for name, value in flat(to_dict(config)).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} must be finite, got {value}")
     solver, augment = config.solver, config.augment
     rules = [
         (solver.batch >= 1, f"batch must be at least 1, got {solver.batch}"),

@@ -18,8 +18,8 @@ def stage_losses(
 
     Stage 1 is held against the maps of everybody in the crop, later stages against the annotated person's
     alone. A network without a background map (the person detector) is held against everybody at every stage.
-    Targets are made here, in the step, from joints; the difference is float32 whatever the network computes
-    in.
+    Targets are made where they are compared, in the step, from joints; differences and sums are float32
+    whatever the network computes in.
 
     Args:
         maps: per stage (N, K+1, h, w), any float type; (N, K, h, w) without a background map.
@@ -32,15 +32,10 @@ def stage_losses(
         (stages,) float32; the objective is its plain sum.
     """
     channels, height, width = maps[0].shape[1:]
+    parts = joints.shape[2]
+    if channels == parts + 1:
+        return ops.belief_map_loss(maps, joints, visible, target.stride, target.sigma, count=count)
     label = ops.belief_maps(joints, visible, grid=(height, width), stride=target.stride, sigma=target.sigma)
-    group = joints.shape[2] + 1
-    alone, everybody = label[:, :group], label[:, group:]
-    if channels < group:
-        alone = everybody = everybody[:, :channels]
+    everybody = label[:, parts + 1 : 2 * parts + 1]
     scale = 0.5 / (count or len(joints))
-    return torch.stack(
-        [
-            (belief.float() - (everybody if stage == 0 else alone)).square().sum() * scale
-            for stage, belief in enumerate(maps)
-        ]
-    )
+    return torch.stack([(belief.float() - everybody).square().sum() * scale for belief in maps])

@@ -137,3 +137,20 @@ def test_the_caffe_recipe_trains_with_caffe_sgd_and_its_multipliers():
     assert sorted({(g["lr_mult"], g["decay_mult"]) for g in optimizer.param_groups}) == [
         (1.0, 1.0), (2.0, 0.0), (5.0, 1.0), (10.0, 0.0),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.endswith("_modern")])
+def test_every_modern_preset_trains(tmp_path, name):
+    """At a reduced size: its optimiser, schedule, average and initialisation together, over a few updates."""
+    config = replace(preset(name), iterations=4, validate_every=1.0)
+    small = {"network.width": 0.02, "network.stages": 3, "solver.batch": 2, "solver.warmup": 0}
+    result = train(override(config, {**SMALL, **small}), tmp_path / "run")
+    records = [record for record in RunFolder(tmp_path / "run").records() if record["kind"] == "train"]
+    assert len(records) == 4
+    assert all(record["gradient_norm"] > 0 for record in records)
+    assert records[-1]["lr"] < records[0]["lr"]
+    assert len(result.tables) == 3
+    saved = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert saved.raw is not None
+    moved = [not torch.equal(saved.raw[key], saved.model[key]) for key in saved.raw if "weight" in key]
+    assert all(moved)
