@@ -52,8 +52,8 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
     known: dict[str, _Parser] = {}
     for add in (
-        _add_demo, _add_train, _add_eval, _add_predict, _add_data, _add_convert, _add_proto, _add_export,
-        _add_checklist, _add_bench, _add_doctor,
+        _add_demo, _add_train, _add_eval, _add_predict, _add_viz, _add_data, _add_convert, _add_proto,
+        _add_export, _add_checklist, _add_bench, _add_doctor,
     ):  # fmt: skip
         name, sub = add(verbs)
         known[name] = sub
@@ -300,6 +300,33 @@ def _add_predict(verbs: Any) -> tuple[str, _Parser]:
 
     sub.set_defaults(run=run)
     return "predict", sub
+
+
+def _add_viz(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "viz",
+        "draw what other commands left: a run's curves, key points, belief maps, a page of results",
+        "cpm viz runs/lspet\n"
+        "  cpm viz predictions\n"
+        "  cpm viz predictions/predictions/photo.json predictions/predictions/photo_maps.npz --out pictures",
+    )
+    sub.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="run folder, folder that cpm predict wrote, JSON of key points, or .npz of belief maps",
+    )
+    sub.add_argument("--out", type=Path, default=Path("viz"), help="folder for the pictures")
+    sub.add_argument("--images", type=Path, help="folder of the photographs, where they were moved")
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.viz.command import visualize
+
+        visualize(options.paths, options.out, options.images)
+
+    sub.set_defaults(run=run)
+    return "viz", sub
 
 
 def _add_data(verbs: Any) -> tuple[str, _Parser]:

@@ -54,6 +54,7 @@ CALLS = {
     **NEEDED,
     "eval": ["--weights", "no such file"],
     "predict": ["--weights", "no such file", "no.png"],
+    "viz": ["no such file"],
     "data": ["check", "no such file"],
     "convert": ["no.pt", "no.caffemodel"],
     "export": ["no.pt", "no.onnx"],

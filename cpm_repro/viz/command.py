@@ -1,0 +1,135 @@
+"""``cpm viz``: pictures of what other commands left behind: runs, key points, belief maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from cpm_repro.errors import UserError
+from cpm_repro.skeleton import Skeleton
+from cpm_repro.viz.beliefs import belief_grid
+from cpm_repro.viz.page import results_page
+from cpm_repro.viz.plots import curves
+from cpm_repro.viz.pose import draw_poses
+from cpm_repro.viz.save import save_png
+
+DRAWN_SIDE = 640
+"""Smaller photographs are enlarged until their longer side has so many pixels."""
+
+
+def visualize(paths: Sequence[str | Path], out: str | Path, images: str | Path | None = None) -> list[Path]:
+    """Draw each of ``paths`` and return the pictures' paths.
+
+    A run folder gives its curves; a folder that ``cpm predict`` wrote a page (``report.html``) of its
+    pictures and key points; a JSON of key points the photograph with them; a ``.npz`` of belief maps the
+    stage x joint pictures.
+
+    Args:
+        paths: what to draw.
+        out: folder for the pictures (the page stays in its own folder, beside what it shows).
+        images: folder of the photographs, where they are no longer where the JSON says.
+
+    Raises:
+        UserError: something that is none of these, after the others are drawn.
+        EnvironmentFailure: ``out`` cannot be written.
+    """
+    done: list[Path] = []
+    problems: list[str] = []
+    for path in map(Path, paths):
+        try:
+            done += _draw(path, Path(out), Path(images) if images is not None else None)
+        except UserError as error:
+            if error.exit_code != UserError.exit_code:
+                raise
+            problems.append(str(error))
+    for picture in done:
+        print(picture)
+    if problems:
+        raise UserError("; ".join(problems))
+    return done
+
+
+def _draw(path: Path, out: Path, images: Path | None) -> list[Path]:
+    """The pictures of one thing."""
+    if (path / "metrics.jsonl").is_file():
+        return [curves(_records(path / "metrics.jsonl"), out / f"{path.resolve().name}_curves.png")[0]]
+    if (path / "predictions").is_dir():
+        return [results_page(path)]
+    if path.suffix == ".npz" and path.is_file():
+        return _grids(path, out)
+    if path.suffix == ".json" and path.is_file():
+        return [_overlay(path, out, images)]
+    raise UserError(
+        f"{path}: wanted a run folder, a folder that cpm predict wrote, a JSON of key points "
+        "or a .npz of belief maps"
+    )
+
+
+def _records(path: Path) -> list[Mapping[str, Any]]:
+    """The lines of ``metrics.jsonl``; a last line that was cut off is left out."""
+    records: list[Mapping[str, Any]] = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise UserError(f"{path}, line {number}: expected JSON") from error
+    return [record for record in records if isinstance(record, dict)]
+
+
+def _grids(path: Path, out: Path) -> list[Path]:
+    """One stage x joint picture per person of a file that ``cpm predict --maps`` wrote."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        names = [str(name) for name in arrays["names"]]
+        stages = [arrays[f"stage{number}"] for number in range(1, 1 + _stages(arrays))]
+        done = []
+        for person, crop in enumerate(arrays["crops"]):
+            picture = belief_grid(crop, [stage[person] for stage in stages], names)
+            done.append(out / f"{path.stem}{f'_{person}' if person else ''}.png")
+            save_png(done[-1], picture)
+    except (OSError, EOFError, KeyError, IndexError, ValueError, BadZipFile) as error:
+        raise UserError(f"{path}: expected belief maps as cpm predict --maps writes them: {error}") from error
+    return done
+
+
+def _stages(arrays: Mapping[str, np.ndarray]) -> int:
+    return sum(name.startswith("stage") for name in arrays)
+
+
+def _overlay(path: Path, out: Path, images: Path | None) -> Path:
+    """The photograph with the poses of a JSON that ``cpm predict`` wrote."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if "frames" in values:
+            raise UserError(f"{path}: key points of a video: its overlay is made by cpm predict")
+        people = values["people"]
+        names = [point["name"] for point in people[0]["keypoints"]] if people else ["none"]
+        limbs = tuple((int(a), int(b)) for a, b in values["limbs"]) if people else ()
+        skeleton = Skeleton(str(values["skeleton"]), tuple(names), flip_pairs=(), limbs=limbs)
+        numbers = [[(p["x"], p["y"], p["score"]) for p in person["keypoints"]] for person in people]
+        points = np.array(numbers, np.float64).reshape(len(people), len(names), 3)
+        source = Path(values["image"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: expected key points as cpm predict writes them: {error}") from error
+    photograph = _photograph(source if images is None else images / source.name, path)
+    target = out / f"{path.stem}.png"
+    drawn = draw_poses(photograph, points[..., :2], points[..., 2], skeleton, enlarge_to=DRAWN_SIDE)
+    save_png(target, drawn)
+    return target
+
+
+def _photograph(source: Path, path: Path) -> np.ndarray:
+    import cv2
+
+    image = cv2.imread(str(source), cv2.IMREAD_COLOR) if source.is_file() else None
+    if image is None:
+        raise UserError(f"{path}: its photograph {source} cannot be read; name its folder with --images")
+    return image

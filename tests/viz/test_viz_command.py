@@ -1,0 +1,125 @@
+"""``cpm viz``: pictures of what other commands left."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_repro.cli import main
+from cpm_repro.inference.outputs import Outputs, Wanted
+from cpm_repro.inference.result import People, Person
+from cpm_repro.skeleton import CPM14
+
+
+@pytest.fixture
+def results(tmp_path):
+    """What cpm predict leaves of one photograph with two people, one part of them out of the image."""
+    rng = np.random.default_rng(0)
+    photograph = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "x y.png"), photograph)
+    people = []
+    for place in (20.0, 55.0):
+        scores = np.full(14, 0.8, np.float32)
+        scores[4] = 0.1
+        people.append(
+            Person(
+                rng.uniform(-8, 8, (14, 2)) + (place, 30), scores, CPM14.parts, (place, 30.0), 40.0,
+                crop=photograph[:40, :40], belief_maps=(rng.random((15, 5, 5), np.float32),) * 2,
+                crop_to_image=np.eye(2, 3),
+            )
+        )  # fmt: skip
+    with Outputs(Wanted(tmp_path / "out", ("json", "coco"), grids=True, maps=True), CPM14) as outputs:
+        outputs.image(People(people, photograph, CPM14, str(tmp_path / "x y.png")), "x y")
+    return tmp_path
+
+
+def test_key_points_on_their_photograph_are_the_overlay(results, capsys):
+    assert main(["viz", str(results / "out/predictions/x y.json"), "--out", str(results / "viz")]) == 0
+    assert capsys.readouterr().out.strip() == str(results / "viz" / "x y.png")
+    drawn = cv2.imread(str(results / "viz" / "x y.png")).astype(int)
+    overlay = cv2.imread(str(results / "out/visualizations/x y.png"))
+    assert drawn.shape == overlay.shape
+    assert np.abs(drawn - overlay).mean() < 0.5  # the JSON has 1/100 px
+
+
+def test_photographs_that_were_moved(results, capsys):
+    (results / "moved").mkdir()
+    (results / "x y.png").rename(results / "moved" / "x y.png")
+    words = ["viz", str(results / "out/predictions/x y.json"), "--out", str(results / "viz")]
+    assert main(words) == 2
+    assert "--images" in capsys.readouterr().err
+    assert main([*words, "--images", str(results / "moved")]) == 0
+
+
+def test_belief_maps_are_the_grids_that_predict_draws(results):
+    assert main(["viz", str(results / "out/predictions/x y_maps.npz"), "--out", str(results / "viz")]) == 0
+    for name, of in (("x y_maps.png", "x y_beliefs.png"), ("x y_maps_1.png", "x y_beliefs_1.png")):
+        drawn = cv2.imread(str(results / "viz" / name))
+        np.testing.assert_array_equal(drawn, cv2.imread(str(results / "out/visualizations" / of)))
+
+
+def test_the_page_shows_all_that_is_there(results, capsys):
+    (results / "out/predictions/clip.json").write_text('{"video": "clip.mp4", "frames": []}')
+    (results / "out/visualizations/clip.mp4").touch()
+    assert main(["viz", str(results / "out")]) == 0
+    page = (results / "out/report.html").read_text()
+    assert capsys.readouterr().out.strip() == str(results / "out/report.html")
+    for link in ("visualizations/x%20y.png", "x%20y_beliefs.png", "x%20y_beliefs_1.png", "clip.mp4"):
+        assert f'{link}"' in page
+    assert page.count("<table>") == 2
+    assert page.count("truncated?") == 2
+    assert "coco" not in page
+
+
+def test_curves_of_a_run(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    lines = [
+        {"kind": "train", "iteration": index, "loss": [2.0 / index, 1.0 / index]} for index in range(1, 9)
+    ]
+    cut_off = '{"kind": "tr'
+    (run / "metrics.jsonl").write_text("\n".join([*map(json.dumps, lines), cut_off]))
+    assert main(["viz", str(run), "--out", str(tmp_path / "viz")]) == 0
+    assert cv2.imread(str(tmp_path / "viz" / "run_curves.png")) is not None
+    (run / "metrics.jsonl").write_text("nonsense\n" + json.dumps(lines[0]))
+    assert main(["viz", str(run), "--out", str(tmp_path / "viz")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("none.json", None), ("a.json", b"{"), ("b.json", b"[]"), ("c.json", b'{"people": [{}]}'),
+        ("d.npz", b"PK"), ("e.npz", b""), ("f.txt", b"x"),
+        ("g.json", b'{"frames": []}'), ("h.json", b"\xff\xfe"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_one_line_and_the_rest_is_drawn(results, capsys, name, content):
+    if content is not None:
+        (results / name).write_bytes(content)
+    good = results / "out/predictions/x y.json"
+    assert main(["viz", str(results / name), str(good), "--out", str(results / "viz")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line
+    assert (results / "viz" / "x y.png").exists()
+
+
+def test_damaged_maps_and_key_points(results, capsys):
+    path = results / "out/predictions/x y_maps.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    for change in ({"stage2": np.zeros(3)}, {"names": np.array(["a"])}, {"crops": np.zeros((2, 3))}):
+        np.savez(path, **(arrays | change))
+        assert main(["viz", str(path), "--out", str(results / "viz")]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    for wrong in ('{"people": 3}', '{"people": [{"keypoints": [{"name": "a"}]}]}', "[1]", "{"):
+        (results / "out/predictions/x y.json").write_text(wrong)
+        assert main(["viz", str(results / "out")]) == 2
+        assert "x y.json: expected key points" in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_written_are_exit_code_1(results, capsys):
+    (results / "file").touch()
+    words = ["viz", str(results / "out/predictions/x y.json"), "--out", str(results / "file" / "viz")]
+    assert main(words) == 1
+    assert "cannot write" in capsys.readouterr().err
