@@ -35,6 +35,9 @@ Image = np.ndarray | str | Path
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
+IMAGES_AT_ONCE = 4
+"""Most frames or photographs of a long row in one batch: one of 24 megapixels is 72 MB in memory."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -198,7 +201,7 @@ class PoseEstimator:
     ) -> Generator[People, None, None]:
         """Estimate a video's or camera's frames, which are decoded in a thread of their own meanwhile.
 
-        Memory does not depend on the length: at most three batches of frames are held.
+        Memory does not depend on the length: a dozen frames at most are held.
 
         Args:
             source: a video file, the number of a camera, or a reader of one.
@@ -214,8 +217,8 @@ class PoseEstimator:
         """
         with source if isinstance(source, VideoReader) else VideoReader(source) as reader:
             smoother = PoseSmoother() if smooth is True else smooth or None
-            group = 1 if reader.live else self.batch
-            with closing(read_ahead(reader, group)) as frames:
+            group = 1 if reader.live else min(self.batch, IMAGES_AT_ONCE)
+            with closing(read_ahead(reader, depth=2)) as frames:
                 while batch := list(itertools.islice(frames, group)):
                     seen = [self.look(frame.image, boxes, centers, heights) for frame in batch]
                     found = self.estimate(seen, keep_maps=keep_maps)

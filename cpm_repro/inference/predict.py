@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from cpm_repro.config import unknown
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.inference.estimator import PoseEstimator, Seen
+from cpm_repro.inference.estimator import IMAGES_AT_ONCE, PoseEstimator, Seen
 from cpm_repro.inference.outputs import FORMATS, Outputs, Wanted
 from cpm_repro.inference.pipeline import WriteBehind, read_ahead
 from cpm_repro.inference.places import Box, Point
@@ -108,12 +108,13 @@ def _predict_images(
         outputs.image(item[1], item[0].name)
 
     keep = outputs.wanted.grids or outputs.wanted.maps
+    together = min(estimator.batch, IMAGES_AT_ONCE)
     with (
-        closing(read_ahead(look(), estimator.batch)) as seen,
-        WriteBehind(write) as writer,
+        closing(read_ahead(look(), depth=2)) as seen,
+        WriteBehind(write, depth=2) as writer,
         _bar(len(images), "images") as bar,
     ):
-        while group := list(itertools.islice(seen, estimator.batch)):
+        while group := list(itertools.islice(seen, together)):
             good = [(source, look) for source, look in group if isinstance(look, Seen)]
             for source, failure in group:
                 if isinstance(failure, UserError):
@@ -161,7 +162,7 @@ def _write_frames(
 ) -> tuple[int, bool]:
     """Pass frames on; returns how many, and whether the user stopped it. What was passed on is written."""
     read = 0
-    with closing(frames), WriteBehind(take) as writer, bar:
+    with closing(frames), WriteBehind(take, depth=2) as writer, bar:
         try:
             for people in frames:
                 report.note(people)
