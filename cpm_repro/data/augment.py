@@ -120,22 +120,25 @@ def warp(sample: PoseSample, matrix: np.ndarray, config: AugmentConfig, skeleton
     )
 
 
-def warp_image(image: np.ndarray, matrix: np.ndarray, crop: int | tuple[int, int]) -> np.ndarray:
+def warp_image(
+    image: np.ndarray, matrix: np.ndarray, crop: int | tuple[int, int], least: float = 0.5
+) -> np.ndarray:
     """Resample (H, W, 3) uint8 into a crop, bilinear, grey 128 outside.
 
-    A map that shrinks by a factor of 2 or more would skip pixels, so the part of the photograph that the
-    crop sees is first halved until the warp shrinks by less than 2. Each halving averages 2 x 2 pixels, which
-    OpenCV does far faster than the average over a larger block.
+    A map that shrinks by a factor of 2 or more skips pixels, so the part of the photograph that the
+    crop sees is first halved until the warp's factor is above ``least``. Each halving averages 2 x 2 pixels,
+    which OpenCV does far faster than the average over a larger block.
 
     Args:
         image: the photograph.
         matrix: (2, 3) photograph to crop pixels.
         crop: side of a square crop, or (width, height).
+        least: at 0.5 no pixel is skipped.
     """
     size = (crop, crop) if isinstance(crop, int) else crop
     factor = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    if factor <= 0.5:
-        image, matrix = _reduce(image, matrix, size, int(math.log2(1 / factor)))
+    if factor <= least:
+        image, matrix = _reduce(image, matrix, size, 1 + int(math.log2(least / factor)))
     warped = cv2.warpAffine(
         image,
         matrix,

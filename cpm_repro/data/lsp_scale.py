@@ -6,6 +6,8 @@ the neck-head limb, votes for the length of the latter.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from cpm_repro.skeleton import LSP14
@@ -41,7 +43,8 @@ def limb_ratios(lengths: np.ndarray) -> np.ndarray:
 
     A reference limb of length zero gives an infinite ratio, which counts in the median; 0 / 0 is left out.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a limb that nobody shows: NaN
         return np.nanmedian(lengths / lengths[:, _REFERENCE, None], axis=0)
 
 

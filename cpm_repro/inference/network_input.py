@@ -9,7 +9,7 @@ from cpm_repro import ops
 from cpm_repro.config import center_sigma
 
 
-def network_input(image: Tensor, center: Tensor, *, cutoff: bool = True) -> Tensor:
+def network_input(image: Tensor, center: Tensor, *, cutoff: bool = True, out: Tensor | None = None) -> Tensor:
     """Input blob of the pose networks.
 
     Args:
@@ -17,13 +17,17 @@ def network_input(image: Tensor, center: Tensor, *, cutoff: bool = True) -> Tens
         center: (N, 2) float, the person's centre in crop pixels (x right, y down, 0-based).
         cutoff: True draws the centre map as the training data layer does (nothing beyond e = 4.6052),
             False as the release's test programs do.
+        out: where to write the result; None allocates it.
 
     Returns:
         (N, 4, H, W) float32: channels 0-2 are (pixel - 128) / 256, channel 3 is one Gaussian at the centre
         whose sigma is 21 px at a 368 px crop and in proportion elsewhere (spec `transform.md`).
     """
     count, height, width, _ = image.shape
-    data = torch.empty((count, 4, height, width), dtype=torch.float32, device=image.device)
+    shape = (count, 4, height, width)
+    data = torch.empty(shape, dtype=torch.float32, device=image.device) if out is None else out
+    if data.shape != shape or data.dtype != torch.float32:
+        raise ValueError(f"out: expected float32 {shape}, got {data.dtype} {tuple(data.shape)}")
     data[:, :3] = image.permute(0, 3, 1, 2)
     data[:, :3].sub_(128).mul_(1 / 256)  # 1/256 is a power of two: exact
     data[:, 3:] = ops.center_map(
