@@ -62,6 +62,7 @@ class AugmentConfig:
     - ``"box"``: the longer side of the labelled joints' box becomes ``fill * crop`` pixels; one warp.
     - ``"exact"``: the data set's scale becomes ``target_dist``, by the release's own steps and pixels.
     - ``"fast"``: the same geometry as ``"exact"`` in one warp, for a fraction of the time.
+    - ``"device"``: as ``"fast"``, the warp on the device that trains; the processor only decodes and cuts.
     """
 
     crop: int = TINY_CROP
@@ -322,7 +323,7 @@ def check(config: TrainConfig, ranks: int = 1) -> None:
         if not holds:
             raise UserError(sentence)
     for kind, value, known in (
-        ("augment.method", augment.method, ["box", "exact", "fast"]),
+        ("augment.method", augment.method, ["box", "exact", "fast", "device"]),
         ("optimizer", solver.optimizer, ["adamw", "muon", "caffe_sgd"]),
         ("schedule", solver.schedule, ["cosine", "linear", "step"]),
         ("precision", solver.precision, ["auto", "float32", "bf16", "fp16"]),

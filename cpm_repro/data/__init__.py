@@ -19,12 +19,13 @@ from cpm_repro.data.augment import (
     warp,
 )
 from cpm_repro.data.check import CheckReport, check_data
+from cpm_repro.data.device import warp_windows
 from cpm_repro.data.exact import ExactConfig, ExactDraw, exact_crop, exact_draw, generator_dice, glibc_dice
 from cpm_repro.data.flic import read_flic
 from cpm_repro.data.image_sizes import ImageSizes, noted_sizes
 from cpm_repro.data.lmdb_store import LmdbDataset
 from cpm_repro.data.lmdb_write import write_lmdb
-from cpm_repro.data.loader import Batch, TrainLoader, ValBatch, collate, val_batches
+from cpm_repro.data.loader import Batch, TrainLoader, ValBatch, augment_of, collate, val_batches
 from cpm_repro.data.lsp import LspetDataset, read_lsp, read_lspet_joints
 from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
@@ -67,6 +68,7 @@ __all__ = [
     "TrainLoader",
     "ValBatch",
     "annotation_records",
+    "augment_of",
     "center_and_extent",
     "check_data",
     "collate",
@@ -100,6 +102,7 @@ __all__ = [
     "split_people",
     "val_batches",
     "warp",
+    "warp_windows",
     "write_lmdb",
     "write_records",
 ]

@@ -35,13 +35,15 @@ class Draw:
 class Crop:
     """A sample after the warp: image (crop, crop, 3) uint8.
 
-    Joints (P, K, 2) float32; visible (P, K); center (2,).
+    Joints (P, K, 2) float32; visible (P, K); center (2,). Where the warp is left to the device, ``image`` is
+    the window of the photograph that the crop sees, and ``matrix`` (2, 3) maps its pixels to the crop's.
     """
 
     image: np.ndarray
     joints: np.ndarray
     visible: np.ndarray
     center: np.ndarray
+    matrix: np.ndarray | None = None
 
 
 def draw(config: AugmentConfig, rng: np.random.Generator) -> Draw:
@@ -136,9 +138,8 @@ def warp_image(
         least: at 0.5 no pixel is skipped.
     """
     size = (crop, crop) if isinstance(crop, int) else crop
-    factor = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    if factor <= least:
-        image, matrix = _reduce(image, matrix, size, 1 + int(math.log2(least / factor)))
+    if halvings(matrix, least):
+        image, matrix = cut_window(image, matrix, size, least)
     warped = cv2.warpAffine(
         image,
         matrix,
@@ -150,14 +151,21 @@ def warp_image(
     return np.asarray(warped)
 
 
-def _reduce(
-    image: np.ndarray, matrix: np.ndarray, crop: tuple[int, int], halvings: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut out what the crop sees and halve it so many times.
+def halvings(matrix: np.ndarray, least: float) -> int:
+    """How often a photograph is halved before the map's factor is above ``least``."""
+    factor = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    return 1 + int(math.log2(least / factor)) if factor <= least else 0
 
-    The matrix is adjusted to the smaller picture.
+
+def cut_window(
+    image: np.ndarray, matrix: np.ndarray, crop: tuple[int, int], least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut out what the crop sees and halve it until the map's factor is above ``least``.
+
+    The matrix is adjusted to the smaller picture. Arguments as for `warp_image`; crop is (width, height).
     """
-    block = 1 << halvings
+    times = halvings(matrix, least)
+    block = 1 << times
     height, width = image.shape[:2]
     right, bottom = crop[0] - 0.5, crop[1] - 0.5
     corners = apply_matrix(
@@ -169,7 +177,7 @@ def _reduce(
     x1, y1 = min(max(low[0], 0), width - 1), min(max(low[1], 0), height - 1)
     x2, y2 = max(min(high[0], width), x1 + 1), max(min(high[1], height), y1 + 1)
     small = image[y1:y2, x1:x2]
-    for _ in range(halvings):
+    for _ in range(times):
         size = (max(1, small.shape[1] // 2), max(1, small.shape[0] // 2))
         small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA))
     # Pixel x of the photograph lies at (x - x1 + 0.5) / scale - 0.5 in the small picture; invert that.

@@ -21,6 +21,7 @@ import torch
 
 from cpm_repro.config import AugmentConfig
 from cpm_repro.data.augment import Crop, PersonAugment
+from cpm_repro.data.device import pad_windows
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.errors import UserError
@@ -51,12 +52,14 @@ class Batch:
         joints: (N, P, K, 2) float32 crop pixels; P is the most people in one sample of the batch.
         visible: (N, P, K) uint8 Visibility codes; missing people are CROPPED.
         center: (N, 2) float32 crop pixels.
+        matrix: None, or (N, 2, 3) float64: ``image`` then holds windows for `warp_windows`.
     """
 
     image: torch.Tensor
     joints: torch.Tensor
     visible: torch.Tensor
     center: torch.Tensor
+    matrix: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +227,14 @@ def collate(crops: Sequence[Crop]) -> Batch:
     for row, crop in enumerate(crops):
         joints[row, : len(crop.joints)] = crop.joints
         visible[row, : len(crop.visible)] = crop.visible
+    matrices = [crop.matrix for crop in crops if crop.matrix is not None]
+    images = [crop.image for crop in crops]
     return Batch(
-        image=torch.from_numpy(np.stack([crop.image for crop in crops])),
+        image=pad_windows(images) if matrices else torch.from_numpy(np.stack(images)),
         joints=torch.from_numpy(joints),
         visible=torch.from_numpy(visible),
         center=torch.from_numpy(np.stack([crop.center for crop in crops])),
+        matrix=torch.from_numpy(np.stack(matrices)) if matrices else None,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from cpm_repro.config import AugmentConfig
-from cpm_repro.data.augment import Crop, Place, apply_matrix, invert_matrix, warp_image
+from cpm_repro.data.augment import Crop, Place, apply_matrix, cut_window, invert_matrix, warp_image
 from cpm_repro.data.exact import (
     ExactConfig,
     ExactDraw,
@@ -39,10 +39,11 @@ class ReleaseAugment:
     resamples bicubically twice, and averaged where the original skips pixels. On a smooth picture they
     differ by at most 3 levels. On photographs a crop differs by 1.2 levels on average (at most 3): where a
     person is reduced the original's pixels are aliased. After a blur of 2 px it is 0.3 levels (at most 0.7).
+    "device" leaves the warp of "fast" to `warp_windows`, on the device that trains.
     """
 
     config: ExactConfig = field(default_factory=ExactConfig)
-    method: Literal["exact", "fast"] = "exact"
+    method: Literal["exact", "fast", "device"] = "exact"
 
     @classmethod
     def of(cls, config: AugmentConfig) -> ReleaseAugment:
@@ -57,7 +58,7 @@ class ReleaseAugment:
             center_perterb_max=config.shift * config.crop,
             flip_prob=config.flip,
         )
-        return cls(exact, "exact" if config.method == "exact" else "fast")
+        return cls(exact, config.method)  # type: ignore[arg-type]
 
     def place(self, sample: PoseSample, skeleton: Skeleton) -> Place:
         """The crop without augmentation, in one warp whatever the method, and the way back."""
@@ -78,7 +79,7 @@ class ReleaseAugment:
                 f"sample {sample.id}: augment.method {self.method} expects a scale (person height / 200 px), "
                 f"got {sample.scale}; augment.method=box does without"
             )
-        crop = exact_crop if self.method == "exact" else fast_crop
+        crop = {"exact": exact_crop, "fast": fast_crop, "device": window_crop}[self.method]
         return crop(
             sample.image,
             sample.joints,
@@ -102,13 +103,45 @@ def fast_crop(
     skeleton: Skeleton,
 ) -> Crop:
     """`exact_crop` with one composed warp straight into the crop; same arguments and result."""
-    for_points, for_pixels = fast_matrices(image.shape[:2], objpos, scale_self, config, choice)
+    crop, matrix = _moved(image, joints, visible, objpos, scale_self, config, choice, skeleton)
+    size = (config.crop_size_x, config.crop_size_y)
+    return replace(crop, image=warp_image(image, matrix, size, _LEAST_FACTOR))
+
+
+def window_crop(
+    image: np.ndarray,
+    joints: np.ndarray,
+    visible: np.ndarray,
+    objpos: np.ndarray,
+    scale_self: float,
+    config: ExactConfig,
+    choice: ExactDraw,
+    skeleton: Skeleton,
+) -> Crop:
+    """`fast_crop` whose warp is left to the device (`data/device.py`): a window and its matrix."""
+    crop, matrix = _moved(image, joints, visible, objpos, scale_self, config, choice, skeleton)
+    window, matrix = cut_window(image, matrix, (config.crop_size_x, config.crop_size_y), _LEAST_FACTOR)
+    return replace(crop, image=window, matrix=matrix)
+
+
+def _moved(
+    image: np.ndarray,
+    joints: np.ndarray,
+    visible: np.ndarray,
+    objpos: np.ndarray,
+    scale_self: float,
+    config: ExactConfig,
+    choice: ExactDraw,
+    skeleton: Skeleton,
+) -> tuple[Crop, np.ndarray]:
+    """People moved to the crop, the image as it was, and the (2, 3) map for its pixels."""
+    size = (image.shape[0], image.shape[1])
+    for_points, for_pixels = fast_matrices(size, objpos, scale_self, config, choice)
     moved = apply_matrix(for_points, joints)
     if choice.flip:
         order = list(skeleton.flip_permutation)
         moved, visible = moved[:, order], visible[:, order]
-    warped = warp_image(image, for_pixels, (config.crop_size_x, config.crop_size_y), _LEAST_FACTOR)
-    return Crop(warped, moved, visible, apply_matrix(for_points, objpos))
+    return Crop(image, moved, visible, apply_matrix(for_points, objpos)), for_pixels
 
 
 def fast_matrices(
