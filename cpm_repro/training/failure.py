@@ -34,9 +34,10 @@ def save_failure(
         "center": batch.center,
         "joints": batch.joints,
         "visible": batch.visible,
+        "matrix": batch.matrix,
     }
     buffer = io.BytesIO()
-    torch.save({name: value.cpu() for name, value in tensors.items()}, buffer)
+    torch.save({name: value.cpu() for name, value in tensors.items() if value is not None}, buffer)
     path = folder / f"iteration_{iteration}.json"
     with atomic_write(path.with_suffix(".pt")) as file:
         file.write(buffer.getbuffer())

@@ -22,18 +22,19 @@ class Ready:
 def to_device(batch: Batch, device: torch.device, stream: torch.cuda.Stream) -> Ready:
     """Start copying ``batch`` from page-locked memory to a GPU on a stream of its own."""
     with torch.cuda.stream(stream):
-        held = [getattr(batch, field.name).pin_memory() for field in fields(batch)]
-        moved = [tensor.to(device, non_blocking=True) for tensor in held]
+        named = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        held = {name: tensor.pin_memory() for name, tensor in named.items() if tensor is not None}
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in held.items()}
         done = stream.record_event()
 
     def wait() -> None:
         current = torch.cuda.current_stream(device)
         current.wait_event(done)
-        for tensor in moved:
+        for tensor in moved.values():
             tensor.record_stream(current)  # their memory is not given away while the step uses it
         held.clear()
 
-    return Ready(Batch(*moved), wait)
+    return Ready(Batch(**moved), wait)
 
 
 class Prefetch:

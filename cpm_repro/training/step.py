@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cpm_repro.config import TrainConfig
-from cpm_repro.data import Batch
+from cpm_repro.data import Batch, warp_windows
 from cpm_repro.errors import UserError
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
@@ -92,9 +92,15 @@ class Step:
         image, center, joints, visible = (
             item.to(self.device) for item in (batch.image, batch.center, batch.joints, batch.visible)
         )
+        matrix = None if batch.matrix is None else batch.matrix.to(self.device)
+        crop = self.config.augment.crop
 
         def loss_of(part: slice) -> Tensor:
-            data = network_input(image[part], center[part])[:, : self.net.input_channels]
+            if matrix is None:
+                data = network_input(image[part], center[part])
+            else:
+                data = warp_windows(image[part], matrix[part], center[part], (crop, crop))
+            data = data[:, : self.net.input_channels]
             with torch.autocast(self.device.type, self.cast, enabled=self.cast is not None):
                 maps = self.forward(data.contiguous(memory_format=torch.channels_last), phase.stages)
             return stage_losses(

@@ -47,11 +47,10 @@ def test_the_device_makes_what_fast_and_network_input_make(device):
             windows.image.to(device), windows.matrix.to(device), windows.center.to(device), (120, 120)
         ).cpu()
         levels = (data - wanted)[:, :3].abs() * 256
-        assert levels.mean() < 0.4  # rounding to whole levels alone gives 0.25; measured 0.28
-        assert torch.quantile(levels.flatten()[::7], 0.999) < 4  # at the grey rim 1/32 of a pixel is 4 levels
+        assert levels.max() < 3  # measured 2.1, at the grey rim: 1/32 of a pixel is up to 4 levels there
+        assert torch.quantile(levels.flatten()[::7], 0.999) < 1  # measured 0.69; rounding gives 0.5
         assert torch.equal(data[:, 3], wanted[:, 3])
-        inside = levels[(wanted[:, :3] != 0) & (levels < 128)]
-        assert inside.numel() > 10_000
+        assert (wanted[:, :3] != 0).float().mean() > 0.2
 
 
 def test_windows_are_not_larger_than_needed():
@@ -69,16 +68,14 @@ def test_padding_is_grey_and_grey_is_zero():
     assert (windows[1, :, 3:] == 128).all()
     matrix = torch.tensor([[[1.0, 0, 2], [0, 1, 3]]] * 2, dtype=torch.float64)
     data = warp_windows(windows, matrix, torch.zeros(2, 2), (16, 16))
-    assert (data[0, :3, 3:7, 2:8] == -0.5).all()
-    assert (data[0, :3, :3] == 0).all()
-    assert (data[0, :3, 8:] == 0).all()
+    assert torch.allclose(data[0, :3, 3:7, 2:8], torch.tensor(-0.5), atol=1e-5)
+    assert data[0, :3, :3].abs().max() < 1e-5
+    assert data[0, :3, 8:].abs().max() < 1e-5
 
 
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"expected \(2, 2, 3\) and \(2, 2\), got \(1, 2, 3\)"):
-        warp_windows(
-            torch.zeros(2, 4, 4, 3, dtype=torch.uint8), torch.zeros(1, 2, 3), torch.zeros(2, 2), (8, 8)
-        )
+        warp_windows(torch.zeros(2, 4, 4, 3).byte(), torch.zeros(1, 2, 3), torch.zeros(2, 2), (8, 8))
 
 
 @pytest.mark.parametrize("method", ["fast", "device"])
