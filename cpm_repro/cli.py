@@ -181,7 +181,10 @@ def _add_eval(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("--out", type=Path, help="folder for the tables and curves")
 
     def run(options: argparse.Namespace) -> None:
-        if options.weights is not None and options.procedure == "release":
+        release = options.weights is not None and options.procedure == "release"
+        if not release and (options.split != "val" or options.first is not None):
+            raise UserError("--split and --first go with --weights and --procedure release")
+        if release:
             from cpm_repro.inference.benchmark import evaluate_release
 
             chosen = {name: getattr(options, name) for name in ("arch", "split", "first")}

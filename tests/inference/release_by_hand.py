@@ -34,38 +34,58 @@ def resize_matrix(length, wanted, scale):
     return matrix
 
 
-def imresize(image, size, scales, eight_bit, nudge=0.0):
-    """(H, W, C) float64 to ``size``; the axis with the smaller scale first, rows first when equal.
+def resize_axis(image, axis, wanted, scale):
+    """One axis of (H, W, C) float64."""
+    matrix = resize_matrix(image.shape[axis], wanted, scale)
+    return np.moveaxis(np.tensordot(matrix, image, axes=(1, axis)), 0, axis)
 
-    A weighted sum of pixels may lie half-way between two levels; the order of its terms then decides to which
-    it is rounded. ``nudge`` decides otherwise.
-    """
+
+def imresize(image, size, scales, eight_bit):
+    """(H, W, C) float64 to ``size``; the axis with the smaller scale first, rows first when equal."""
     for axis in sorted((0, 1), key=lambda a: scales[a]):
-        matrix = resize_matrix(image.shape[axis], size[axis], scales[axis])
-        image = np.moveaxis(np.tensordot(matrix, image, axes=(1, axis)), 0, axis)
+        image = resize_axis(image, axis, size[axis], scales[axis])
         if eight_bit:
-            image = np.clip(np.rint(image + nudge), 0, 255)
+            image = np.clip(np.rint(image), 0, 255)
     return image
+
+
+def undecided(image, size, scale):
+    """Where an 8-bit result hangs on the order in which its terms are added.
+
+    A weighted sum of pixels may lie half-way between two levels, as many do where the scale is a simple
+    fraction; its last bit then decides how it is rounded, in either pass.
+    """
+    between = resize_axis(image, 0, size[0], scale)
+    open_rows = np.abs(between - np.floor(between) - 0.5) < 1e-9
+    after = resize_axis(np.clip(np.rint(between), 0, 255), 1, size[1], scale)
+    seen = np.abs(resize_matrix(image.shape[1], size[1], scale)) > 1e-12
+    touched = np.moveaxis(np.tensordot(seen.astype(float), open_rows.astype(float), axes=(1, 1)), 0, 1) > 0
+    return touched | (np.abs(after - np.floor(after) - 0.5) < 1e-9)
 
 
 def matlab_round(value):
     return int(math.copysign(math.floor(abs(value) + 0.5), value))
 
 
-def padded(image, center, scale, nudge=0.0):
+def padded(image, center, scale):
     """The scaled image in its 368 px box, the pads and the size; ``center`` is 1-based x, y."""
     size = [math.ceil(scale * side) for side in image.shape[:2]]
-    small = imresize(image.astype(np.float64), size, (scale, scale), True, nudge)
+    small = imresize(image.astype(np.float64), size, (scale, scale), True)
     cx, cy = (matlab_round(value * scale) for value in center)
     pads = [184 - cy, 184 - cx, 184 - (size[0] - cy), 184 - (size[1] - cx)]
+    return in_box(small, pads, 128), pads, size
+
+
+def in_box(small, pads, border):
+    """(h, w, C) with its pads added or cut off."""
     for axis, (before, after) in enumerate(((pads[0], pads[2]), (pads[1], pads[3]))):
         widths = [(0, 0)] * 3
         widths[axis] = (max(before, 0), max(after, 0))
-        small = np.pad(small, widths, constant_values=128)
+        small = np.pad(small, widths, constant_values=border)
         small = np.delete(small, np.s_[: max(-before, 0)], axis)
         small = np.delete(small, np.s_[small.shape[axis] - max(-after, 0) :], axis)
     assert small.shape == (368, 368, 3)
-    return small, pads, size
+    return small
 
 
 def net_input(box):
@@ -152,15 +172,13 @@ def first_peaks(maps):
 
 
 def box_like(given, image, center, scale):
-    """`padded`, with pixels half-way between two levels rounded as in ``given``, another's uint8 box."""
+    """`padded`, with `undecided` pixels as in ``given``, another's uint8 box."""
     box, pads, size = padded(image, center, scale)
     if not np.array_equal(box, given):
-        sure = np.ones(box.shape, bool)
-        for nudge in (1e-9, -1e-9):
-            sure &= padded(image, center, scale, nudge)[0] == box
-        assert np.array_equal(box[sure], given[sure])
-        assert np.abs(box - given).max() <= 1
-        assert (box != given).mean() < 1e-4
+        unsure = in_box(undecided(image.astype(np.float64), size, scale), pads, False)
+        assert np.array_equal(box[~unsure], given[~unsure])
+        assert np.abs(box - given).max() <= 2
+        assert unsure.mean() < 0.25
     return given.astype(np.float64), pads, size
 
 

@@ -315,6 +315,11 @@ def test_what_cannot_be_asked_for(weights, lsp, capsys, arguments, words):
     assert "Traceback" not in error
 
 
+def test_options_of_the_release_s_procedure_alone(weights, capsys):
+    assert main(["eval", "--weights", str(weights), "--arch", "tiny", "--first", "3"]) == 2
+    assert "--split and --first go with --weights and --procedure release" in capsys.readouterr().err
+
+
 def test_a_person_network_is_scored_by_its_peaks(tmp_path, capsys):
     """As while it trains: one part, its highest belief in each person's crop."""
     save_file(random_net("person_4stage", 3, parts=1, width=1 / 16).state_dict(), tmp_path / "w.safetensors")
