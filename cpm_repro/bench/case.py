@@ -41,6 +41,7 @@ class Case:
             ``bytes`` and ``operations`` with the rates measured in the same run.
         precision: "float32" or "bfloat16": which matrix rate limits the operations.
         goals: ratios asked for.
+        unit: "s": calls are timed; "bytes": what each call returns is the memory it measured.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Case:
     limit: str | None = None
     precision: str = "float32"
     goals: tuple[Goal, ...] = ()
+    unit: str = "s"
 
     def checked(self) -> float:
         """The largest difference from the reference.

@@ -19,7 +19,7 @@ def time_in_turn(
     """Seconds per call of every way, one sample a round; at least three rounds.
 
     Args:
-        works: way -> work. Each is called twice before any clock is read.
+        works: way -> work. Each is called once or, if that took less than a second, twice, to warm up.
         rounds: samples per way, fewer when the time is up.
         budget: seconds, after which no further round begins.
         device: "cuda" times with events on the current stream.
@@ -35,10 +35,23 @@ def time_in_turn(
     return samples
 
 
+def sizes_in_turn(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Bytes that every call says it needed, one a round."""
+    samples: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds):
+        for name, work in works.items():
+            size = work(number)
+            if not isinstance(size, (int, float)):
+                raise TypeError(f"{name}: wanted a number of bytes, got {type(size).__name__}")
+            samples[name].append(float(size))
+    return samples
+
+
 def _repeats(work: Work, device: str) -> int:
-    """How often a sample calls the work: after two calls to warm up."""
-    work(0)
-    once = _sample(work, 1, 1, device)
+    """How often a sample calls the work, after warming up."""
+    once = _sample(work, 0, 1, device)
+    if once < 1.0:
+        once = _sample(work, 1, 1, device)
     return max(1, int(_SHORTEST / max(once, 1e-9)))
 
 

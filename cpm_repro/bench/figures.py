@@ -41,14 +41,21 @@ def _scaling(answer: Answer, axis: str, cases: list[Measured], path: Path) -> Pa
     cases = sorted(cases, key=lambda case: case.axis[1] if case.axis else 0.0)
     ways = [way for way in cases[0].samples if all(way in case.samples for case in cases)]
     at = [case.axis[1] for case in cases if case.axis]
+    factor, label = (1e-6, "MB") if cases[0].unit == "bytes" else (1e3, "ms per call")
     with figure_of((7, 4.4), 1) as (canvas, (axes,)):
         for way, colour in zip(ways, series_colours(len(ways)), strict=True):
             spread = [case.seconds(way) for case in cases]
             axes.fill_between(
-                at, [1e3 * s.low for s in spread], [1e3 * s.high for s in spread], color=colour, alpha=0.2
+                at,
+                [factor * s.low for s in spread],
+                [factor * s.high for s in spread],
+                color=colour,
+                alpha=0.2,
             )
-            axes.plot(at, [1e3 * s.median for s in spread], color=colour, marker="o", markersize=4, label=way)
-        axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms per call", title=answer.title)
+            axes.plot(
+                at, [factor * s.median for s in spread], color=colour, marker="o", markersize=4, label=way
+            )
+        axes.set(xscale="log", yscale="log", xlabel=axis, ylabel=label, title=answer.title)
         axes.set_xticks(at, [f"{value:g}" for value in at])
         axes.minorticks_off()
         axes.legend(fontsize=9)

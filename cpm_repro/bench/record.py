@@ -46,6 +46,7 @@ class Measured:
     limit: str | None = None
     limit_seconds: float | None = None  # computed from bytes and operations where no way is the limit
     goals: list[tuple[str, float]] = field(default_factory=list)
+    unit: str = "s"
 
     @property
     def ours(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from cpm_repro.bench.case import Case, Question
-from cpm_repro.bench.clock import time_in_turn
+from cpm_repro.bench.clock import sizes_in_turn, time_in_turn
 from cpm_repro.bench.limits import Limits, measure_limits
 from cpm_repro.bench.record import Answer, Measured, save_answer
 from cpm_repro.bench.text import answer_markdown
@@ -67,7 +67,10 @@ def answer_question(question: Question, script: str, device: str, *, quick: bool
 
 def _measure(case: Case, error: float, limits: Limits, device: str, quick: bool) -> Measured:
     rounds, budget = (3, 4.0) if quick else (21, 20.0)
-    samples = time_in_turn(case.works, rounds, budget, device)
+    if case.unit == "bytes":
+        samples = sizes_in_turn(case.works, 3)
+    else:
+        samples = time_in_turn(case.works, rounds, budget, device)
     floor = limits.seconds(case.bytes, case.operations, case.precision)
     return Measured(
         name=case.name,
@@ -80,4 +83,5 @@ def _measure(case: Case, error: float, limits: Limits, device: str, quick: bool)
         limit=case.limit,
         limit_seconds=floor if floor > 0 and case.limit is None else None,
         goals=[(goal.against, goal.times) for goal in case.goals],
+        unit=case.unit,
     )

@@ -24,8 +24,9 @@ def answer_markdown(answer: Answer) -> str:
             f"{limits.copy / 1e9:.1f} GB/s read and written by copy, matrix products {matrix}.",
             "",
         ]
+    what = "memory" if any(case.unit == "bytes" for case in answer.cases) else "time"
     lines += [
-        "| case | way | time | middle half | against ours | GB/s | GFLOP/s | share of the limit |",
+        f"| case | way | {what} | middle half | against ours | GB/s | GFLOP/s | share of the limit |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for case in answer.cases:
@@ -43,7 +44,7 @@ def answer_markdown(answer: Answer) -> str:
 def goals_markdown(answer: Answer) -> list[str]:
     """A table of the goals of a question; empty when it has none."""
     rows = [
-        f"| {case.name} | {_wanted(against, wanted)} | {_got(against, got)} | "
+        f"| {case.name} | {_wanted(against, wanted, case.unit)} | {_got(against, got)} | "
         f"{'reached' if reached else 'missed'} |"
         for case in answer.cases
         for against, wanted, got, reached in case.verdicts()
@@ -77,7 +78,8 @@ def _rows(case: Measured) -> list[str]:
         ratio = "1" if way == case.ours else f"{case.ratio(way).median:.2f}x"
         share = case.share() if way == case.ours else None
         rows.append(
-            f"| {case.name} | {way} | {_time(time.median)} | {_time(time.low)} to {_time(time.high)} | "
+            f"| {case.name} | {way} | {_amount(time.median, case)} | "
+            f"{_amount(time.low, case)} to {_amount(time.high, case)} | "
             f"{ratio} | {_rate(case.bytes, time)} | {_rate(case.operations, time)} | "
             f"{'' if share is None else f'{100 * share.median:.0f} %'} |"
         )
@@ -90,6 +92,10 @@ def _rate(amount: float, time: Spread) -> str:
     return f"{amount / time.median / 1e9:.1f}" if amount else ""
 
 
+def _amount(value: float, case: Measured) -> str:
+    return f"{value / 1e6:.4g} MB" if case.unit == "bytes" else _time(value)
+
+
 def _time(seconds: float) -> str:
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
         if seconds * scale >= 1:
@@ -97,10 +103,10 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1e9:.0f} ns"
 
 
-def _wanted(against: str, wanted: float) -> str:
+def _wanted(against: str, wanted: float, unit: str) -> str:
     if against == "limit":
         return f"at least {100 * wanted:.0f} % of the limit's rate"
-    return f"{against} takes at least {wanted:g} times as long"
+    return f"{against} takes at least {wanted:g} times as {'much' if unit == 'bytes' else 'long'}"
 
 
 def _got(against: str, got: Spread) -> str:

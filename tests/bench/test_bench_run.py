@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cpm_repro.bench.case import BenchmarkWrong, Case
-from cpm_repro.bench.clock import time_in_turn
+from cpm_repro.bench.case import BenchmarkWrong, Case, Goal, Question
+from cpm_repro.bench.clock import sizes_in_turn, time_in_turn
 from cpm_repro.bench.limits import measure_limits
 from cpm_repro.bench.record import BenchReport, load_report, save_report
 from cpm_repro.bench.run import find_scripts, run_benchmarks
-from cpm_repro.bench.text import report_markdown
+from cpm_repro.bench.script import answer_question
+from cpm_repro.bench.text import answer_markdown, report_markdown
 from cpm_repro.cli import main
 from cpm_repro.errors import UserError
 
@@ -118,3 +119,19 @@ def test_files_that_are_no_report(tmp_path, capsys):
 def test_saved_numbers_are_the_ones_measured(report, tmp_path):
     save_report(report[0], tmp_path / "again.json")
     assert load_report(tmp_path / "again.json") == report[0]
+
+
+def test_memory_is_reported_as_such():
+    """Works that return bytes are not timed."""
+
+    def cases():
+        works = {"small": lambda _: 2e6, "large": lambda _: 6e6}
+        yield Case("x", works, check=lambda: 0.0, tolerance=0.0, goals=(Goal("large", 2.0),), unit="bytes")
+
+    answer = answer_question(Question("Memory", "How much?", cases()), "toy", "cpu", quick=True)
+    assert answer.cases[0].samples == {"small": [2e6] * 3, "large": [6e6] * 3}
+    text = answer_markdown(answer)
+    assert "| x | large | 6 MB | 6 MB to 6 MB | 3.00x |" in text
+    assert "large takes at least 2 times as much" in text
+    with pytest.raises(TypeError, match="wanted a number of bytes"):
+        sizes_in_turn({"none": lambda _: None}, 1)
