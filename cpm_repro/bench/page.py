@@ -1,60 +1,17 @@
-"""A benchmark report as one HTML page that needs no other file."""
+"""A benchmark report as one HTML page."""
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
 from cpm_repro.bench.record import BenchReport
 from cpm_repro.bench.text import answer_markdown, report_markdown
-
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif;
-  max-width: 64em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0 }
-td, th { padding: .25em .7em; border-bottom: 1px solid #ddd }
-td { text-align: right } td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left }
-img { max-width: 100% } .failed { color: #b00020 }
-"""
+from cpm_repro.viz.report_page import html_block, html_page
 
 
 def report_page(report: BenchReport, figures: Sequence[Path]) -> str:
     """The report's Markdown as HTML, its figures inside the page."""
-    head = report_markdown(report).split("\n## ", 1)[0]
-    parts = [_block(head)]
-    parts += [_block(answer_markdown(answer), failed=bool(answer.failure)) for answer in report.answers]
-    for path in figures:
-        data = base64.b64encode(path.read_bytes()).decode()
-        parts.append(f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">')
-    title = html.escape(f"Benchmarks on {report.machine}")
-    return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style>\n{''.join(parts)}</html>\n"
-    )
-
-
-def _block(text: str, *, failed: bool = False) -> str:
-    """The little Markdown that our own reports use: headings, paragraphs, tables."""
-    out, table = [], []
-    for line in [*text.splitlines(), ""]:
-        if line.startswith("|"):
-            table.append([html.escape(cell.strip()) for cell in line.strip("|").split(" | ")])
-            continue
-        if table:
-            out.append(_table(table))
-            table = []
-        level = len(line) - len(line.lstrip("#"))
-        if level:
-            out.append(f"<h{level}>{html.escape(line.strip('# '))}</h{level}>")
-        elif line.strip():
-            css = ' class="failed"' if failed else ""
-            out.append(f"<p{css}>{html.escape(line).replace('**', '')}</p>")
-    return "\n".join(out)
-
-
-def _table(rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{cell}</th>" for cell in rows[0])
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows[2:])
-    return f"<table><tr>{head}</tr>{body}</table>"
+    blocks = [html_block(report_markdown(report).split("\n## ", 1)[0])]
+    blocks += [html_block(answer_markdown(answer), failed=bool(answer.failure)) for answer in report.answers]
+    return html_page(f"Benchmarks on {report.machine}", blocks, figures)

@@ -24,7 +24,7 @@ from cpm_repro.config import (
 )
 from cpm_repro.data import open_dataset
 from cpm_repro.errors import UserError
-from cpm_repro.evaluation import ScoreTable, stage_table
+from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model import ARCHITECTURES
@@ -32,7 +32,7 @@ from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.person import PersonCentres
 from cpm_repro.training.ranks import joined
-from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.report import report, scores_markdown
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
 from cpm_repro.training.validate import predict_dataset, score_stages
@@ -183,51 +183,6 @@ def _read_config(path: Path) -> TrainConfig:
     if not isinstance(values, dict):
         raise UserError(f"{path}: not a run's configuration")
     return from_dict(values)
-
-
-def report(result: RunResult, config: TrainConfig) -> None:
-    """Print and save the final table and the curves of a run."""
-    from cpm_repro.viz import curves  # matplotlib is slow to import
-
-    folder = RunFolder(result.folder)
-    text = report_text(result, config, folder.records(), folder.environment())
-    with atomic_write(folder.path / "report.md", "w") as file:
-        file.write(text)
-    write_json(folder.path / "scores.json", [table.to_dict() for table in result.tables])
-    curves(folder.records(), folder.path / "curves.png")
-    print(f"\n{text}\nrun folder: {folder.path}")
-
-
-def report_text(
-    result: RunResult, config: TrainConfig, records: list[dict[str, Any]], started: dict[str, Any]
-) -> str:
-    """The run in Markdown: what was run, on what, how fast, and the score of every stage.
-
-    ``started`` is the environment that the run was started in.
-    """
-    steps = [record for record in records if record["kind"] == "train"]
-    waited = sum(record["data_time"] for record in steps) / max(sum(s["step_time"] for s in steps), 1e-9)
-    here = started
-    rows = [
-        ("date", here["date"]),
-        ("commit", here["commit"] or "not a checkout"),
-        ("data", Path(config.data).name),
-        ("network", f"{config.network.arch}, {len(result.tables)} stages, crop {config.augment.crop}"),
-        ("updates", f"{result.iterations} of {config.solver.batch} people, {config.solver.optimizer}"),
-        ("scheme", config.scheme),
-        ("time", f"{result.seconds / 60:.1f} min including validation on the way"),
-        ("samples/s", f"{result.iterations * config.solver.batch / max(result.seconds, 1e-9):.1f}"),
-        ("waiting for data", f"{100 * waited:.1f} % of step time"),
-        ("hardware", f"{here['gpu'] or here['processor']}, {here['threads']} threads"),
-        ("versions", f"Python {here['python']}, torch {here['torch']}"),
-    ]
-    head = "\n".join(["| run | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
-    return f"# {config.name} on {Path(config.data).name}\n\n{head}\n\n{scores_markdown(result.tables)}\n"
-
-
-def scores_markdown(tables: list[ScoreTable]) -> str:
-    """Per joint and per stage, with the rule the numbers were made by."""
-    return f"{stage_table(tables)}\n\n{tables[-1].protocol}"
 
 
 def evaluate_weights(

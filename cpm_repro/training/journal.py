@@ -1,12 +1,14 @@
-"""What a run says about itself on the way: ``metrics.jsonl`` and the display."""
+"""What a run says about itself on the way: ``metrics.jsonl``, TensorBoard and the display."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
+from cpm_repro.training.board import Board, board
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.watch import Display, Status, clock
 
@@ -39,6 +41,7 @@ class Journal:
 
     def __init__(self, folder: RunFolder, *, writes: bool) -> None:
         self.folder = folder
+        self.board: Board | None = None
         self.display = Display() if writes else None
         self._recent: deque[Update] = deque(maxlen=_WINDOW)
 
@@ -46,6 +49,21 @@ class Journal:
         """Print a line of its own."""
         if self.display is not None:
             self.display.say(line)
+
+    def open_board(self, iteration: int) -> None:
+        """Write TensorBoard's events too from ``iteration`` on, where it is installed."""
+        if self.display is not None:
+            self.board = board(self.folder.path, iteration)
+
+    def on_board(self, write: Callable[[Board], None]) -> None:
+        """``write(board)`` if there is a board; one that cannot be written is given up, not the run."""
+        if self.board is None:
+            return
+        try:
+            write(self.board)
+        except OSError as error:
+            self.board = None
+            self.say(f"TensorBoard's events cannot be written ({error.strerror or error}): going on without")
 
     def forget(self) -> None:
         """Average anew: what follows cannot be compared with what was."""
@@ -69,6 +87,11 @@ class Journal:
                 "data_time": round(made.waited, 5),
                 "step_time": round(made.took, 5),
             }
+        )
+        self.on_board(
+            lambda board: board.update(
+                made.iteration, made.lr, made.losses, made.per_pixel(), made.gradient_norm
+            )
         )
         self.display.show(self._status(made))
 
@@ -98,10 +121,12 @@ class Journal:
                 "pck": pck,
             }
         )
+        self.on_board(lambda board: board.scores(iteration, pck))
         stages = " / ".join(f"{total:.1f}" for total in pck)
         self.say(f"{clock(seconds)}  iteration {iteration}: validation PCK@0.2 per stage {stages} %")
 
     def close(self) -> None:
         """Leave the terminal clean."""
+        self.on_board(lambda board: board.close())
         if self.display is not None:
             self.display.close()

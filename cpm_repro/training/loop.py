@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cpm_repro.evaluation import ScoreTable
 from cpm_repro.inference.weights import build_from
 from cpm_repro.model import PoseMachine, describe, initialise
 from cpm_repro.training.average import Average
+from cpm_repro.training.board import Board
 from cpm_repro.training.checkpoint import (
     Checkpoint,
     Found,
@@ -163,6 +164,7 @@ class _Run:
         self.ranks.copy_first([*self.net.parameters(), *(self.average.values if self.average else ())])
         self._enter_phase(self.phase)
         self._say_estimate()
+        self.journal.open_board(self.iteration)
         if self.resume:
             (self.validated,) = self.ranks.sum([self._rewind() if self.ranks.first else 0.0])
 
@@ -374,7 +376,7 @@ class _Run:
         """
         phase = self.phases[self.phase]
         try:
-            with self.average.applied() if self.average is not None else nullcontext():
+            with self._averaged():
                 predictions = predict_dataset(
                     self.net,
                     self.val_set,
@@ -390,10 +392,22 @@ class _Run:
         self.tables = score_stages(predictions, self.val_set)
         totals = [table.total for table in self.tables]
         self.journal.validation(self.iteration, phase.name, self.seconds, totals)
+        self.journal.on_board(self._draw)
         if totals[-1] > self.best:
             self.best = totals[-1]
             self.save(self.folder.best)
         return True
+
+    def _draw(self, board: Board) -> None:
+        """The last update's gradients, and what the network believes."""
+        board.gradients(self.iteration, self.net)
+        stages = self.phases[self.phase].stages
+        with self._averaged():
+            board.beliefs(self.iteration, self.net, self.val_set, self.config.augment, stages)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Inside, the network has the weights that it is used with."""
+        return self.average.applied() if self.average is not None else nullcontext()
 
     def finish(self) -> RunResult:
         """Score and save the final state (again, when a finished run is asked to go on)."""

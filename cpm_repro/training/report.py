@@ -1,0 +1,80 @@
+"""The report of a finished run: what was run, on what, how fast, how well; Markdown, HTML and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from cpm_repro.config import TrainConfig
+from cpm_repro.evaluation import ScoreTable, stage_table
+from cpm_repro.files import atomic_write, write_json
+from cpm_repro.training.loop import RunResult
+from cpm_repro.training.run_folder import RunFolder
+
+_LAST = 50
+"""Updates at the end of a run that its losses are averaged over."""
+
+
+def report(result: RunResult, config: TrainConfig) -> None:
+    """Print the final table of a run; save it, its curves, and both as one page (``report.html``)."""
+    from cpm_repro.viz import curves  # matplotlib is slow to import
+    from cpm_repro.viz.report_page import html_block, html_page
+
+    folder = RunFolder(result.folder)
+    text = report_text(result, config, folder.records(), folder.environment())
+    with atomic_write(folder.path / "report.md", "w") as file:
+        file.write(text)
+    write_json(folder.path / "scores.json", [table.to_dict() for table in result.tables])
+    picture, _ = curves(folder.records(), folder.path / "curves.png")
+    with atomic_write(folder.path / "report.html", "w") as file:
+        file.write(html_page(f"{config.name} on {Path(config.data).name}", [html_block(text)], [picture]))
+    print(f"\n{text}\nrun folder: {folder.path}")
+
+
+def report_text(
+    result: RunResult, config: TrainConfig, records: list[dict[str, Any]], started: dict[str, Any]
+) -> str:
+    """The run in Markdown: what was run, on what, how fast, and the score of every stage.
+
+    ``started`` is the environment that the run was started in.
+    """
+    steps = [record for record in records if record["kind"] == "train"]
+    waited = sum(record["data_time"] for record in steps) / max(sum(s["step_time"] for s in steps), 1e-9)
+    here = started
+    rows = [
+        ("date", here["date"]),
+        ("commit", here["commit"] or "not a checkout"),
+        ("data", Path(config.data).name),
+        ("network", f"{config.network.arch}, {len(result.tables)} stages, crop {config.augment.crop}"),
+        ("updates", f"{result.iterations} of {config.solver.batch} people, {config.solver.optimizer}"),
+        ("scheme", config.scheme),
+        ("time", f"{result.seconds / 60:.1f} min including validation on the way"),
+        ("samples/s", f"{result.iterations * config.solver.batch / max(result.seconds, 1e-9):.1f}"),
+        ("waiting for data", f"{100 * waited:.1f} % of step time"),
+        ("hardware", f"{here['gpu'] or here['processor']}, {here['threads']} threads"),
+        ("versions", f"Python {here['python']}, torch {here['torch']}"),
+    ]
+    head = "\n".join(["| run | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
+    title = f"# {config.name} on {Path(config.data).name}"
+    return "\n\n".join([title, head, scores_markdown(result.tables), losses_markdown(steps)]) + "\n"
+
+
+def losses_markdown(steps: list[dict[str, Any]]) -> str:
+    """The last updates' loss of every stage: in Caffe's units, and as mean squared difference of a cell."""
+    last = [step for step in steps[-_LAST:] if step["phase"] == steps[-1]["phase"]]
+    last = [step for step in last if "loss_per_pixel" in step]  # folders of older versions have none
+    if not last:
+        return ""
+    rows = [
+        f"| {stage} | {fmean(s['loss'][stage - 1] for s in last):.3f} "
+        f"| {fmean(s['loss_per_pixel'][stage - 1] for s in last):.3e} |"
+        for stage in range(1, len(last[-1]["loss"]) + 1)
+    ]
+    head = f"| Stage | Loss, Caffe's units, last {len(last)} updates | per pixel |"
+    return "\n".join([head, "| --- | --- | --- |", *rows])
+
+
+def scores_markdown(tables: list[ScoreTable]) -> str:
+    """Per joint and per stage, with the rule the numbers were made by."""
+    return f"{stage_table(tables)}\n\n{tables[-1].protocol}"
