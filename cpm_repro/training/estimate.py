@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cpm_repro.config import SolverConfig
+from cpm_repro.config import SolverConfig, TrainConfig
 from cpm_repro.model import PoseMachine
 from cpm_repro.training.recipe import split_for_muon
 from cpm_repro.training.watch import clock
@@ -34,43 +34,37 @@ class Estimate:
             f"{_gigabytes(self.activations)} of activations, about {self.seconds:.2g} s an update"
         )
 
-    def budget(self, iterations: int | None, minutes: float | None) -> str:
-        """What the budget amounts to, as far as the update's time tells."""
-        if iterations is not None:
-            return f"{clock(iterations * self.seconds)} for {iterations} updates, without validation"
-        return f"{60 * (minutes or 0) / self.seconds:.0f} updates in {minutes:g} min, without validation"
-
-    def warning(self) -> str | None:
-        """One line when the memory will not do."""
+    def said(self, config: TrainConfig) -> str:
+        """The estimate and what the run's budget amounts to; a second line when the memory will not do."""
+        if config.iterations is not None:
+            budget = f"{clock(config.iterations * self.seconds)} for {config.iterations} updates"
+        else:
+            minutes = config.minutes or 0.0
+            budget = f"{60 * minutes / self.seconds:.0f} updates in {minutes:g} min"
+        line = f"{self}, {budget}, without validation"
         if self.available is None or self.state + self.activations < self.available:
-            return None
+            return line
         return (
-            f"warning: that is more than the {_gigabytes(self.available)} there are: split the batch "
+            f"{line}\nwarning: that is more than the {_gigabytes(self.available)} there are: split the batch "
             f"(--set solver.accumulate=2 or more), or --set solver.recompute=true"
         )
 
 
 def estimate(
-    net: PoseMachine,
-    solver: SolverConfig,
-    *,
-    crop: int,
-    people: int,
-    cores: int = 1,
-    cast: torch.dtype | None = None,
+    net: PoseMachine, config: TrainConfig, people: int, cores: int = 1, cast: torch.dtype | None = None
 ) -> Estimate:
     """Estimate from one forward pass of one person, on zeros.
 
     Args:
         net: on its device, ready to train.
-        solver: optimiser, average, passes.
-        crop: side of the input, pixels.
+        config: its crop, optimiser, average and passes.
         people: in this process's share of a batch.
         cores: that work on that share at once.
         cast: what convolutions compute in; None: float32.
     """
     device = next(net.parameters()).device
-    kept, seconds = _probe(net, crop, cast)
+    solver = config.solver
+    kept, seconds = _probe(net, config.augment.crop, cast)
     at_once = -(-people // (cores * solver.accumulate)) * cores
     again = 1.0 if solver.recompute else 0.0
     # With recomputation one stage's activations are there at a time, on every core.

@@ -53,7 +53,10 @@ class Journal:
     def open_board(self, iteration: int) -> None:
         """Write TensorBoard's events too from ``iteration`` on, where it is installed."""
         if self.display is not None:
-            self.board = board(self.folder.path, iteration)
+            try:
+                self.board = board(self.folder.path, iteration)
+            except OSError as error:
+                self.say(f"TensorBoard's events cannot be written ({error.strerror or error}): without them")
 
     def on_board(self, write: Callable[[Board], None]) -> None:
         """``write(board)`` if there is a board; one that cannot be written is given up, not the run."""

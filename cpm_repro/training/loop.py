@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 
 from cpm_repro.config import TrainConfig, check, first_difference, flat, to_dict
-from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
+from cpm_repro.data import Batch, TrainLoader
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
-from cpm_repro.inference.weights import build_from
-from cpm_repro.model import PoseMachine, describe, initialise
+from cpm_repro.model import PoseMachine
 from cpm_repro.training.average import Average
 from cpm_repro.training.board import Board
 from cpm_repro.training.checkpoint import (
@@ -28,14 +27,13 @@ from cpm_repro.training.checkpoint import (
 )
 from cpm_repro.training.estimate import estimate
 from cpm_repro.training.journal import Journal, Update
-from cpm_repro.training.person import PersonCentres
 from cpm_repro.training.prefetch import Prefetch, prefetched
 from cpm_repro.training.ranks import Ranks, joined, restarted
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.schemes import check_budget, enter, leave, phase_at, phases_of
 from cpm_repro.training.sharding import Cores, cores_for, keep_freed_memory
-from cpm_repro.training.start import start_from
+from cpm_repro.training.start import build_net, open_people, start_from
 from cpm_repro.training.step import Step
 from cpm_repro.training.stopping import Stop, Stopped, stop_on_signals
 from cpm_repro.training.validate import predict_dataset, score_stages
@@ -116,24 +114,10 @@ class _Run:
     ) -> None:
         self.config, self.folder, self.ranks, self.stop = config, folder, ranks, stop
         self.device = ranks.device
-        self.train_set: PoseDataset = open_dataset(config.data, "train", seed=config.seed)
-        self.val_set: PoseDataset = open_dataset(
-            config.data, "val", seed=config.seed, size=config.validate_people
-        )
-        person = describe(config.network.arch).input_blob == "image"
-        if person:
-            self.train_set, self.val_set = PersonCentres(self.train_set), PersonCentres(self.val_set)
-        if len(self.train_set) < config.solver.batch:
-            raise UserError(
-                f"{config.data}: wanted at least one batch of {config.solver.batch} people, "
-                f"got {len(self.train_set)}"
-            )
-        if self.train_set.skeleton.torso is None and not person:
-            raise UserError(
-                f"{config.data}: its skeleton names no torso, and validation divides distances by it: "
-                f"name torso = [part, part] in the skeleton file"
-            )
-        self.net = self._build_net(fresh=found is None)
+        self.train_set, self.val_set = open_people(config)
+        self.net = build_net(config, len(self.train_set.skeleton))
+        self.started_from = start_from(self.net, config) if found is None else ""
+        self.net = self.net.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.phases = phases_of(config.scheme, self.net.stages, config.stage_wise_share)
         check_budget(self.phases, config.iterations)
         self.phase, self.phase_start = 0, 0
@@ -163,7 +147,9 @@ class _Run:
             self.journal.say(self.started_from)
         self.ranks.copy_first([*self.net.parameters(), *(self.average.values if self.average else ())])
         self._enter_phase(self.phase)
-        self._say_estimate()
+        share = range(self.config.solver.batch)[self.ranks.share(self.config.solver.batch)]
+        expected = estimate(self.net, self.config, len(share), self.cores.count, self.step.cast)
+        self.journal.say(expected.said(self.config))
         self.journal.open_board(self.iteration)
         if self.resume:
             (self.validated,) = self.ranks.sum([self._rewind() if self.ranks.first else 0.0])
@@ -184,18 +170,6 @@ class _Run:
         enter(self.net, self.phases[index])
         if len(self.phases) > 1:
             self.journal.say(f"phase {index + 1} of {len(self.phases)}, {self.phases[index]}")
-
-    def _build_net(self, *, fresh: bool) -> PoseMachine:
-        net = build_from(self.config.network, parts=len(self.train_set.skeleton))
-        if net.parts != len(self.train_set.skeleton):
-            raise UserError(
-                f"{self.config.data} labels {len(self.train_set.skeleton)} parts, the network has {net.parts}"
-            )
-        generator = torch.Generator().manual_seed(self.config.seed)
-        initialise(net, self.config.solver.initialisation, generator)
-        self.started_from = start_from(net, self.config) if fresh else ""
-        net = net.to(self.device)
-        return net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
     def _put_aside(self, path: Path, reason: str) -> None:
         """Rename a damaged checkpoint, lest it takes an intact one's place as the previous state."""
@@ -303,21 +277,6 @@ class _Run:
         """The multiple of ``validate_every`` that follows the last validation, on the budget's axis."""
         every = self.config.validate_every
         return every * (int(self.validated / every + 1e-9) + 1)
-
-    def _say_estimate(self) -> None:
-        solver = self.config.solver
-        share = range(solver.batch)[self.ranks.share(solver.batch)]
-        expected = estimate(
-            self.net,
-            solver,
-            crop=self.config.augment.crop,
-            people=len(share),
-            cores=self.cores.count,
-            cast=self.step.cast,
-        )
-        self.journal.say(f"{expected}, {expected.budget(self.config.iterations, self.config.minutes)}")
-        if (warning := expected.warning()) is not None:
-            self.journal.say(warning)
 
     def _open_loader(self) -> Iterator[Batch]:
         self.loader = TrainLoader(

@@ -1,4 +1,4 @@
-"""Weights that a run starts from instead of its fillers."""
+"""What a run starts from: its people, its network, and weights instead of the network's fillers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,51 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cpm_repro.caffe.weight_files import load_weights
 from cpm_repro.config import TrainConfig
+from cpm_repro.data import PoseDataset, open_dataset
 from cpm_repro.errors import UserError
-from cpm_repro.model import PoseMachine, initialise_from_vgg19, load_by_name
+from cpm_repro.inference.weights import build_from
+from cpm_repro.model import PoseMachine, describe, initialise, initialise_from_vgg19, load_by_name
+from cpm_repro.training.person import PersonCentres
+
+
+def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
+    """The people that are trained on, and those held out.
+
+    Raises:
+        UserError: no such data, fewer people than a batch, or a body that cannot be scored.
+    """
+    train = open_dataset(config.data, "train", seed=config.seed)
+    held_out = open_dataset(config.data, "val", seed=config.seed, size=config.validate_people)
+    person = describe(config.network.arch).input_blob == "image"
+    if person:
+        train, held_out = PersonCentres(train), PersonCentres(held_out)
+    if len(train) < config.solver.batch:
+        raise UserError(
+            f"{config.data}: wanted at least one batch of {config.solver.batch} people, got {len(train)}"
+        )
+    if train.skeleton.torso is None and not person:
+        raise UserError(
+            f"{config.data}: its skeleton names no torso, and validation divides distances by it: "
+            f"name torso = [part, part] in the skeleton file"
+        )
+    return train, held_out
+
+
+def build_net(config: TrainConfig, parts: int) -> PoseMachine:
+    """The network with its fillers' weights, for data of so many ``parts``.
+
+    Raises:
+        UserError: the configuration asks for another number.
+    """
+    net = build_from(config.network, parts=parts)
+    if net.parts != parts:
+        raise UserError(f"{config.data} labels {parts} parts, the network has {net.parts}")
+    initialise(net, config.solver.initialisation, torch.Generator().manual_seed(config.seed))
+    return net
 
 
 def start_from(net: PoseMachine, config: TrainConfig) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cpm_repro.config import SolverConfig, check, override, preset
+from cpm_repro.config import AugmentConfig, SolverConfig, TrainConfig, check, override, preset
 from cpm_repro.data import Batch
 from cpm_repro.errors import UserError
 from cpm_repro.model import build, pose_machine
@@ -78,12 +78,16 @@ def test_frozen_stages_work_with_recomputation():
     assert all(gradient.abs().sum() > 0 for gradient in torch.autograd.grad(loss, weights))
 
 
+def config_of(**solver):
+    return TrainConfig(augment=AugmentConfig(crop=64), solver=SolverConfig(**solver), iterations=1)
+
+
 def test_the_estimate_counts_state_and_activations():
     net = build("tiny", width=0.1).train()
     count = sum(weight.numel() for weight in net.parameters())
 
     def of(people=8, cores=1, **solver):
-        return estimate(net, SolverConfig(**solver), crop=64, people=people, cores=cores)
+        return estimate(net, config_of(**solver), people, cores)
 
     assert of(optimizer="caffe_sgd").state == 4 * 3 * count  # weights, gradients, momentum
     assert of(optimizer="adamw", average=0.9).state == 4 * 5 * count
@@ -107,7 +111,7 @@ def test_the_estimates_activations_are_what_autograd_keeps():
     for hook in hooks:
         hook.remove()
     convolutions = sum(out.numel() for _, out in made)  # a ReLU's output; the last stage's maps are not kept
-    kept = estimate(net, SolverConfig(), crop=64, people=1).activations / 4
+    kept = estimate(net, config_of(), 1).activations / 4
     # At least every layer's own output; at most inputs and outputs each, indices of the pools twice a value.
     assert convolutions - made[-1][1].numel() <= kept <= 2.5 * sum(a.numel() + b.numel() for a, b in made)
 
