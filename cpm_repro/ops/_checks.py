@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-MAX_SIDE = 2**31 - 1
+MAX_SIDE = 2**30  # so that a side and a block more still fit 32 bits in the kernels
 # Fixed arrays in csrc/math; tests compare the numbers.
 MAX_STAGES, MAX_SCALES, MAX_STRIDE = 32, 64, 64
 MAX_SHRINKING = 256  # scaled pixels per image pixel; bounds the width of the antialiasing kernel
@@ -71,7 +71,7 @@ def positive(name: str, value: object) -> float:
 
 
 def size(name: str, value: Sequence[int]) -> tuple[int, int]:
-    """``value`` as (height, width), both at least 1 and below 2**31."""
+    """``value`` as (height, width), both from 1 to 2**30."""
     try:
         height, width = (operator.index(side) for side in value)
     except (TypeError, ValueError):
@@ -142,8 +142,8 @@ def whole_rows(name: str, value: Any, rows: int, columns: int) -> list[list[int]
     if len(table) != rows or any(len(row) != columns for row in table):
         got = (len(table), *sorted({len(row) for row in table}))
         raise ValueError(f"{name} must have shape ({rows}, {columns}), got {got}")
-    if not exact or any(abs(entry) > MAX_SIDE // 4 for row in table for entry in row):
-        raise ValueError(f"{name} must hold whole numbers below {MAX_SIDE // 4}, got {table}")
+    if not exact or any(abs(entry) > MAX_SIDE // 2 for row in table for entry in row):
+        raise ValueError(f"{name} must hold whole numbers below {MAX_SIDE // 2}, got {table}")
     return table
 
 

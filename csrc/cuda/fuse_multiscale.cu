@@ -5,7 +5,7 @@
 
 namespace cpm {
 
-using namespace fuse;
+using namespace fuse_kernels;
 
 namespace {
 

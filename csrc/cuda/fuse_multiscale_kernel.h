@@ -9,7 +9,7 @@
 #include "../math/fuse.h"
 
 namespace cpm {
-namespace fuse {
+namespace fuse_kernels {
 
 constexpr int kThreads = 128;
 constexpr int kBlocksAtLeast = 4;  // per multiprocessor: up to 128 registers a thread; left alone, ptxas takes 72 and spills
@@ -136,7 +136,7 @@ template <bool kPeaks>
 __global__ void __launch_bounds__(kThreads, kBlocksAtLeast) fuse_kernel(FuseParams p, Tables t, unsigned long long* best) {
   __shared__ float dense[kCellRows * kRows];
   __shared__ unsigned long long keys[kThreads];
-  const long long tiles_x = (p.image_w + kColumns - 1) / kColumns, tiles_y = (p.image_h + kRows - 1) / kRows;
+  const long long tiles_x = (p.image_w - 1) / kColumns + 1, tiles_y = (p.image_h - 1) / kRows + 1;
   const long long tiles = tiles_x * tiles_y * p.channels;
   for (long long tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const int channel = (int)(tile / (tiles_x * tiles_y));
@@ -239,5 +239,5 @@ __global__ void __launch_bounds__(kCross * kLanes) unpack_kernel(FuseParams p, T
   score[c] = pun.f;
 }
 
-}  // namespace fuse
+}  // namespace fuse_kernels
 }  // namespace cpm

@@ -23,6 +23,8 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+constexpr int64_t kMaxSide = 1 << 30;  // a side and a block more must fit 32 bits
+
 // What belongs to all people of a call.
 struct FuseCall {
   std::vector<Tensor> maps;       // (S, C, h, w) each
@@ -52,7 +54,7 @@ void check_call(const FuseCall& call) {
 
 // Parameters of the person whose first scale is number `start` of all.
 FuseParams person_params(const FuseCall& call, const Tensor& maps, size_t start, int64_t height, int64_t width) {
-  STD_TORCH_CHECK(fits_int(height) && fits_int(width) && height > 0 && width > 0, "the image must be positive and fit");
+  STD_TORCH_CHECK(height > 0 && width > 0 && height <= kMaxSide && width <= kMaxSide, "the image's sides must be 1 to ", kMaxSide);
   FuseParams p{};
   p.maps = static_cast<const float*>(maps.const_data_ptr());
   p.scales = static_cast<int>(maps.size(0));

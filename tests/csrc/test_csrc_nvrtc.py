@@ -25,9 +25,11 @@ def nvrtc():
     pytest.skip("NVRTC is not here: neither the toolkit's nor pip's nvidia-cuda-nvrtc")
 
 
-def compile_text(library, text, options):
+def compile_text(library, text, options, kernels=()):
     program = ctypes.c_void_p()
     assert library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"k.cu", 0, None, None) == 0
+    for kernel in kernels:  # templates are made when they are named
+        assert library.nvrtcAddNameExpression(program, kernel.encode()) == 0
     array = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
     status = library.nvrtcCompileProgram(program, len(options), array)
     size = ctypes.c_size_t()
@@ -49,6 +51,45 @@ def test_nvrtc_compiles_the_kernel():
     assert sorted(entries) == sorted(
         f"belief_maps_{kind}_{vector}" for kind in ("float", "Half", "BFloat16") for vector in (1, 4)
     )
+
+
+KERNELS = {
+    "belief_map_loss_kernel.h": [
+        *(
+            f"cpm::loss_kernels::{kernel}<{kind}>"
+            for kernel in ("loss_planes_kernel", "loss_gradient_kernel")
+            for kind in ("float", "cpm::Half", "cpm::BFloat16")
+        ),
+        "cpm::loss_kernels::loss_total_kernel",
+    ],
+    "imresize_kernel.h": [
+        f"cpm::resize_kernels::resize_axis_kernel<{kind}>" for kind in ("unsigned char", "float", "double")
+    ],
+    "fuse_multiscale_kernel.h": [
+        f"cpm::fuse_kernels::{kernel}"
+        for kernel in (
+            "tables_kernel",
+            "fuse_kernel<false>",
+            "fuse_kernel<true>",
+            "clear_kernel",
+            "unpack_kernel",
+        )
+    ],
+}
+
+
+def test_every_kernel_is_a_text_that_nvrtc_can_have():
+    headers = {path.name for path in (Path(_cupy.headers()) / "cuda").glob("*_kernel.h")}
+    assert headers == {*KERNELS, "belief_maps_kernel.h"}
+
+
+@pytest.mark.parametrize("arch", ["compute_75", "compute_90", "compute_120"])
+@pytest.mark.parametrize("header", KERNELS)
+def test_nvrtc_compiles_the_other_kernels(header, arch):
+    options = [*_cupy.options(), f"--gpu-architecture={arch}"]
+    status, log, ptx = compile_text(nvrtc(), f'#include "cuda/{header}"\n', options, KERNELS[header])
+    assert status == 0, log
+    assert ptx.count(".entry") == len(KERNELS[header])
 
 
 def test_params_have_the_headers_layout(tmp_path):

@@ -162,8 +162,8 @@ def test_cuda_source_refines_positions(library, opencv):
     [
         ("belief_maps_kernel.h", "(all_out + part * cells, all)", "(all_out + part * cells, self)"),
         ("belief_maps_kernel.h", "(first + i) / p.w", "(first + i) / p.h"),
-        ("belief_map_loss.cu", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
-        ("imresize.cu", "* p.inner + j;", "* p.inner;"),
+        ("belief_map_loss_kernel.h", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
+        ("imresize_kernel.h", "* p.inner + j;", "* p.inner;"),
         ("fuse_multiscale_kernel.h", "const int y = y0 + r;", "const int y = y0 + r + 1;"),
         ("fuse_multiscale_kernel.h", "(point == 2)", "(point == 3)"),
         ("fuse_multiscale_kernel.h", "      __syncthreads();\n      for (int cell", "      for (int cell"),

@@ -110,6 +110,56 @@ def test_small_fusion_and_peaks(cuda, image, mode):
         assert torch.equal(xy, place.float())
 
 
+@pytest.mark.parametrize("mode", ["matlab", "opencv"])
+def test_small_fusion_of_many_people_and_subpixel_peaks(cuda, mode):
+    maps = [torch.randn(2, 3, 46, 46), torch.randn(1, 4, 20, 31)]
+    pads = [[[100, 34, 100, 34], [-20, 10, -20, 10]], [[-8, 0, 0, 8]]]
+    sizes = [[[168, 300], [408, 348]], [[168, 240]]]
+    images = [(90, 120), (301, 257)]
+    moved = [m.cuda() for m in maps]
+    options = {"mode": mode, "weights": None}
+    expected = ops.fuse_multiscale(maps, pads, sizes, images, backend="reference", **options)
+    got = ops.fuse_multiscale(moved, pads, sizes, images, backend=cuda, **options)
+    for full, want in zip(got, expected, strict=True):
+        torch.testing.assert_close(full.cpu(), want, rtol=0, atol=1e-5)
+    xy, score = ops.fuse_multiscale_peaks(moved, pads, sizes, images, subpixel=True, backend=cuda, **options)
+    for full, place, value in zip(got, xy, score, strict=True):
+        want, height = _reference_resize.peaks(full.cpu(), row_major=False, subpixel=True)
+        assert torch.equal(value.cpu(), height)
+        torch.testing.assert_close(place.cpu(), want, rtol=0, atol=2e-3)
+
+
+def test_small_fusion_weights_and_strided_maps(cuda):
+    maps = torch.randn(2, 46, 46, 3).permute(0, 3, 1, 2)
+    arguments = ([[100, 34, 100, 34], [-20, 10, -20, 10]], [[168, 300], [408, 348]], (90, 120))
+    expected = ops.fuse_multiscale(maps, *arguments, weights=[1, 3], backend="reference")
+    got = ops.fuse_multiscale(maps.cuda(), *arguments, weights=[1, 3], backend=cuda)
+    torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-5)
+
+
+def test_cuda_graph_of_fusion_peaks_and_losses(cuda):
+    maps = torch.randn(2, 3, 46, 46, device=cuda)
+    arguments = ([[100, 34, 100, 34], [-20, 10, -20, 10]], [[168, 300], [408, 348]], (90, 120))
+    joints, visible, _ = on_gpu(*people(parts=2))
+    codes, stages = visible.int(), [torch.randn(3, 3, 46, 46, device=cuda) for _ in range(2)]
+
+    def step():
+        full = ops.fuse_multiscale(maps, *arguments, backend=cuda)
+        xy, score = ops.fuse_multiscale_peaks(maps, *arguments, subpixel=True, backend=cuda)
+        return full, xy, score, ops.belief_map_loss(stages, joints, codes, backend=cuda)
+
+    step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    maps.normal_()
+    stages[0].normal_()
+    expected = step()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert all(torch.equal(a, b) for a, b in zip(captured, expected, strict=True))
+
+
 def test_side_stream_and_strided_inputs(backend):
     joints, visible, _ = people(samples=64)
     expected = ops.belief_maps(joints, visible, backend="reference")
@@ -157,8 +207,19 @@ def test_tensors_on_two_devices_are_refused(cuda):
 
 
 def test_opcheck_on_the_gpu(cuda):
-    joints, visible, _ = on_gpu(*people())
-    maps = [torch.randn(3, 6, 5, 4, device=cuda, requires_grad=True) for _ in range(2)]
-    torch.library.opcheck(
-        torch.ops.cpm_repro.belief_map_loss.default, (maps, joints, visible.int(), 8.0, 7.0, 0.5)
-    )
+    joints, visible, center = on_gpu(*people())
+    codes = visible.int()
+    stages = [torch.randn(3, 6, 5, 4, device=cuda, requires_grad=True) for _ in range(2)]
+    label, centers = torch.zeros(3, 12, 6, 6, device=cuda), torch.zeros(3, 1, 9, 8, device=cuda)
+    maps, out = [torch.rand(1, 3, 6, 6, device=cuda)], [torch.zeros(3, 9, 12, device=cuda)]
+    fusion = (maps, [0, 0, 48, 48], [1.0])
+    calls = {
+        "belief_maps_out": (joints, codes, center, 8.0, 7.0, 21.0, label, centers),
+        "center_map_out": (center, 21.0, True, centers),
+        "belief_map_loss": (stages, joints, codes, 8.0, 7.0, 0.5),
+        "imresize": (torch.rand(5, 6, 3, device=cuda), 7, 4, 7 / 5, 4 / 6),
+        "fuse_multiscale_out": (*fusion, 8, True, False, out),
+        "fuse_multiscale_peaks": (*fusion, [9, 12], 8, True, False, False, True),
+    }
+    for name, arguments in calls.items():
+        torch.library.opcheck(getattr(torch.ops.cpm_repro, name).default, arguments)

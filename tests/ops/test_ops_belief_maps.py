@@ -245,7 +245,7 @@ JOINTS, VISIBLE = torch.zeros(2, 1, 3, 2), torch.zeros(2, 1, 3, dtype=torch.int6
         (
             {"grid": (0, 4)},
             ValueError,
-            r"grid must be \(height, width\) between 1 and 2147483647, got \(0, 4\)",
+            r"grid must be \(height, width\) between 1 and 1073741824, got \(0, 4\)",
         ),
         ({"grid": (2**40, 4)}, ValueError, r"grid must be \(height, width\) between 1"),
         (
