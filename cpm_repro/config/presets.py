@@ -174,7 +174,7 @@ def reference_of(config: TrainConfig) -> str:
     return config.network.arch if config.network.arch in RELEASED else "mpii_vgg_6stage"
 
 
-_OF_THE_RUN = ("name", "data", "weights", "vgg19", "seed", "workers", "validate_", "checkpoint_")
+_OF_THE_RUN = ("name", "data", "weights", "vgg19", "seed", "workers", "validate_", "checkpoint_", "record_")
 """Settings that say which run it is, not how it learns."""
 
 

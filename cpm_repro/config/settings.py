@@ -131,6 +131,7 @@ class TrainConfig:
     The held-out people (the first ``validate_people``, None: all) are scored after every ``validate_every``
     of the budget. ``scheme`` is how stages are trained (:data:`SCHEMES`, the paper's (i) to (iv));
     ``stage_wise_share`` is the part of the budget that ``stage-wise-then-end-to-end`` spends stage by stage.
+    ``record_gradients`` measures every layer's gradient at every so many updates (None: not at all).
     """
 
     name: str = "run"
@@ -151,6 +152,7 @@ class TrainConfig:
     validate_people: int | None = None
     checkpoint_minutes: float = 1.0
     checkpoint_iterations: int | None = None
+    record_gradients: int | None = None
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str], whole: str | None = None) -> str:
@@ -204,7 +206,7 @@ def _fitting(value: Any, wanted: Any, dotted: str) -> Any:
     raise UserError(f"setting {dotted}: wanted {name}, got {value!r}")
 
 
-_FREE_ON_RESUME = ("iterations", "minutes", "workers", "checkpoint_", "validate_")
+_FREE_ON_RESUME = ("iterations", "minutes", "workers", "checkpoint_", "validate_", "record_")
 
 
 def first_difference(old: TrainConfig, new: TrainConfig) -> str | None:
@@ -295,6 +297,10 @@ def check(config: TrainConfig, ranks: int = 1) -> None:
         (
             config.checkpoint_iterations is None or config.checkpoint_iterations > 0,
             f"checkpoint_iterations must be positive, got {config.checkpoint_iterations}",
+        ),
+        (
+            config.record_gradients is None or config.record_gradients > 0,
+            f"record_gradients must be positive, got {config.record_gradients}",
         ),
         (
             config.validate_people is None or config.validate_people > 0,

@@ -26,6 +26,7 @@ from cpm_repro.training.checkpoint import (
     save_checkpoint,
 )
 from cpm_repro.training.estimate import estimate
+from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.prefetch import Prefetch, prefetched
 from cpm_repro.training.ranks import Ranks, joined, restarted
@@ -138,9 +139,9 @@ class _Run:
         """Take the cores, make the optimiser, and go back to the saved state if there is one."""
         self.cores = cores_for(self.net, self.device, self.config.solver.batch // self.ranks.count)
         self.optimizers: Optimizers = build_optimizers(self.net, self.config.solver, self.cores.map)
-        self.step = Step(
-            self.net, self.config, self.optimizers, self.cores, self.ranks, self.folder.path / "nonfinite"
-        )
+        failures, every = self.folder.path / "nonfinite", self.config.record_gradients
+        recorder = GradientRecorder(self.folder.gradients, every) if every and self.ranks.first else None
+        self.step = Step(self.net, self.config, self.optimizers, self.cores, self.ranks, failures, recorder)
         if self.found is not None:
             self._go_on(self.found)
         elif self.started_from:
@@ -157,6 +158,8 @@ class _Run:
     def _rewind(self) -> float:
         """Forget the metrics of updates that are made again; progress at the last validation kept."""
         self.folder.rewind(self.iteration)
+        if self.step.recorder is not None:
+            self.step.recorder.rewind(self.iteration)
         scored = [record for record in self.folder.records() if record["kind"] == "validation"]
         return self._progress_at(scored[-1]["iteration"], scored[-1]["seconds"]) if scored else 0.0
 

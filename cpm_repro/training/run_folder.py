@@ -39,6 +39,11 @@ class RunFolder:
         """One JSON object a line: ``train`` and ``validation`` records."""
         return self.path / "metrics.jsonl"
 
+    @property
+    def gradients(self) -> Path:
+        """One JSON object per measured update, where ``record_gradients`` asked for it."""
+        return self.path / "gradients.jsonl"
+
     def start(self, config: TrainConfig, *, resume: bool) -> None:
         """Make the folder; a folder that already holds a run is only entered to resume it."""
         if not resume and (self.last.exists() or self.previous.exists() or self.metrics.exists()):

@@ -15,6 +15,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
 from cpm_repro.training.failure import save_failure
+from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.recipe import LossScale, Optimizers, autocast_type
@@ -40,6 +41,7 @@ class Step:
         cores: that share this rank's part of a batch.
         ranks: that share the batch.
         failures: folder for what is known about an update that went wrong.
+        recorder: measures the gradients before they are clipped.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class Step:
         cores: Cores,
         ranks: Ranks,
         failures: Path,
+        recorder: GradientRecorder | None = None,
     ) -> None:
         self.net, self.config, self.optimizers, self.cores = net, config, optimizers, cores
-        self.ranks, self.failures = ranks, failures
+        self.ranks, self.failures, self.recorder = ranks, failures, recorder
         self.device = next(net.parameters()).device
         self.cast = autocast_type(config.solver.precision, self.device)
         self.scale = LossScale(active=self.cast == torch.float16)
@@ -83,6 +86,8 @@ class Step:
             self._fail(batch, iteration, losses, norm, self.config.solver.lr * factor)
         self.scale.update(finite=math.isfinite(norm))
         if math.isfinite(norm):
+            if self.recorder is not None:
+                self.recorder.record(iteration, self.net)
             self._clip(norm)
             self.optimizers.step(factor)
         return Done(losses, norm)
