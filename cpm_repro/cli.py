@@ -53,7 +53,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     known: dict[str, _Parser] = {}
     for add in (
         _add_demo, _add_train, _add_eval, _add_predict, _add_viz, _add_data, _add_convert, _add_proto,
-        _add_export, _add_checklist, _add_bench, _add_doctor,
+        _add_export, _add_checklist, _add_study, _add_bench, _add_doctor,
     ):  # fmt: skip
         name, sub = add(verbs)
         known[name] = sub
@@ -554,16 +554,66 @@ def _add_checklist(verbs: Any) -> tuple[str, _Parser]:
         help="first take a score that cpm eval wrote as the proof of a claim",
     )
 
+    sub.add_argument("--studies", type=Path, help="folder of cpm study, whose verdicts are taken as proofs")
+
     def run(options: argparse.Namespace) -> None:
         from cpm_repro.checklist import record_assignment, run_checklist
 
         for assignment in options.record:
             record_assignment(options.out, assignment)
-        run_checklist(options.out, options.data, options.weights, golden=options.golden, only=options.only)
+        given = {name: getattr(options, name) for name in ("golden", "only", "studies")}
+        run_checklist(options.out, options.data, options.weights, **given)
         print(f"written to {options.out}")
 
     sub.set_defaults(run=run)
     return "checklist", sub
+
+
+def _add_study(verbs: Any) -> tuple[str, _Parser]:
+    sub = _verb(
+        verbs,
+        "study",
+        "answer the paper's research questions: train variants, measure, draw, and give a verdict",
+        "cpm study all --quick --out studies\n"
+        "  cpm study stages supervision --data path/to/lspet --minutes 20 --seeds 3",
+    )
+    sub.add_argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="stages, supervision, receptive-field, schemes, precision, sensitivity, or all",
+    )
+    sub.add_argument("--data", default="synthetic", help="'synthetic' or the path of a data set")
+    sub.add_argument("--preset", help="named configuration that the variants change (default: tiny)")
+    sub.add_argument("--minutes", type=float, help="budget of each run in minutes")
+    sub.add_argument("--iterations", type=int, help="budget of each run in updates")
+    sub.add_argument("--seeds", type=int, default=3, help="runs per variant; 3 are the least that decide")
+    sub.add_argument("--jobs", type=int, help="runs at a time (default: one per GPU, else per core)")
+    sub.add_argument("--quick", action="store_true", help="a smaller network and budget, to see everything")
+    sub.add_argument(
+        "--out", type=Path, default=Path("studies"), help="folder; the same command goes on there"
+    )
+
+    def run(options: argparse.Namespace) -> None:
+        from cpm_repro.studies import Request, run_studies
+
+        given = {name: value for name, value in vars(options).items() if name not in ("verb", "run")}
+        run_studies(Request(**given, command=_study_command(given)))
+
+    sub.set_defaults(run=run)
+    return "study", sub
+
+
+def _study_command(given: dict[str, Any]) -> str:
+    """The command line again, without a machine's folders."""
+    words = ["cpm study", *given["names"]]
+    for name, value in given.items():
+        if name in ("names", "out", "jobs") or value is None or value is False:
+            continue
+        words.append(
+            f"--{name}" if value is True else f"--{name} {Path(value).name if name == 'data' else value}"
+        )
+    return " ".join(words)
 
 
 def _add_bench(verbs: Any) -> tuple[str, _Parser]:

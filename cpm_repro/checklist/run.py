@@ -21,11 +21,10 @@ from cpm_repro.checklist.evidence import (
     write_evidence,
 )
 from cpm_repro.checklist.report import write_report
+from cpm_repro.checklist.verdicts import UNDECIDED, take_verdicts
 from cpm_repro.errors import UserError
 
 REPRODUCED, DIFFERS, NOT_RUN = "reproduced", "differs", "not run"
-UNDECIDED = "undecided"
-"""A study's value when its budget was too small to tell."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ def run_checklist(
     *,
     golden: str | Path | None = None,
     only: Sequence[str] = (),
+    studies: str | Path | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Result]:
     """Check the claims and write ``CHECKLIST.md``, ``CHECKLIST.html``, ``CHECKLIST.json`` and the proofs.
@@ -66,6 +66,7 @@ def run_checklist(
         weights: folder of the released ``.caffemodel`` files.
         golden: folder of golden arrays (default: CPM_GOLDEN).
         only: ids, or beginnings of ids, of the claims to measure anew; all others keep their proofs.
+        studies: folder that ``cpm study`` wrote; its verdicts become proofs unless there are newer ones.
         say: gets one line per claim that is measured.
 
     Raises:
@@ -78,6 +79,10 @@ def run_checklist(
         _folder("--golden", golden, "CPM_GOLDEN"),
         _folder("--weights", weights),
     )
+    chosen_studies = _folder("--studies", studies)
+    if chosen_studies is not None:
+        taken = take_verdicts(folder, chosen_studies)
+        say(f"proofs taken from {chosen_studies}: {', '.join(taken) or 'none newer'}")
     claims = load_claims()
     for name in only:
         if not any(claim.id.startswith(name) for claim in claims):

@@ -1,0 +1,93 @@
+"""The folder of one study: page, tables, figures, the runs' JSON and the verdict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cpm_repro.checklist.verdicts import FILE, StudyVerdict, write_verdict
+from cpm_repro.config import TrainConfig, to_dict
+from cpm_repro.environment import environment
+from cpm_repro.files import atomic_write, write_json
+from cpm_repro.studies.plan import Finding, Material, RunRecord, Study, described
+
+
+def setting_of(base: TrainConfig, seeds: int) -> str:
+    """Data, network, budget and seeds in one line."""
+    network = described(base.network)
+    budget = f"{base.iterations} updates" if base.iterations else f"{base.minutes:g} minutes"
+    people = f", {base.validate_people} held-out people" if base.validate_people else ""
+    return (
+        f"{Path(base.data).name} data, {network.arch} of width {network.width:g}, crop {base.augment.crop}, "
+        f"{budget} of batch {base.solver.batch} per run, {seeds} seed{'s' * (seeds != 1)}{people}"
+    )
+
+
+def paragraph_of(study: Study, finding: Finding, setting: str) -> str:
+    """The verdict in one paragraph, computed from the numbers."""
+    sentences = [f"{study.question}"]
+    for verdict in finding.verdicts:
+        name = verdict.claim.removeprefix("study.").replace("_", " ").replace(".", ", ")
+        sentences.append(f"{name.capitalize()}: **{verdict.value}** ({verdict.reason}).")
+    if finding.remark:
+        sentences.append(finding.remark)
+    return " ".join([*sentences, f"Measured on {setting}."])
+
+
+def write_study(study: Study, material: Material, finding: Finding, command: str) -> StudyVerdict:
+    """Write everything below ``material.out``; the verdict last, so that whoever finds it finds all."""
+    out = material.out
+    runs = [record for records in material.runs.values() for record in records]
+    seeds = len(next(iter(material.runs.values())))
+    setting = setting_of(material.base, seeds)
+    found = StudyVerdict(
+        study.name, paragraph_of(study, finding, setting), setting, command, tuple(finding.verdicts)
+    )
+    write_json(
+        out / "runs.json",
+        {
+            "study": study.name,
+            "runs": [{"variant": v, **_plain(r, out)} for v, rs in material.runs.items() for r in rs],
+            "numbers": dict(finding.numbers),
+        },
+    )
+    with atomic_write(out / "study.md", "w") as file:
+        file.write(_page(study, finding, found, runs))
+    write_verdict(out / FILE, found)
+    return found
+
+
+def _plain(record: RunRecord, out: Path) -> dict[str, object]:
+    return {
+        "seed": record.config.seed,
+        "folder": os.path.relpath(record.folder, out),
+        "iterations": record.iterations,
+        "seconds": record.seconds,
+        "pck": list(record.pck),
+        "rows": list(record.rows),
+        "thresholds": list(record.thresholds),
+        "curves": [list(curve) for curve in record.curves],
+        "config": {**to_dict(record.config), "data": Path(record.config.data).name},
+    }
+
+
+def _page(study: Study, finding: Finding, found: StudyVerdict, runs: Sequence[RunRecord]) -> str:
+    here = environment()
+    seconds = sum(record.seconds for record in runs)
+    rows = [
+        ("date", here["date"]),
+        ("commit", here["commit"] or "not a checkout"),
+        ("setting", found.setting),
+        ("runs", f"{len(runs)}, {seconds / 60:.0f} minutes of training (other studies may share them)"),
+        ("hardware", f"{here['gpu'] or here['processor']}, {here['threads']} threads"),
+        ("versions", f"Python {here['python']}, torch {here['torch']}"),
+        ("command", f"`{found.command}`"),
+    ]
+    parts = [f"# Study: {study.name}", found.paragraph, f"Rule, stated before the runs: {study.rule}"]
+    for caption, picture in finding.figures.items():
+        parts.append(f"![{caption}]({picture.name})\n\n{caption} (also as {picture.stem}.svg).")
+    for caption, text in finding.tables.items():
+        parts.append(f"## {caption}\n\nMean ± standard deviation over seeds.\n\n{text}")
+    parts.append("\n".join(["| run | |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]))
+    return "\n\n".join(parts) + "\n"

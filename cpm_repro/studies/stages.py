@@ -1,0 +1,177 @@
+"""``stages``: what further stages bring, between networks and inside one (paper section 4.2, RQ1)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from cpm_repro.checklist.verdicts import HOLDS, UNDECIDED, Verdict
+from cpm_repro.config import TrainConfig
+from cpm_repro.inference.weights import build_from
+from cpm_repro.model import multiply_accumulates
+from cpm_repro.studies.draw import PCK_LABEL, line_with_spread
+from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
+from cpm_repro.studies.statistics import Decision, decide
+from cpm_repro.studies.tables import mean_and_spread, table
+from cpm_repro.viz.figure import figure_of, save_figure, series_colours
+
+MOST = 6
+LITTLE = 1.0
+"""Points of PCK@0.2 below which a further stage adds little."""
+
+CLAIMS = ("study.spatial_model", "study.stages", "study.stages.diminishing")
+RULE = (
+    f"Differences of PCK@0.2 on held-out people, one per seed; 95 % Student interval of their mean. "
+    f"Spatial model: last stage minus stage 1 inside the {MOST}-stage network lies above 0. "
+    f"Rises up to 5: the slope of a straight line through the networks of 1 to 5 stages lies above 0; if it "
+    f"does but one mean step goes down, undecided. "
+    f"Sixth adds little: PCK of {MOST} stages minus PCK of {MOST - 1} lies below {LITTLE:g} point."
+)
+
+
+def label_of(stages: int) -> str:
+    """Name of the variant with so many stages."""
+    return f"{stages} stage" + "s" * (stages > 1)
+
+
+def variants(base: TrainConfig) -> list[Variant]:
+    """The base network with 1 to 6 stages, each trained end to end with a loss at every stage."""
+    return [
+        Variant(
+            label_of(count),
+            replace(base, network=replace(base.network, stages=count), scheme="end-to-end"),
+        )
+        for count in range(1, MOST + 1)
+    ]
+
+
+def analyse(material: Material) -> Finding:
+    """Verdicts, tables and the figure."""
+    networks = [label_of(count) for count in range(1, MOST + 1)]
+    milliseconds = exit_times(material.runs[networks[-1]][0].config)
+    weak = too_weak(CLAIMS, RULE, material.last(networks[-1]))
+    return Finding(
+        verdicts=weak or _verdicts(material, networks),
+        tables={
+            "Accuracy of the last stage per number of stages": _between(material, networks),
+            f"Every stage inside the {MOST}-stage network, and leaving it there": _inside(
+                material, networks[-1], milliseconds
+            ),
+        },
+        figures={
+            "Accuracy over stages, and over the time of an early exit": _draw(
+                material, networks, milliseconds
+            )
+        },
+        numbers={"exit_milliseconds": milliseconds},
+    )
+
+
+def _verdicts(material: Material, networks: Sequence[str]) -> tuple[Verdict, ...]:
+    inside = decide([run.pck[-1] - run.pck[0] for run in material.runs[networks[-1]]])
+    per_seed = list(zip(*(material.last(label) for label in networks[:5]), strict=True))
+    slope = decide([_slope(values) for values in per_seed])
+    steps = [decide(material.difference(b, a)).mean for a, b in pairwise(networks[:5])]
+    value = UNDECIDED if slope.value == HOLDS and min(steps) < 0 else slope.value
+    more = "the slope is clear but a step goes down: more seeds would decide" if value != slope.value else ""
+    sixth = decide([-d for d in material.difference(networks[5], networks[4])], -LITTLE)
+    return (
+        Verdict(
+            CLAIMS[0], inside.value, RULE, _sentence("last stage minus stage 1", inside), inside.to_dict()
+        ),
+        Verdict(
+            CLAIMS[1],
+            value,
+            RULE,
+            _sentence("points per stage from 1 to 5 stages", slope, more),
+            {**slope.to_dict(), "steps": steps},
+        ),
+        Verdict(CLAIMS[2], sixth.value, RULE, _sentence("five stages minus six", sixth), sixth.to_dict()),
+    )
+
+
+def _sentence(what: str, decision: Decision, more: str = "") -> str:
+    tail = more or decision.budget
+    return f"{what}: {decision} points of PCK@0.2" + (f"; {tail}" if tail else "")
+
+
+def _slope(values: Sequence[float]) -> float:
+    """Points per stage of the least-squares line through 1, 2, ..."""
+    middle = (len(values) + 1) / 2
+    squares = sum((x - middle) ** 2 for x in range(1, len(values) + 1))
+    return sum((x - middle) * y for x, y in enumerate(values, start=1)) / squares
+
+
+def exit_times(config: TrainConfig, repeats: int = 15) -> list[float]:
+    """Median milliseconds of one crop through the first 1, 2, ... stages, here (CPU: one thread)."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = build_from(config.network).eval().to(device)
+    data = torch.zeros(1, net.input_channels, config.augment.crop, config.augment.crop, device=device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return [_time(net, data, stages, repeats) for stages in range(1, net.stages + 1)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def _time(net: torch.nn.Module, data: torch.Tensor, stages: int, repeats: int) -> float:
+    times = []
+    for _ in range(repeats + 3):
+        start = time.perf_counter()
+        net(data, stages)
+        if data.is_cuda:
+            torch.cuda.synchronize()
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[3:])  # the first ones choose algorithms
+
+
+def _between(material: Material, networks: Sequence[str]) -> str:
+    rows = []
+    for before, label in zip([None, *networks[:-1]], networks, strict=True):
+        gain = "" if before is None else mean_and_spread(material.difference(label, before))
+        rows.append([label, mean_and_spread(material.last(label)), gain])
+    return table(["network", "PCK@0.2", "gain over one stage less"], rows)
+
+
+def _inside(material: Material, label: str, milliseconds: Sequence[float]) -> str:
+    runs = material.runs[label]
+    crop, description = runs[0].config.augment.crop, described(runs[0].config.network)
+    rows = []
+    for stage, took in enumerate(milliseconds):
+        work = multiply_accumulates(description, crop, crop, stages=stage + 1) / 1e6
+        gain = mean_and_spread([run.pck[stage] - run.pck[0] for run in runs]) if stage else ""
+        score = mean_and_spread([run.pck[stage] for run in runs])
+        rows.append([str(stage + 1), score, gain, f"{work:.0f}", f"{took:.2f}"])
+    return table(["stage", "PCK@0.2", "gain over stage 1", "multiply-adds to here, M", "ms to here"], rows)
+
+
+def _draw(material: Material, networks: Sequence[str], milliseconds: Sequence[float]) -> Path:
+    counts = [float(count) for count in range(1, MOST + 1)]
+    inside = [run.pck for run in material.runs[networks[-1]]]
+    between = list(zip(*(material.last(label) for label in networks), strict=True))
+    first, second = series_colours(2)
+    with figure_of((10, 4.2), 2) as (figure, (stages, times)):
+        line_with_spread(stages, counts, between, first, "networks of so many stages, last stage")
+        line_with_spread(stages, counts, inside, second, f"stages of the {MOST}-stage network", "s")
+        stages.set(xlabel="stages", ylabel=PCK_LABEL, title="Accuracy over stages")
+        stages.legend(loc="lower right")
+        line_with_spread(times, milliseconds, inside, second, f"{MOST}-stage network", "s")
+        times.set(xlabel="ms for one crop", ylabel=PCK_LABEL, title="Leaving after stage 1, 2, ...")
+        return save_figure(figure, material.out / "stages")[0]
+
+
+STUDY = Study(
+    "stages",
+    "Does accuracy rise with the number of stages, and does a network learn the spatial model in its stages?",
+    RULE,
+    variants,
+    analyse,
+)

@@ -1,0 +1,207 @@
+"""``supervision``: losses at every stage against one at the end, seen in the gradients (section 3.3, RQ2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cpm_repro.checklist.verdicts import Verdict
+from cpm_repro.config import TrainConfig
+from cpm_repro.inference.weights import build_from
+from cpm_repro.studies.draw import line_with_spread
+from cpm_repro.studies.plan import Finding, Material, RunRecord, Study, Variant, too_weak
+from cpm_repro.studies.statistics import decide
+from cpm_repro.studies.tables import mean_and_spread, table
+from cpm_repro.training.gradients import EDGES, GradientHistory, read_gradients
+from cpm_repro.training.schemes import stage_of
+from cpm_repro.viz.figure import figure_of, ordered_colours, save_figure, series_colours
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STAGES = 6
+CLEAR = 2.0
+"""The factor by which the early layers' gradients must grow to be called clearly larger."""
+
+WITH, WITHOUT = "loss at every stage", "loss at the last stage only"
+CLAIMS = ("study.supervision",)
+RULE = (
+    f"For every convolution of stage 1 (with the features that later stages share): mean gradient magnitude, "
+    f"averaged in the logarithm over all updates measured; with losses at every stage divided by with one at "
+    f"the last; geometric mean over the layers, one ratio per seed. The 95 % Student interval of the "
+    f"ratio's logarithm lies above that of {CLEAR:g}. The last stage has its loss in both: the control."
+)
+_LEAST = 1e-30
+"""Stands for a gradient of exactly zero where logarithms are averaged."""
+
+
+def variants(base: TrainConfig) -> list[Variant]:
+    """A six-stage network trained end to end, with all losses (scheme i) and with the last one (iv)."""
+    network = replace(base.network, stages=STAGES)
+    return [
+        Variant(WITH, replace(base, network=network, scheme="end-to-end")),
+        Variant(WITHOUT, replace(base, network=network, scheme="last-stage-loss")),
+    ]
+
+
+def analyse(material: Material) -> Finding:
+    """Verdict, tables and figures."""
+    stages = _stages_of_layers(material.runs[WITH][0].config)
+    histories = {label: [_history(run) for run in material.runs[label]] for label in (WITH, WITHOUT)}
+    logs = [
+        _log_magnitude(with_) - _log_magnitude(without)
+        for with_, without in zip(histories[WITH], histories[WITHOUT], strict=True)
+    ]  # per seed (layers,)
+    names = histories[WITH][0].layers
+    early = np.array([stages[name] == 1 for name in names])
+    late = np.array([stages[name] == STAGES for name in names])
+    decision = decide([float(log[early].mean()) for log in logs], math.log(CLEAR))
+    ratio = math.exp(decision.mean)
+    control = math.exp(float(np.mean([log[late].mean() for log in logs])))
+    reason = (
+        f"intermediate losses multiply the gradient magnitude of stage 1's layers by {ratio:.2f} "
+        f"(natural logarithm {decision}; {CLEAR:g} is {math.log(CLEAR):.2f}), "
+        f"of the last stage's by {control:.2f}" + (f"; {decision.budget}" if decision.budget else "")
+    )
+    numbers = {**decision.to_dict(), "ratio": ratio, "control": control}
+    verdict = Verdict(CLAIMS[0], decision.value, RULE, reason, numbers)
+    weak = too_weak(CLAIMS, RULE, material.last(WITH))
+    return Finding(
+        verdicts=weak or (verdict,),
+        tables={
+            "Gradients per stage, mean over its layers and over the run": _per_stage(histories, stages),
+            "Gradient magnitude per layer, ratio with / without intermediate losses": _per_layer(names, logs),
+            "PCK@0.2 per stage": _accuracy(material),
+        },
+        figures={
+            "Histograms of gradient magnitude, three times of training": _draw_histograms(
+                material, histories
+            ),
+            "Variance of the gradients per stage over training": _draw_variance(material, histories, stages),
+        },
+        numbers={"log_ratio_per_layer": {n: [float(x[i]) for x in logs] for i, n in enumerate(names)}},
+    )
+
+
+def _history(run: RunRecord) -> GradientHistory:
+    return read_gradients(run.folder / "gradients.jsonl")
+
+
+def _stages_of_layers(config: TrainConfig) -> dict[str, int]:
+    """Stage of every convolution, 1-based."""
+    stages = stage_of(build_from(config.network))
+    return {name.removesuffix(".weight"): stage for name, stage in stages.items() if name.endswith(".weight")}
+
+
+def _log_magnitude(history: GradientHistory) -> np.ndarray:
+    """(layers,) mean over the run of the logarithm of the mean magnitude."""
+    return np.asarray(np.log(np.maximum(history.mean, _LEAST)).mean(axis=0))
+
+
+def _of_stage(history: GradientHistory, stages: dict[str, int], stage: int) -> np.ndarray:
+    return np.array([stages[name] == stage for name in history.layers])
+
+
+def _per_stage(histories: dict[str, list[GradientHistory]], stages: dict[str, int]) -> str:
+    rows = []
+    for stage in range(1, STAGES + 1):
+        cells = [str(stage)]
+        for label in (WITH, WITHOUT):
+            mine = [_of_stage(history, stages, stage) for history in histories[label]]
+            pairs = list(zip(histories[label], mine, strict=True))
+            cells.append(_scientific([float(h.mean[:, m].mean()) for h, m in pairs]))
+            cells.append(_scientific([float(h.variance[:, m].mean()) for h, m in pairs]))
+        rows.append(cells)
+    head = ["stage", *(f"{what}, {label}" for label in (WITH, WITHOUT) for what in ("magnitude", "variance"))]
+    return table(head, rows)
+
+
+def _scientific(values: Sequence[float]) -> str:
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return f"{mean:.2e}" if math.isnan(deviation) else f"{mean:.2e} ± {deviation:.0e}"
+
+
+def _per_layer(names: Sequence[str], logs: Sequence[np.ndarray]) -> str:
+    rows = [
+        [name, mean_and_spread([math.exp(min(float(log[index]), 700)) for log in logs], 2)]
+        for index, name in enumerate(names)
+    ]
+    return table(["layer", "ratio"], rows)
+
+
+def _accuracy(material: Material) -> str:
+    rows = [
+        [
+            label,
+            *(mean_and_spread([run.pck[stage] for run in material.runs[label]]) for stage in range(STAGES)),
+        ]
+        for label in (WITH, WITHOUT)
+    ]
+    return table(["training", *(f"stage {stage}" for stage in range(1, STAGES + 1))], rows)
+
+
+def _draw_histograms(material: Material, histories: dict[str, list[GradientHistory]]) -> Path:
+    """Rows: layers from first to last; columns: the first, the middle and the last third of the run."""
+    names = histories[WITH][0].layers
+    shown = [names[round(index)] for index in np.linspace(0, len(names) - 1, 5)]
+    thirds = ("first third", "middle third", "last third")
+    with figure_of((11, 11), 3 * len(shown), 3) as (figure, panels):
+        for row, name in enumerate(shown):
+            for column, part in enumerate(thirds):
+                axes = panels[3 * row + column]
+                _draw_panel(axes, histories, name, column)
+                axes.set_title(f"{name}, {part}", fontsize=9)
+        for axes in panels[-3:]:
+            axes.set_xlabel("log10 of gradient magnitude")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=2)
+        return save_figure(figure, material.out / "gradients")[0]
+
+
+def _draw_panel(axes: Axes, histories: dict[str, list[GradientHistory]], name: str, third: int) -> None:
+    middles = (EDGES[:-1] + EDGES[1:]) / 2
+    for label, colour in zip((WITH, WITHOUT), series_colours(2), strict=True):
+        counts = np.zeros(len(middles))
+        for history in histories[label]:
+            block = np.array_split(history.histogram[:, history.layers.index(name)], 3)[third]
+            counts += block.sum(axis=0)
+        axes.fill_between(middles, counts / max(counts.sum(), 1), step="mid", color=colour, alpha=0.3)
+        axes.step(middles, counts / max(counts.sum(), 1), where="mid", color=colour, label=label)
+    axes.set_xlim(-9, 2)
+
+
+def _draw_variance(
+    material: Material, histories: dict[str, list[GradientHistory]], stages: dict[str, int]
+) -> Path:
+    with figure_of((11, 4.2), 2) as (figure, panels):
+        for axes, label in zip(panels, (WITH, WITHOUT), strict=True):
+            for stage, colour in enumerate(ordered_colours(STAGES), start=1):
+                lines = [
+                    np.maximum(history.variance[:, _of_stage(history, stages, stage)].mean(axis=1), _LEAST)
+                    for history in histories[label]
+                ]
+                at = histories[label][0].iterations[: min(map(len, lines))]
+                line_with_spread(
+                    axes, at.tolist(), [x[: len(at)] for x in lines], colour, f"stage {stage}", ""
+                )
+            axes.set(xlabel="update", ylabel="variance of the gradient", title=label, yscale="log")
+        low = min(axes.get_ylim()[0] for axes in panels)
+        high = max(axes.get_ylim()[1] for axes in panels)
+        for axes in panels:
+            axes.set_ylim(low, high)
+        panels[0].legend()
+        return save_figure(figure, material.out / "variance")[0]
+
+
+STUDY = Study(
+    "supervision",
+    "Do losses at every stage keep the gradients of early layers from vanishing?",
+    RULE,
+    variants,
+    analyse,
+)
