@@ -50,14 +50,14 @@ class Request:
 
 
 def quick_base() -> TrainConfig:
-    """Half as wide as ``tiny``, crops of 96 px, 160 updates: half a minute a run on two cores."""
+    """Half as wide as ``tiny``, crops of 96 px, 120 updates: about 20 seconds a run on two cores."""
     base = preset("tiny")
     return replace(
         base,
         network=replace(base.network, width=0.125),
         augment=replace(base.augment, crop=96),
         minutes=None,
-        iterations=160,
+        iterations=120,
         validate_people=200,
     )
 
@@ -75,7 +75,13 @@ def base_config(request: Request) -> TrainConfig:
         base = replace(base, minutes=request.minutes, iterations=request.iterations)
     every = max(1, base.iterations // _RECORDINGS) if base.iterations else 10
     base = replace(
-        base, name="study", data=request.data, validate_every=1.0, record_gradients=every, workers=1
+        base,
+        name="study",
+        data=request.data,
+        network=replace(base.network, stages=described(base.network).stages),
+        validate_every=1.0,
+        record_gradients=every,
+        workers=1,
     )
     check(base)
     return base

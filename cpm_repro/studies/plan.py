@@ -49,10 +49,9 @@ class Run:
     @property
     def name(self) -> str:
         """Folder below ``runs/``: readable, and another for every other configuration."""
-        values = to_dict(replace(self.config, name="", workers=0))
+        values = to_dict(replace(self.config, name="", workers=0, seed=0))
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-        stages = f"{self.config.network.stages}stages-" if self.config.network.stages else ""
-        return f"{stages}{self.config.scheme}-{digest}-seed{self.config.seed}"
+        return f"{self.config.network.stages}stages-{self.config.scheme}-{digest}-seed{self.config.seed}"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from cpm_repro.studies.draw import line_with_spread
 from cpm_repro.studies.plan import Finding, Material, RunRecord, Study, Variant, too_weak
 from cpm_repro.studies.statistics import decide
 from cpm_repro.studies.tables import mean_and_spread, table
-from cpm_repro.training.gradients import EDGES, GradientHistory, read_gradients
+from cpm_repro.training.gradients import DECADES, EDGES, GradientHistory, read_gradients
 from cpm_repro.training.schemes import stage_of
 from cpm_repro.viz.figure import figure_of, ordered_colours, save_figure, series_colours
 
@@ -172,7 +172,7 @@ def _draw_panel(axes: Axes, histories: dict[str, list[GradientHistory]], name: s
             counts += block.sum(axis=0)
         axes.fill_between(middles, counts / max(counts.sum(), 1), step="mid", color=colour, alpha=0.3)
         axes.step(middles, counts / max(counts.sum(), 1), where="mid", color=colour, label=label)
-    axes.set_xlim(-9, 2)
+    axes.set_xlim(DECADES[0], 2)
 
 
 def _draw_variance(
