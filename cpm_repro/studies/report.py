@@ -27,9 +27,12 @@ def setting_of(base: TrainConfig, seeds: int) -> str:
 def paragraph_of(study: Study, finding: Finding, setting: str) -> str:
     """The verdict in one paragraph, computed from the numbers."""
     sentences = [f"{study.question}"]
+    by_reason: dict[tuple[str, str], list[str]] = {}
     for verdict in finding.verdicts:
-        name = verdict.claim.removeprefix("study.").replace("_", " ").replace(".", ", ")
-        sentences.append(f"{name.capitalize()}: **{verdict.value}** ({verdict.reason}).")
+        name = verdict.claim.removeprefix("study.").replace("_", " ").replace(".", ": ")
+        by_reason.setdefault((verdict.value, verdict.reason), []).append(name)
+    for (value, reason), names in by_reason.items():
+        sentences.append(f"{', '.join(names).capitalize()}: **{value}** ({reason}).")
     if finding.remark:
         sentences.append(finding.remark)
     return " ".join([*sentences, f"Measured on {setting}."])

@@ -1,0 +1,143 @@
+"""``cpm study`` as a user meets it: folders, resuming, sharing, the checklist, and mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from studies_support import small_base
+
+from cpm_repro.checklist import run_checklist
+from cpm_repro.checklist.verdicts import StudyVerdict, Verdict, read_verdict, take_verdicts, write_verdict
+from cpm_repro.cli import main
+from cpm_repro.errors import UserError
+from cpm_repro.studies import STUDIES, Request, command, run_studies
+from cpm_repro.studies.plan import Run
+from cpm_repro.studies.progress import share_done
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(command, "quick_base", small_base)
+
+
+@pytest.mark.usefixtures("small", "drawn")
+def test_a_study_leaves_its_folder_and_the_checklist_takes_it(tmp_path, capsys):
+    request = Request(["precision", "sensitivity"], tmp_path / "out", quick=True, seeds=1, jobs=1)
+    (found, other) = run_studies(request)
+    assert found.verdicts[0].value == "undecided"  # four updates say nothing
+    assert other.verdicts == ()
+    said = capsys.readouterr().out
+    assert said.startswith("1 runs for precision, sensitivity: synthetic data")  # one run serves both
+    assert "100%  1 of 1 runs" in said
+    folder = tmp_path / "out" / "precision"
+    for name in ("study.md", "runs.json", "verdict.json", "precision.png", "precision.svg"):
+        assert (folder / name).stat().st_size > 100
+    page = (folder / "study.md").read_text()
+    assert "Rule, stated before the runs" in page
+    assert str(tmp_path) not in page
+    assert read_verdict(folder / "verdict.json") == found
+    content = json.loads((folder / "runs.json").read_text())
+    run = tmp_path / "out" / "precision" / content["runs"][0]["folder"]
+    result = (run / "result.json").stat().st_mtime_ns
+    run_studies(request)  # again: nothing is trained
+    assert (run / "result.json").stat().st_mtime_ns == result
+    results = run_checklist(
+        tmp_path / "list", only=["train.base_lr"], studies=tmp_path / "out", say=lambda _: None
+    )
+    proof = next(result for result in results if result.claim.id == "study.precision")
+    assert (proof.status, proof.value, proof.stale) == ("not run", "undecided", False)
+    assert "below the 15 %" in proof.missing[0]
+    assert take_verdicts(tmp_path / "list", tmp_path / "out") == []  # none is newer
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_where_it_was(tmp_path):
+    argv = [sys.executable, "-m", "cpm_repro", "study", "schemes", "--quick", "--iterations", "12",
+            "--seeds", "1", "--jobs", "1", "--out", str(tmp_path)]  # fmt: skip
+    first = subprocess.Popen(argv, start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("runs/*/result.json")):
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        time.sleep(0.2)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/result.json")}
+    assert 1 <= len(done) < 4
+    assert not (tmp_path / "schemes" / "verdict.json").exists()
+    subprocess.run(argv, check=True, timeout=250)
+    assert (tmp_path / "schemes" / "verdict.json").exists()
+    for path, before in done.items():
+        assert path.stat().st_mtime_ns == before
+
+
+def test_studies_share_what_is_the_same_run():
+    base = command.base_config(Request(["all"], None, quick=True))
+    runs = {
+        name: {Run(replace(v.config, seed=s)).name for v in study.variants(base) for s in range(3)}
+        for name, study in STUDIES.items()
+    }
+    assert runs["precision"] == runs["sensitivity"]
+    assert runs["precision"] <= runs["stages"] & runs["schemes"]
+    assert len(runs["supervision"] & runs["stages"]) == 3
+    assert len(set().union(*runs.values())) == 18 + 3 + 18 + 9
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["stagse"], "unknown study 'stagse'; did you mean stages? (known: stages, supervision, receptive-"),
+        (["stages", "--seeds", "0"], "--seeds: wanted at least 1"),
+        (["stages", "--jobs", "0"], "--jobs: wanted at least 1"),
+        (["stages", "--quick", "--preset", "tiny"], "leave --preset out"),
+        (["stages", "--preset", "tyny"], "did you mean tiny?"),
+        (["stages", "--data", "nowhere"], "there is no such file or folder"),
+        (["schemes", "--quick", "--iterations", "2"], "too few for"),
+        (["all", "--iterations", "0"], "iterations must be positive"),
+        (["all", "--minutes", "nan"], "minutes must be positive and finite"),
+    ],
+)
+def test_mistakes_are_one_line_before_any_training(argv, words, tmp_path, capsys):
+    assert main(["study", *argv, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_verdict_that_is_none(tmp_path):
+    with pytest.raises(UserError, match=r"found no verdict.json"):
+        take_verdicts(tmp_path / "list", tmp_path)
+    for text in ("", "[]", "{}", '{"format": "cpm_repro verdict 1"}'):
+        (tmp_path / "verdict.json").write_text(text)
+        with pytest.raises(UserError, match="verdict"):
+            take_verdicts(tmp_path / "list", tmp_path)
+    with pytest.raises(ValueError, match="wanted one of holds"):
+        Verdict("study.stages", "true", "", "")
+
+
+def test_a_verdict_whose_proofs_say_something_else_is_refused(tmp_path):
+    verdict = Verdict("study.stages", "undecided", "rule", "reason")
+    write_verdict(tmp_path / "verdict.json", StudyVerdict("stages", "p", "s", "c", (verdict,)))
+    content = json.loads((tmp_path / "verdict.json").read_text())
+    content["proofs"]["study.stages"]["value"] = "holds"
+    (tmp_path / "verdict.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="not of its verdicts"):
+        take_verdicts(tmp_path / "list", tmp_path)
+
+
+def test_progress_is_read_from_the_run_itself(tmp_path):
+    config = small_base()
+    assert share_done(tmp_path, config) == 0
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"iteration": 1, "seconds": 3}\n{"iteration": 2, "seconds": 6}\n'
+    )
+    assert share_done(tmp_path, config) == 0.5
+    assert share_done(tmp_path, replace(config, iterations=None, minutes=1.0)) == 0.1
+    (tmp_path / "result.json").write_text("{}")
+    assert share_done(tmp_path, config) == 1
