@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, redirect_stdout
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,9 @@ def train_all(runs: Sequence[Run], folder: Path, jobs: int) -> None:
     jobs = min(jobs, len(waiting))
     context = get_context("spawn")  # a forked CUDA or OpenMP does not work
     devices = context.SimpleQueue()
+    named = _devices()
     for job in range(jobs):
-        devices.put(job)
+        devices.put(named[job % len(named)])
     threads = max(1, torch.get_num_threads() // jobs)
     pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(devices, threads))
     try:
@@ -56,8 +57,13 @@ def train_all(runs: Sequence[Run], folder: Path, jobs: int) -> None:
             finished, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
             _raise_failures(finished)
             bar.show(finished=len(runs) - len(pending))
-    finally:
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():
+            process.terminate()  # the trainer saves its state and ends
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
         bar.close()
 
 
@@ -71,9 +77,17 @@ def _raise_failures(finished: set[Future[None]]) -> None:
             ) from error
 
 
+def _devices() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may name, one entry a GPU; a single empty one without any."""
+    if not torch.cuda.is_available():
+        return [""]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+
+
 def _start_worker(devices: Any, threads: int) -> None:
     """Give this process one GPU, where there are any, and its share of the cores."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = str(devices.get()) if torch.cuda.device_count() else ""
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
     torch.set_num_threads(threads)
 
 
@@ -84,7 +98,10 @@ def train_one(values: dict[str, Any], folder: str) -> None:
     log = (place / "log.txt").open("a", encoding="utf-8", buffering=1)
     with log, redirect_stdout(log), redirect_stderr(log):
         config = from_dict(values)
-        write_result(train(config, place, resume=True), config)
+        result = train(config, place, resume=True)
+        if result.stopped:
+            raise EnvironmentFailure(f"stopped on the way; the same command goes on with {place.name}")
+        write_result(result, config)
 
 
 def write_result(result: RunResult, config: TrainConfig) -> None:

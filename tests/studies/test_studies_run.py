@@ -8,16 +8,20 @@ import sys
 import time
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 from studies_support import small_base
 
 from cpm_repro.checklist import run_checklist
 from cpm_repro.checklist.verdicts import StudyVerdict, Verdict, read_verdict, take_verdicts, write_verdict
 from cpm_repro.cli import main
+from cpm_repro.data import open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.studies import STUDIES, Request, command, run_studies
 from cpm_repro.studies.plan import Run
 from cpm_repro.studies.progress import share_done
+from cpm_repro.studies.sensitivity import Misplaced, turned
 
 
 @pytest.fixture
@@ -129,6 +133,29 @@ def test_a_verdict_whose_proofs_say_something_else_is_refused(tmp_path):
     (tmp_path / "verdict.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="not of its verdicts"):
         take_verdicts(tmp_path / "list", tmp_path)
+
+
+def test_people_believed_elsewhere_are_where_they_were():
+    dataset = open_dataset("synthetic", "val", size=1)
+    there, believed = dataset[0], Misplaced(dataset, shift=(0.1, -0.2), scale=1.5)[0]
+    assert np.array_equal(there.joints, believed.joints)
+    assert believed.extent == pytest.approx(1.5 * there.extent)
+    assert (believed.center - there.center) / there.extent == pytest.approx([0.1, -0.2], abs=1e-6)
+
+
+def test_a_turned_photograph_shows_the_same_under_every_joint():
+    sample = open_dataset("synthetic", "val", size=1)[0]
+    quarter = turned(sample, 90.0)  # counter-clockwise: what was right of the centre is now above it
+    away, then = sample.joints[0] - sample.center, quarter.joints[0] - quarter.center
+    assert np.stack([then[:, 0], then[:, 1]]) == pytest.approx(np.stack([away[:, 1], -away[:, 0]]), abs=1e-3)
+    skew = turned(sample, 30.0)
+    smooth = [cv2.GaussianBlur(one.image, (0, 0), 3).astype(float) for one in (sample, skew)]
+    seen = [
+        np.array([image[round(float(y)), round(float(x))] for x, y in one.joints[0]])
+        for image, one in zip(smooth, (sample, skew), strict=True)
+    ]
+    assert np.abs(seen[0] - seen[1]).mean() < 8
+    assert len(np.unique(seen[0], axis=0)) > 5
 
 
 def test_progress_is_read_from_the_run_itself(tmp_path):

@@ -160,7 +160,8 @@ def with_gradients(tmp_path, factor):
                         counts[30] = 7
                         if name.endswith(".weight"):
                             layers[name[:-7]] = {
-                                "mean": mean, "variance": mean**2 * (1 + iteration), "zero": 0.0, "histogram": counts,
+                                "mean": mean, "variance": mean**2 * (1 + iteration), "zero": 0.0,
+                                "histogram": counts,
                             }  # fmt: skip
                     file.write(json.dumps({"iteration": iteration, "layers": layers}) + "\n")
             runs[label].append(replace(one, folder=folder))
