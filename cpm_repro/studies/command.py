@@ -12,7 +12,7 @@ from cpm_repro.data import open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.studies import precision, receptive_field, schemes, sensitivity, stages, supervision
 from cpm_repro.studies.plan import Material, Run, Study, Variant, described
-from cpm_repro.studies.report import setting_of, write_study
+from cpm_repro.studies.report import setting_of, summary, write_index, write_study
 from cpm_repro.studies.runs import default_jobs, read_run, train_all
 from cpm_repro.training.schemes import check_budget, phases_of
 
@@ -123,8 +123,9 @@ def run_studies(request: Request) -> list[StudyVerdict]:
         }
         material = Material(base, records, request.out / study.name)
         found = write_study(study, material, study.analyse(material), request.command)
-        print(f"\n{found.paragraph}\n  {material.out / 'study.md'}")
+        print(f"\n{found.paragraph}\n  {material.out / 'study.md'}", flush=True)
         verdicts.append(found)
+    print(f"\n{summary(verdicts)}\n\nwritten to {write_index(request.out, verdicts)}")
     return verdicts
 
 

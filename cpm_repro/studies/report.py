@@ -61,6 +61,26 @@ def write_study(study: Study, material: Material, finding: Finding, command: str
     return found
 
 
+def summary(verdicts: Sequence[StudyVerdict]) -> str:
+    """One Markdown line per claim: study, claim, verdict and the numbers."""
+    lines = ["| study | claim | verdict | numbers |", "| --- | --- | --- | --- |"]
+    for found in verdicts:
+        lines += [
+            f"| {found.study} | {verdict.claim} | {verdict.value} | {verdict.reason} |"
+            for verdict in found.verdicts
+        ] or [f"| {found.study} | none of the paper's | | see its page |"]
+    return "\n".join(lines)
+
+
+def write_index(out: Path, verdicts: Sequence[StudyVerdict]) -> Path:
+    """``studies.md``: every study's verdicts in one table, with the way to their pages."""
+    path = out / "studies.md"
+    pages = "\n".join(f"- [{found.study}]({found.study}/study.md): {found.paragraph}" for found in verdicts)
+    with atomic_write(path, "w") as file:
+        file.write(f"# Studies\n\nMeasured on {verdicts[0].setting}.\n\n{summary(verdicts)}\n\n{pages}\n")
+    return path
+
+
 def _plain(record: RunRecord, out: Path) -> dict[str, object]:
     return {
         "seed": record.config.seed,

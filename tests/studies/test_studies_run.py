@@ -38,6 +38,8 @@ def test_a_study_leaves_its_folder_and_the_checklist_takes_it(tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.startswith("1 runs for precision, sensitivity: synthetic data")  # one run serves both
     assert "100%  1 of 1 runs" in said
+    assert "| precision | study.precision | undecided | the reference reached" in said
+    assert "[sensitivity](sensitivity/study.md)" in (tmp_path / "out" / "studies.md").read_text()
     folder = tmp_path / "out" / "precision"
     for name in ("study.md", "runs.json", "verdict.json", "precision.png", "precision.svg"):
         assert (folder / name).stat().st_size > 100
