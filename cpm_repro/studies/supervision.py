@@ -127,11 +127,12 @@ def _scientific(values: Sequence[float]) -> str:
 
 
 def _per_layer(names: Sequence[str], logs: Sequence[np.ndarray]) -> str:
-    rows = [
-        [name, mean_and_spread([math.exp(min(float(log[index]), 700)) for log in logs], 2)]
-        for index, name in enumerate(names)
-    ]
-    return table(["layer", "ratio"], rows)
+    rows = []
+    for index, name in enumerate(names):
+        values = [float(log[index]) for log in logs]
+        ends = " to ".join(f"{math.exp(min(end, 700)):.3g}" for end in (min(values), max(values)))
+        rows.append([name, f"{math.exp(min(float(np.mean(values)), 700)):.3g}", ends])
+    return table(["layer", "ratio, geometric mean over seeds", "range over seeds"], rows)
 
 
 def _accuracy(material: Material) -> str:
