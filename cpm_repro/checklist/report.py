@@ -130,6 +130,8 @@ def _status(result: Result) -> str:
         text += (
             f" by {result.difference}" if result.status == "differs" else f" (difference {result.difference})"
         )
+    if result.evidence and result.evidence.detail:  # on what data, with what budget
+        text += f": {result.evidence.detail}"
     return text + (" — stale: the code has changed since" if result.stale else "")
 
 

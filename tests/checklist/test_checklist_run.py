@@ -117,6 +117,12 @@ def test_the_digest_follows_the_contents_of_the_files(tmp_path, monkeypatch):
     assert len({first, second, evidence.digest(["room"])}) == 3
 
 
+def test_a_study_that_holds_says_on_what(tmp_path):
+    record_evidence(tmp_path, "study.stages", "holds", detail="synthetic data, 120 updates")
+    run(tmp_path)
+    assert "| reproduced: synthetic data, 120 updates |" in (tmp_path / "CHECKLIST.md").read_text()
+
+
 def test_an_undecided_study_is_not_run_and_says_why(tmp_path):
     record_evidence(tmp_path, "study.schemes.joint", "undecided", detail="20 minutes and three seeds")
     result = run(tmp_path)["study.schemes.joint"]
