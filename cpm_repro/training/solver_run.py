@@ -21,6 +21,7 @@ from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseSample
 from cpm_repro.errors import UserError
 from cpm_repro.files import write_json
+from cpm_repro.training.failure import save_failure
 from cpm_repro.training.run_folder import RunFolder, environment
 from cpm_repro.training.solver_plan import DataSettings, SolverPlan, read_plan
 from cpm_repro.training.stopping import stop_on_signals
@@ -58,7 +59,7 @@ def train_solver(
 
     Raises:
         UserError: prototxts, data or snapshots that cannot be trained from, before any work is done; a loss
-            that is no longer finite.
+            or gradient that is no longer finite: the batch and all norms are then in ``nonfinite/``.
     """
     plan = read_plan(path)
     if snapshot is not None and weights is not None:
@@ -204,21 +205,32 @@ class _SolverRun:
         self.optimizer.zero_grad()
         sums = torch.zeros(len(self.losses))
         for _ in range(self.optimizer.iter_size):
-            blobs = self.net(**batch_blobs(next(loader), self.plan.data, self.device))
+            batch = next(loader)
+            blobs = self.net(**batch_blobs(batch, self.plan.data, self.device))
             self.net.objective(blobs).backward()
-            sums += torch.stack([blobs[top].detach() for top in self.losses]).cpu()
+            made = torch.stack([blobs[top].detach() for top in self.losses]).cpu()
+            self._check_finite(batch, made.tolist())
+            sums += made
         losses = (sums / self.optimizer.iter_size).tolist()
         lr = self.plan.policy(self.iteration)
-        if not math.isfinite(sum(losses)):
-            named = ", ".join(f"{top} {value:g}" for top, value in zip(self.losses, losses, strict=True))
-            raise UserError(
-                f"the loss is no longer finite at iteration {self.iteration} ({named}): lower base_lr "
-                f"(the rate is now {lr:.2e})"
-            )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         return losses, lr
+
+    def _check_finite(self, batch: Batch, losses: list[float]) -> None:
+        """Stop before the weights are touched if anything overflowed, and keep what is known of it."""
+        gradients = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
+        if math.isfinite(sum(losses)) and math.isfinite(float(torch.nn.utils.get_total_norm(gradients))):
+            return
+        what = "gradient" if math.isfinite(sum(losses)) else "loss"
+        lr = self.plan.policy(self.iteration)
+        saved = save_failure(self.folder.path / "nonfinite", self.iteration, batch, losses, self.net, lr)
+        named = ", ".join(f"{top} {value:g}" for top, value in zip(self.losses, losses, strict=True))
+        raise UserError(
+            f"the {what} is no longer finite at iteration {self.iteration} ({named}): lower base_lr "
+            f"(the rate is now {lr:.2e}); the batch and all norms are in {saved}"
+        )
 
     def _report(self, losses: list[float], lr: float) -> None:
         record = {"kind": "train", "iteration": self.iteration, "lr": lr, "loss": losses}

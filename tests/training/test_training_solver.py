@@ -160,6 +160,11 @@ def test_a_rate_that_diverges_says_when(tmp_path):
     solver = write(tmp_path, SOLVER.replace("base_lr: 8e-05", "base_lr: 1e30"))
     with pytest.raises(UserError, match=r"no longer finite at iteration \d \(loss_stage1 .*lower base_lr"):
         train_solver(solver, tmp_path / "run", data="synthetic")
+    (path,) = (tmp_path / "run" / "nonfinite").glob("*.json")
+    known = json.loads(path.read_text())
+    assert any(isinstance(value, str) for value in known["loss_per_stage"])  # "nan" or "inf"
+    assert any("conv1_1" in name for name in known["gradient_norm"])
+    assert path.with_suffix(".pt").exists()
 
 
 def test_an_lmdb_of_the_original_is_trained_from(tmp_path):
