@@ -63,6 +63,10 @@ class AugmentConfig:
     - ``"exact"``: the data set's scale becomes ``target_dist``, by the release's own steps and pixels.
     - ``"fast"``: the same geometry as ``"exact"`` in one warp, for a fraction of the time.
     - ``"device"``: as ``"fast"``, the warp on the device that trains; the processor only decodes and cuts.
+
+    What the release does not have is off by default (`data/beyond.py`): ``half_body``, the probability of a
+    crop around the upper or the lower body alone; ``occlusion``, that of a rectangle of noise over a part of
+    the crop; ``photometric``, how far brightness, contrast, saturation and colour may change, as a share.
     """
 
     crop: int = TINY_CROP
@@ -74,6 +78,9 @@ class AugmentConfig:
     rotate: float = 40.0
     flip: float = 0.5
     shift: float = 0.0
+    half_body: float = 0.0
+    occlusion: float = 0.0
+    photometric: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -271,6 +278,13 @@ def check(config: TrainConfig, ranks: int = 1) -> None:
         (solver.lr > 0, f"learning rate must be positive, got {solver.lr}"),
         (augment.crop >= 32, f"crop must be at least 32 px, got {augment.crop}"),
         (augment.target_dist > 0, f"target_dist must be positive, got {augment.target_dist}"),
+        (0 <= augment.half_body <= 1, f"half_body must lie in [0, 1], got {augment.half_body}"),
+        (0 <= augment.occlusion <= 1, f"occlusion must lie in [0, 1], got {augment.occlusion}"),
+        (0 <= augment.photometric < 1, f"photometric must lie in [0, 1), got {augment.photometric}"),
+        (
+            augment.method != "device" or augment.occlusion == augment.photometric == 0,
+            "augment.method=device does not go with occlusion or photometric: use fast",
+        ),
         (0 <= augment.shift < 1, f"shift must lie in [0, 1), got {augment.shift}"),
         (0 < augment.fill <= 2, f"fill must lie in (0, 2], got {augment.fill}"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,18 @@ class Annotations:
         """One line of counts."""
         used = sum(len(image.people) for image in self.images)
         return f"{self.name}: {self.read} people read, {used} used, {len(self.problems)} reported"
+
+
+class DataWarning(UserWarning):
+    """People of a data set are left out; the message counts and names them."""
+
+
+def warn_of(name: str, read: int, problems: Sequence[Problem], shown: int = 3) -> None:
+    """Say who is left out, if anybody."""
+    if problems:
+        first = "; ".join(map(str, problems[:shown])) + ("; ..." if len(problems) > shown else "")
+        counts = f"{read} people read, {read - len(problems)} used, {len(problems)} reported"
+        warnings.warn(f"{name}: {counts}: {first}", DataWarning, stacklevel=3)
 
 
 @dataclass

@@ -21,6 +21,7 @@ import torch
 
 from cpm_repro.config import AugmentConfig
 from cpm_repro.data.augment import Crop, PersonAugment
+from cpm_repro.data.beyond import BeyondAugment
 from cpm_repro.data.device import pad_windows
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseDataset, PoseSample
@@ -38,9 +39,16 @@ class Augment(Protocol):
         """Crop with random choices taken from ``rng`` alone; crops of one configuration have one size."""
 
 
-def augment_of(config: AugmentConfig) -> PersonAugment | ReleaseAugment:
-    """What the settings' ``method`` names."""
+def crop_of(config: AugmentConfig) -> PersonAugment | ReleaseAugment:
+    """The crop that the settings' ``method`` names."""
     return PersonAugment(config) if config.method == "box" else ReleaseAugment.of(config)
+
+
+def augment_of(config: AugmentConfig) -> Augment:
+    """Everything that the settings ask for while training."""
+    crop = crop_of(config)
+    beyond = config.half_body or config.occlusion or config.photometric
+    return BeyondAugment(crop, config) if beyond else crop
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +259,7 @@ def val_batches(
         batch: samples per batch.
         indices: which samples; default all.
     """
-    cutter = augment_of(config)
+    cutter = crop_of(config)
     chosen = range(len(dataset)) if indices is None else indices
     for first in range(0, len(chosen), batch):
         index = list(chosen[first : first + batch])

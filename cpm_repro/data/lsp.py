@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_repro.data.annotations import Annotations, Intake, Person
+from cpm_repro.data.annotations import Annotations, Intake, Person, Problem, warn_of
 from cpm_repro.data.images import DEFAULT_CACHE_BYTES, ImageCache
 from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.matlab import load_mat_array
@@ -25,8 +25,12 @@ def is_lspet_folder(folder: Path) -> bool:
     return (folder / "joints.mat").exists() and (folder / "images").exists()
 
 
-def read_lspet_joints(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def read_lspet_joints(path: str | Path, whole: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Read LSP-extended's `joints.mat` (spec `data.md`): 14 x 3 x N, third column 1 = labelled.
+
+    Args:
+        path: the file.
+        whole: refuse the file for a labelled coordinate that is NaN or infinite; else the caller looks.
 
     Returns:
         joints: (N, 14, 2) float64, 0-based pixels, LSP's own order (the file is 1-based).
@@ -45,7 +49,7 @@ def read_lspet_joints(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path}: expected the third column of joints to be 0 or 1, got other values")
     labelled = flag == 1
     bad = labelled & ~np.isfinite(xy).all(axis=2)
-    if bad.any():
+    if whole and bad.any():
         person, joint = np.argwhere(bad)[0]
         place = f"joint {joint + 1} of person {person + 1}"
         raise UserError(f"{path}: expected finite coordinates, got NaN or infinity at {place}")
@@ -97,15 +101,15 @@ class LspetDataset:
         self, folder: str | Path, split: str, size: int | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
     ) -> None:
         self._folder = Path(folder)
-        joints, labelled = read_lspet_joints(self._folder / "joints.mat")
-        self._paths = _image_paths(self._folder / "images", len(joints))
+        joints, labelled = read_lspet_joints(self._folder / "joints.mat", whole=False)
+        self._paths, missing = _image_paths(self._folder / "images", len(joints))
+        faults = lspet_faults(joints, labelled) | {n: f"{self._paths[n].name} is missing" for n in missing}
+        self.problems = [Problem(f"person {n + 1}", what) for n, what in sorted(faults.items())]
+        warn_of("lspet", len(joints), self.problems)
         people = np.arange(len(joints))
         people = people[(people % VALIDATION_STEP == 0) == (split == "val")]
-        usable = labelled[people].any(axis=1)
-        if not usable.all():
-            first = int(people[~usable][0])
-            raise UserError(f"{self._folder / 'joints.mat'}: person {first + 1} has no labelled joint")
-        self._people = people[:size]
+        self._people = people[~np.isin(people, list(faults))][:size]
+        labelled = labelled & np.isfinite(joints).all(axis=2)
         order = list(LSP_TO_CPM14)
         # An unlabelled joint may be NaN in the file; it is never drawn, but must not spread through a warp.
         self._joints = np.nan_to_num(joints[:, order], posinf=0.0, neginf=0.0).astype(np.float32)
@@ -141,16 +145,24 @@ class LspetDataset:
         )
 
 
-def _image_paths(folder: Path, count: int) -> list[Path]:
-    """Paths of im00001.jpg .. im<count>.jpg; all must be there."""
+def lspet_faults(joints: np.ndarray, labelled: np.ndarray) -> dict[int, str]:
+    """People (from 0) of `read_lspet_joints` who cannot be used, and why."""
+    faults = {int(n): "no labelled joint" for n in np.flatnonzero(~labelled.any(axis=1))}
+    for person, joint in np.argwhere(labelled & ~np.isfinite(joints).all(axis=2)).tolist():
+        faults.setdefault(person, f"joint {joint + 1} is labelled, but NaN or infinite")
+    return faults
+
+
+def _image_paths(folder: Path, count: int) -> tuple[list[Path], list[int]]:
+    """Paths of im00001.jpg .. im<count>.jpg, and the positions of those that are not there."""
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder of images im00001.jpg .. im{count:05d}.jpg, got none")
     names = {entry.name for entry in folder.iterdir()}
     wanted = [f"im{number:05d}.jpg" for number in range(1, count + 1)]
-    missing = [name for name in wanted if name not in names]
-    if missing:
+    missing = [index for index, name in enumerate(wanted) if name not in names]
+    if len(missing) == count:
         raise UserError(
-            f"{folder}: joints.mat describes {count} people, but {len(missing)} of their images are missing, "
-            f"first {missing[0]}"
+            f"{folder}: joints.mat describes {count} people, but all of their images are missing, "
+            f"first {wanted[0]}"
         )
-    return [folder / name for name in wanted]
+    return [folder / name for name in wanted], missing

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from cpm_repro.data.annotations import Annotations, PeopleDataset, split_people
+from cpm_repro.data.annotations import Annotations, PeopleDataset, split_people, warn_of
 from cpm_repro.data.flic import read_flic
 from cpm_repro.data.lmdb_store import LmdbDataset, is_lmdb_folder
 from cpm_repro.data.lsp import LspetDataset, is_lspet_folder, read_lsp
 from cpm_repro.data.matlab import load_mat_array
+from cpm_repro.data.mixed import MixedDataset
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
 from cpm_repro.data.own import read_coco, read_csv
 from cpm_repro.data.sample import PoseDataset
-from cpm_repro.data.skeleton_file import read_skeleton
+from cpm_repro.data.skeleton_file import SUFFIXES, read_skeleton
 from cpm_repro.data.synthetic import SyntheticDataset
 from cpm_repro.errors import UserError
 from cpm_repro.files import read_json
@@ -30,8 +31,10 @@ def open_dataset(spec: str, split: Split, *, seed: int = 0, size: int | None = N
 
     A path is recognised by what it contains: `joints.mat` + `images/` (LSP-extended or LSP by the array's
     shape), the MPII .mat, FLIC's `examples.mat`, an LMDB (`data.mdb`), or a COCO / MPII-style JSON or a CSV,
-    with the images beside it or in `images/`, and an optional `skeleton.toml`. The path may also name the
-    file. MPII's and LSP's people come in the networks' 14 parts.
+    with the images beside it or in `images/`, and an optional `skeleton.toml` or `.yaml`. The path may also
+    name the file. MPII's and LSP's people come in the networks' 14 parts. "A+B" mixes data sets of the same
+    parts, "A@2+B@1" with weights (`MixedDataset`). People of a file who cannot be used are left out with a
+    `DataWarning` that counts and names them.
 
     Args:
         spec: "synthetic", or a path.
@@ -49,6 +52,10 @@ def open_dataset(spec: str, split: Split, *, seed: int = 0, size: int | None = N
     if spec == "synthetic":
         return SyntheticDataset(split, seed=seed, size=size)
     path = Path(spec)
+    if not path.exists() and "+" in spec:
+        return _open_mixed(spec, split, seed, size)
+    if not path.exists() and _weighted(spec)[1] is not None:
+        raise UserError(f"{spec}: a weight belongs to a data set that is mixed with others: A@2+B@1")
     if not path.exists():
         raise UserError(
             f"{spec}: expected 'synthetic' or the path of a data set, but there is no such file or folder"
@@ -63,7 +70,27 @@ def open_dataset(spec: str, split: Split, *, seed: int = 0, size: int | None = N
     people = split_people(annotations, split)
     if not people:
         raise UserError(f"{spec}: {annotations.summary()}; nobody is in the split {split}")
+    warn_of(annotations.name, annotations.read, annotations.problems)
     return PeopleDataset(annotations, images, skeleton, people[:size])
+
+
+def _open_mixed(spec: str, split: Split, seed: int, size: int | None) -> PoseDataset:
+    """ "A+B", or "A@2+B@1" with weights; a validation split is not weighted."""
+    parts = [_weighted(part) for part in spec.split("+")]
+    weights = [weight for _, weight in parts if weight is not None]
+    if weights and len(weights) != len(parts):
+        raise UserError(f"{spec}: expected a weight for every data set or for none")
+    datasets = [open_dataset(name, split, seed=seed) for name, _ in parts]
+    return MixedDataset(datasets, weights if weights and split == "train" else None, size)
+
+
+def _weighted(part: str) -> tuple[str, float | None]:
+    """A data set's name or path and the weight behind its @."""
+    name, at, weight = part.strip().rpartition("@")
+    try:
+        return (name, float(weight)) if at else (weight, None)
+    except ValueError:
+        return part.strip(), None
 
 
 def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Path, Skeleton | None]:
@@ -79,7 +106,7 @@ def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Pat
     file = _annotation_file(path)
     folder = file.parent
     images = folder / "images" if (folder / "images").is_dir() else folder
-    own = read_skeleton(folder / "skeleton.toml") if (folder / "skeleton.toml").exists() else None
+    own = _own_skeleton(folder)
     if file.name == "examples.mat":
         return read_flic(file, strict=strict), images, None
     if file.name == "joints.mat":
@@ -93,6 +120,14 @@ def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Pat
     if isinstance(read_json(file), list):
         return read_mpii_json(file, own or MPII16, strict), images, None if own else CPM14
     return read_coco(file, own, strict), images, None
+
+
+def _own_skeleton(folder: Path) -> Skeleton | None:
+    """The skeleton file beside the annotations, if there is one."""
+    found = [folder / f"skeleton{suffix}" for suffix in SUFFIXES if (folder / f"skeleton{suffix}").exists()]
+    if len(found) > 1:
+        raise UserError(f"{folder}: which one is the skeleton, {found[0].name} or {found[1].name}?")
+    return read_skeleton(found[0]) if found else None
 
 
 def _annotation_file(path: Path) -> Path:

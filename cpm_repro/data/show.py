@@ -12,7 +12,6 @@ import torch
 from cpm_repro.config import AugmentConfig, TargetConfig
 from cpm_repro.data.augment import Crop
 from cpm_repro.data.loader import Augment, augment_of, collate, stream
-from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseDataset
 from cpm_repro.files import atomic_write
 from cpm_repro.ops import belief_maps
@@ -46,10 +45,10 @@ def show_samples(
         EnvironmentFailure: the picture cannot be written.
     """
     augment = augment or AugmentConfig()
+    if isinstance(augment, AugmentConfig) and augment.method == "device":
+        augment = replace(augment, method="fast")  # the same crop, warped here
     cutter = augment_of(augment) if isinstance(augment, AugmentConfig) else augment
     order = stream(seed, 0).permutation(len(dataset))[:count]
-    if isinstance(cutter, ReleaseAugment) and cutter.method == "device":
-        cutter = replace(cutter, method="fast")  # the same crop, warped here
     crops = [cutter.cut(dataset[int(i)], dataset.skeleton, stream(seed, 1, int(i))) for i in order]
     maps = _belief(crops, target or TargetConfig())
     tiles = [

@@ -1,4 +1,4 @@
-"""A body described by its owner: part names, left/right pairs and limbs from a small TOML file."""
+"""A body described by its owner: part names, left/right pairs and limbs from a small TOML or YAML file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+SUFFIXES = (".toml", ".yaml", ".yml")
 _KEYS = {"name", "parts", "flip_pairs", "limbs", "torso"}
 
 
@@ -27,16 +28,13 @@ def read_skeleton(path: str | Path) -> Skeleton:
         limbs = [["wrist", "left_thumb"], ["wrist", "right_thumb"]]
         torso = ["left_thumb", "wrist"]        # optional: the distance that normalises PCK
 
+    A file called .yaml or .yml holds the same keys in YAML.
+
     Raises:
-        UserError: no TOML, a key that does not belong, or a name that is not among the parts.
+        UserError: no TOML or YAML, a key that does not belong, or a name that is not among the parts.
     """
     path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected TOML: {error}") from error
+    values = _parse(path)
     unknown = sorted(set(values) - _KEYS)
     if unknown:
         raise UserError(f"{path}: unknown key {unknown[0]}; expected {', '.join(sorted(_KEYS))}")
@@ -51,6 +49,32 @@ def read_skeleton(path: str | Path) -> Skeleton:
         limbs=_pairs(path, parts, "limbs", values.get("limbs", [])),
         torso=torso[0] if torso else None,
     )
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """The file's table; YAML is read without executing anything."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: expected UTF-8 text: {error}") from error
+    if path.suffix == ".toml":
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(f"{path}: expected TOML: {error}") from error
+    try:
+        import yaml
+    except ImportError as error:
+        raise UserError(f"{path}: YAML needs the package PyYAML; or write it as TOML") from error
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UserError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UserError(f"{path}: expected a table of parts, flip_pairs and limbs")
+    return values
 
 
 def _pairs(path: Path, parts: Sequence[str], key: str, value: Any) -> tuple[tuple[int, int], ...]:

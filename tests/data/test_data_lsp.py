@@ -5,7 +5,8 @@ import pytest
 from data_fakes import lspet_joints, write_lspet
 from support import data_root
 
-from cpm_repro.data import open_dataset, read_lspet_joints
+from cpm_repro.data import check_data, open_dataset, read_lspet_joints
+from cpm_repro.data.annotations import DataWarning
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import CPM14, LSP14, Visibility
 
@@ -101,9 +102,13 @@ def test_truncated_mat(tmp_path, keep):
 
 
 def test_fewer_images_than_joints(tmp_path):
-    message = error_of(write_lspet(tmp_path / "lspet", lspet_joints(5), images=3))
-    assert "5 people" in message
-    assert "im00004.jpg" in message
+    folder = write_lspet(tmp_path / "lspet", lspet_joints(5), images=3)
+    with pytest.warns(
+        DataWarning, match=r"5 people read, 3 used, 2 reported: person 4: im00004\.jpg is missing"
+    ):
+        assert len(open_dataset(str(folder), "train")) == 2
+    message = error_of(write_lspet(tmp_path / "none", lspet_joints(5), images=0))
+    assert "all of their images are missing" in message
 
 
 def test_images_is_not_a_folder(tmp_path):
@@ -116,9 +121,13 @@ def test_images_is_not_a_folder(tmp_path):
 def test_nan_in_a_labelled_joint(tmp_path):
     joints = lspet_joints(4)
     joints[0, :, 2] = [np.nan, 5, 1]
-    message = error_of(write_lspet(tmp_path / "lspet", joints))
-    assert "person 3" in message
-    assert "joint 1" in message
+    folder = write_lspet(tmp_path / "lspet", joints)
+    with pytest.raises(UserError, match="joint 1 of person 3"):
+        read_lspet_joints(folder / "joints.mat")
+    with pytest.warns(DataWarning, match="4 people read, 3 used, 1 reported: person 3: joint 1 is labelled"):
+        dataset = open_dataset(str(folder), "train")
+    assert [dataset[k].id for k in range(2)] == ["lspet/im00002.jpg", "lspet/im00004.jpg"]
+    assert "1 reported" in check_data(folder).summary
 
 
 def test_nan_in_an_unlabelled_joint_is_allowed(tmp_path):
@@ -130,10 +139,14 @@ def test_nan_in_an_unlabelled_joint_is_allowed(tmp_path):
     assert np.isfinite(sample.joints).all()
 
 
-def test_person_without_labels(tmp_path):
+def test_a_person_without_labels_is_reported_and_the_others_are_used(tmp_path):
     joints = lspet_joints(4)
     joints[:, 2, 3] = 0
-    assert "person 4" in error_of(write_lspet(tmp_path / "lspet", joints))
+    folder = write_lspet(tmp_path / "lspet", joints)
+    with pytest.warns(DataWarning, match="4 people read, 3 used, 1 reported: person 4: no labelled joint"):
+        dataset = open_dataset(str(folder), "train")
+    assert [dataset[k].id for k in range(len(dataset))] == ["lspet/im00002.jpg", "lspet/im00003.jpg"]
+    assert [str(problem) for problem in dataset.problems] == ["person 4: no labelled joint"]
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff\xd8\xff\xe0 broken"])

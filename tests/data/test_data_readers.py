@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ import scipy.io
 from support import data_root
 
 from cpm_repro.data import open_dataset
-from cpm_repro.data.annotations import PeopleDataset, split_people
+from cpm_repro.data.annotations import DataWarning, PeopleDataset, split_people
 from cpm_repro.data.flic import read_flic
 from cpm_repro.data.lsp import read_lsp
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
@@ -188,6 +190,26 @@ def test_bad_people_are_reported_and_strict_stops(tmp_path, scale, what):
     assert annotations.problems[0].id == "image 1 person 1"
     with pytest.raises(UserError, match="image 1 person 1"):
         read_mpii_mat(tmp_path / "x.mat", strict=True)
+
+
+@pytest.mark.slow
+def test_a_file_of_mpiis_size_is_read_in_a_minute_and_2_gb(tmp_path):
+    """25,000 images with about 37,000 people of 16 points; writing them takes scipy longer."""
+    people = [[person(visible=[1.0] * 16)] * (1 + k % 2) for k in range(25_000)]
+    images = [(f"{k:09d}.jpg", group) for k, group in enumerate(people)]
+    write_mpii(tmp_path / "mpii.mat", images, [1] * len(images))
+    code = (
+        "import resource, sys, time; from cpm_repro.data import read_mpii_mat; start = time.perf_counter(); "
+        "read = read_mpii_mat(sys.argv[1]).read; "
+        "print(read, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "mpii.mat")]
+    read, seconds, kilobytes = subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert int(read) == 37_500
+    assert float(seconds) < 60
+    assert int(kilobytes) < 2_000_000
 
 
 def test_the_real_mpii_json():
@@ -403,6 +425,57 @@ def test_bad_skeleton_files(tmp_path, text, what):
     (tmp_path / "skeleton.toml").write_text(text)
     with pytest.raises(UserError, match=what):
         read_skeleton(tmp_path / "skeleton.toml")
+
+
+YAML = "name: hand\nparts: [root, left_tip, right_tip]\nflip_pairs: [[left_tip, right_tip]]\n"
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "yml"])
+def test_a_skeleton_in_yaml(tmp_path, suffix):
+    pytest.importorskip("yaml", reason="PyYAML is not installed")
+    (tmp_path / f"skeleton.{suffix}").write_text(
+        YAML + "limbs:\n  - [root, left_tip]\ntorso: [root, right_tip]\n"
+    )
+    (tmp_path / "skeleton.toml").write_text(
+        'name = "hand"\nparts = ["root", "left_tip", "right_tip"]\n'
+        'flip_pairs = [["left_tip", "right_tip"]]\nlimbs = [["root", "left_tip"]]\n'
+        'torso = ["root", "right_tip"]\n'
+    )
+    skeleton = read_skeleton(tmp_path / f"skeleton.{suffix}")
+    assert skeleton == read_skeleton(tmp_path / "skeleton.toml")
+    header = "image,root_x,root_y,left_tip_x,left_tip_y,right_tip_x,right_tip_y,split\n"
+    (tmp_path / "hands.csv").write_text(header + "a.png,1,2,3,4,5,6,train\nb.png,1,2,3,4,5,6,val\n")
+    with pytest.raises(UserError, match=r"which one is the skeleton, skeleton\.toml or skeleton\.y"):
+        open_dataset(str(tmp_path), "train")
+    (tmp_path / "skeleton.toml").unlink()
+    assert open_dataset(str(tmp_path), "train").skeleton == skeleton
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("parts: 3", "expected parts"),
+        ("- a\n- b", "expected a table"),
+        ("parts: [a", "expected YAML"),
+        ("parts: !!python/object/apply:os.system ['true']", "expected YAML"),
+        ("parts: [a]\ncolour: 1", "unknown key colour"),
+        ("1: 2", "expected a table"),
+    ],
+)
+def test_bad_yaml_skeletons(tmp_path, text, what):
+    pytest.importorskip("yaml", reason="PyYAML is not installed")
+    (tmp_path / "skeleton.yaml").write_text(text)
+    with pytest.raises(UserError, match=what) as caught:
+        read_skeleton(tmp_path / "skeleton.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_people_left_out_are_named_when_a_data_set_is_opened(tmp_path):
+    (tmp_path / "x.csv").write_text(
+        "image,a_x,a_y,b_x,b_y,split\na.png,1,2,3,4,train\na.png,,,,,train\nq.png,1,2,3,4,val\n"
+    )
+    with pytest.warns(DataWarning, match="3 people read, 2 used, 1 reported: line 3: no labelled joint"):
+        open_dataset(str(tmp_path), "train")
 
 
 def test_a_path_that_leaves_the_data_folder(tmp_path):
