@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cpm_repro.data.annotations import Problem, warn_of
 from cpm_repro.data.compact_record import LAYOUT, LAYOUT_KEY, decode_compact, parse_compact
 from cpm_repro.data.datum_record import decode_record, stored_as_validation
 from cpm_repro.data.record import PersonRecord, record_joints
@@ -42,7 +43,8 @@ def _open_shared(folder: Path) -> Any:
 class LmdbDataset:
     """An LMDB in the release's layout, or the compact one, as samples with a ``scale``.
 
-    Keys are listed, values read when asked for.
+    Keys are listed, values read when asked for. Records that are none are left out with a `DataWarning`, and
+    are in ``problems``.
 
     Args:
         folder: of the LMDB.
@@ -62,6 +64,7 @@ class LmdbDataset:
         size: int | None = None,
     ) -> None:
         self._folder, self._joints = Path(folder), joints
+        self.problems: list[Problem] = []
         self._environment = _open_shared(self._folder)
         keys = self._list(split)
         if not keys:
@@ -73,14 +76,24 @@ class LmdbDataset:
 
     def _list(self, split: str | None) -> list[bytes]:
         """Keys of a split. Only the flag is looked at: values are views into the map, not copies."""
-        keys = []
+        keys, read = [], 0
         with self._environment.begin(buffers=True) as transaction:
             self._compact = bytes(transaction.get(LAYOUT_KEY) or b"") == LAYOUT
             for key, value in transaction.cursor():
                 if self._compact and not bytes(key[:1]).isdigit():
                     break  # the images follow
-                if split is None or self._is_validation(bytes(key), value) == (split == "val"):
+                read += 1
+                try:
+                    held_out = self._is_validation(bytes(key), value)
+                except UserError as error:
+                    name = self._name_of(bytes(key))
+                    self.problems.append(Problem(name, str(error).removeprefix(f"{name}: ")))
+                    continue
+                if split is None or held_out == (split == "val"):
                     keys.append(bytes(key))
+        warn_of(str(self._folder), read, self.problems)
+        if read and len(self.problems) == read:
+            raise UserError(str(self.problems[0]))
         return keys
 
     def _is_validation(self, key: bytes, value: memoryview) -> bool:

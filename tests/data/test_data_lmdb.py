@@ -12,6 +12,7 @@ from support import golden
 
 from cpm_repro.caffe.datum import encode_datum
 from cpm_repro.cli import main
+from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.datum_record import decode_record, encode_record, stored_as_validation
 from cpm_repro.data.lmdb_store import LmdbDataset
 from cpm_repro.data.lmdb_write import write_lmdb
@@ -226,6 +227,22 @@ def test_foreign_records(tmp_path):
         transaction.put(b"0000000", b"not a datum at all \xff\xff\xff")
     with pytest.raises(UserError, match="record 0000000"):
         LmdbDataset(tmp_path)
+
+
+def test_foreign_records_among_good_ones_are_left_out_and_named(images, tmp_path):
+    records = [make_record(index) for index in range(6)]
+    out = tmp_path / "lmdb"
+    write_lmdb(records, files_of(records, images), out)
+    with lmdb.open(str(out)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"0000002", b"not a datum at all \xff\xff\xff")
+        transaction.put(b"zzz", encode_datum(np.zeros((3, 90, 80), np.uint8)))
+    said = (
+        "7 people read, 5 used, 2 reported: .*record 0000002: .*; .*record zzz: expected a datum of 4 planes"
+    )
+    with pytest.warns(DataWarning, match=said):
+        dataset = LmdbDataset(out)
+    assert len(dataset) == 5
+    assert [dataset[index].scale for index in range(5)]
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,16 @@ def test_flic(tmp_path):
     assert (records[0].joint_self[:, 2] == 1).all()
 
 
+@pytest.mark.parametrize("content", [{}, {"examples": np.zeros(3)}, {"examples": structs([{"other": 1.0}])}])
+def test_not_flic(tmp_path, content):
+    scipy.io.savemat(tmp_path / "examples.mat", content)
+    with pytest.raises(UserError, match=r"examples\.mat: expected"):
+        read_flic(tmp_path / "examples.mat")
+    (tmp_path / "examples.mat").unlink()
+    with pytest.raises(UserError, match="nothing there"):
+        read_flic(tmp_path / "examples.mat")
+
+
 def coco(parts: list[str]) -> dict:
     rng = np.random.default_rng(0)
     people = []
