@@ -71,6 +71,8 @@ def base_config(request: Request) -> TrainConfig:
     if request.quick and request.preset is not None:
         raise UserError("--quick has a network of its own: leave --preset out")
     base = quick_base() if request.quick else preset(request.preset or "tiny")
+    if described(base.network).input_blob == "image":
+        raise UserError(f"{base.name} finds people, not parts: studies want a pose network")
     if request.minutes is not None or request.iterations is not None:
         base = replace(base, minutes=request.minutes, iterations=request.iterations)
     every = max(1, base.iterations // _RECORDINGS) if base.iterations else 10

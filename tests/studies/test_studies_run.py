@@ -102,6 +102,7 @@ def test_studies_share_what_is_the_same_run():
         (["stages", "--jobs", "0"], "--jobs: wanted at least 1"),
         (["stages", "--quick", "--preset", "tiny"], "leave --preset out"),
         (["stages", "--preset", "tyny"], "did you mean tiny?"),
+        (["stages", "--preset", "person_4stage"], "person_4stage finds people, not parts"),
         (["stages", "--data", "nowhere"], "there is no such file or folder"),
         (["schemes", "--quick", "--iterations", "2"], "too few for"),
         (["all", "--iterations", "0"], "iterations must be positive"),
