@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,3 +219,75 @@ def test_memory_does_not_grow_with_300_frames_of_720p(tmp_path):
     assert late - early < 15, (early, late)  # 250 frames decoded are 690 MB
     images, rate = read_all(tmp_path / "out" / "visualizations" / "x.mp4")
     assert (len(images), images[0].shape, rate) == (300, (720, 1280, 3), 30.0)
+
+
+class FakeCamera:
+    """A camera that gives ten frames and then nothing, or whose user has had enough after some."""
+
+    def __init__(self, number):
+        self.number, self.read_frames = number, 0
+
+    def isOpened(self):
+        return self.number == 3
+
+    def get(self, what):
+        return {video.cv2.CAP_PROP_FPS: 20.0}.get(what, -1.0)
+
+    def set(self, *setting):
+        return len(setting) == 2
+
+    def read(self):
+        self.read_frames += 1
+        return (True, frame(self.read_frames)) if self.read_frames <= 10 else (False, None)
+
+    def release(self):
+        pass
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    """Camera 3 is there, one frame every 0.1 s of a clock of its own."""
+    real = video.cv2.VideoCapture
+    monkeypatch.setattr(
+        video.cv2, "VideoCapture", lambda what: FakeCamera(what) if isinstance(what, int) else real(what)
+    )
+    clock = iter(np.arange(0, 100, 0.1).tolist())
+    monkeypatch.setattr(video, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+
+@pytest.mark.usefixtures("camera")
+def test_a_cameras_frames_have_the_clocks_time():
+    with VideoReader(3) as reader:
+        assert (reader.live, reader.rate, reader.announced, reader.name) == (True, 20.0, 0, "camera 3")
+        assert [f.time for f in reader] == pytest.approx([0.1 * index for index in range(1, 11)])
+        assert "gave no more frames after 10" in reader.problem
+
+
+@pytest.mark.usefixtures("camera")
+def test_a_cameras_recording_keeps_the_time(run_folder, tmp_path):
+    """Frames come at half the camera's rate, as from a slow network: each is shown twice."""
+    from cpm_repro.inference.predict import PredictOptions, predict
+
+    predict(PredictOptions(["3"], weights=run_folder, out=tmp_path / "out", frames=6))
+    frames, rate = read_all(tmp_path / "out" / "visualizations" / "camera3.mp4")
+    assert rate == 20.0
+    assert len(frames) == 13  # the last one is due 0.6 s after the start
+
+
+@pytest.mark.usefixtures("camera")
+def test_an_interrupt_ends_a_cameras_recording_as_a_whole(run_folder, tmp_path, monkeypatch, capsys):
+    from cpm_repro.inference.predict import PredictOptions, predict
+
+    draw, seen = FakeCamera.read, []
+
+    def read(self):
+        seen.append(1)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return draw(self)
+
+    monkeypatch.setattr(FakeCamera, "read", read)
+    done = predict(PredictOptions(["3"], weights=run_folder, out=tmp_path / "out"))
+    assert done == 1
+    assert "camera 3: 4 frames" in capsys.readouterr().out
+    assert read_all(tmp_path / "out" / "visualizations" / "camera3.mp4")[0]
