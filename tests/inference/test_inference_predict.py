@@ -292,7 +292,9 @@ def test_weights_of_another_network(run_folder, photographs, capsys):
 def test_an_interrupt_keeps_the_frames_so_far(run_folder, tmp_path):
     """Ctrl-C in the middle of a long video: a whole, shorter video and JSON, and exit code 130."""
     video = make_video(tmp_path / "long.avi", 3000)
-    code = "import sys; from cpm_repro.cli import main; sys.exit(main())"
+    # A test run in the background ignores interrupts, and so would what it starts.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from cpm_repro.cli import main; sys.exit(main())"
     out = tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "predict", video, "--weights", run_folder, "--out", out, "--format",
