@@ -50,14 +50,18 @@ class Request:
 
 
 def quick_base() -> TrainConfig:
-    """Half as wide as ``tiny``, crops of 96 px, 120 updates: about 20 seconds a run on two cores."""
+    """Half as wide as ``tiny``, crops of 96 px, 200 updates.
+
+    As in the paper (160 of 368 px), stage 1 sees about half of the crop, and what is beyond is left to the
+    later stages: features of 1x1 bring its field to 52 px. With tiny's own 3x3 it is 164 px, all of the crop.
+    """
     base = preset("tiny")
     return replace(
         base,
-        network=replace(base.network, width=0.125),
+        network=replace(base.network, width=0.125, features="1"),
         augment=replace(base.augment, crop=96),
         minutes=None,
-        iterations=120,
+        iterations=200,
         validate_people=200,
     )
 
