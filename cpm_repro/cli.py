@@ -620,7 +620,7 @@ def _add_bench(verbs: Any) -> tuple[str, _Parser]:
     sub = _verb(
         verbs,
         "bench",
-        "run the benchmarks, each checked before it is timed; compare two reports; make the README's table",
+        "run the benchmarks, each checked before it is timed; compare reports; make the documents' tables",
         "cpm bench --quick --out bench\n  cpm bench belief_maps fuse_multiscale\n"
         "  cpm bench compare old/report.json new/report.json\n  cpm bench readme",
     )
@@ -639,9 +639,8 @@ def _add_bench(verbs: Any) -> tuple[str, _Parser]:
             print(bench.compare_reports(*map(Path, options.names[1:])))
             return
         if options.names == ["readme"]:
-            root = Path(__file__).parents[1]
-            changed = bench.update_readme(root / "README.md", root / "benchmarks" / "results")
-            print(f"README.md: the table {'is new' if changed else 'was up to date'}")
+            changed = bench.update_documents(Path(__file__).parents[1])
+            print(f"new tables: {', '.join(changed) or 'none, they were up to date'}")
             return
         report = bench.run_benchmarks(options.out, options.names, quick=options.quick)
         failed = [answer.script for answer in report.answers if answer.failure]

@@ -2,7 +2,7 @@
 
 from cpm_repro.bench.case import BenchmarkWrong, Case, Goal, Question
 from cpm_repro.bench.compare import compare_reports
-from cpm_repro.bench.readme import update_readme
+from cpm_repro.bench.documents import update_documents
 from cpm_repro.bench.run import run_benchmarks
 from cpm_repro.bench.script import main
 
@@ -14,5 +14,5 @@ __all__ = [
     "compare_reports",
     "main",
     "run_benchmarks",
-    "update_readme",
+    "update_documents",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from cpm_repro.bench.record import Answer, BenchReport, Measured, Spread
 
 REPORT_HEAD = "# Benchmarks on "
+TIMES_HEAD = "| case | way | time | middle half | against ours | GB/s | GFLOP/s | share of the limit |"
 GOALS_HEAD = "| case | goal | measured (middle half) | |"
-"""Lines by which :mod:`cpm_repro.bench.readme` finds what it needs in a report."""
+"""Lines by which :mod:`cpm_repro.bench.documents` finds what it needs in a report."""
 
 
 def answer_markdown(answer: Answer) -> str:
@@ -26,7 +27,7 @@ def answer_markdown(answer: Answer) -> str:
         ]
     what = "memory" if any(case.unit == "bytes" for case in answer.cases) else "time"
     lines += [
-        f"| case | way | {what} | middle half | against ours | GB/s | GFLOP/s | share of the limit |",
+        TIMES_HEAD.replace(" time ", f" {what} "),
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for case in answer.cases:

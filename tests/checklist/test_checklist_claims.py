@@ -11,6 +11,7 @@ import pytest
 import cpm_repro
 from cpm_repro.checklist.claims import Claim, judge, load_claims
 from cpm_repro.checklist.run import _checks
+from cpm_repro.cli import _parser
 
 
 def claim(published, **options) -> Claim:
@@ -95,3 +96,15 @@ def test_the_papers_numbers_are_all_there(number, count):
         return number in published if isinstance(published, list) else published == number
 
     assert sum(holds(entry.published) for entry in load_claims()) >= count
+
+
+def test_every_command_that_claims_name_is_one_of_ours():
+    """Verbs and options of the commands exist; nothing is run."""
+    _, verbs = _parser()
+    for item in load_claims():
+        for part in item.command.split("; ") if item.command else ():
+            found = re.match(r"cpm ([a-z]+)", part)
+            assert found, f"{item.id}: {part!r}"
+            assert found[1] in verbs, item.id
+            options = set(re.findall(r"--[a-z][a-z-]*", part))
+            assert options <= set(verbs[found[1]]._option_string_actions), f"{item.id}: {part!r}"

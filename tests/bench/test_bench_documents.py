@@ -1,11 +1,19 @@
-"""The README's table: it is what the reports say, the newest of each machine and benchmark."""
+"""The documents' tables: they are what the reports say, the newest of each machine and benchmark."""
 
 import dataclasses
 from pathlib import Path
 
 import pytest
 
-from cpm_repro.bench.readme import BEGIN, END, goal_rows, readme_table, update_readme
+from cpm_repro.bench.documents import (
+    BEGIN,
+    END,
+    goal_rows,
+    kernels_table,
+    readme_table,
+    update_block,
+    update_documents,
+)
 from cpm_repro.bench.record import Answer, BenchReport, Measured
 from cpm_repro.bench.text import report_markdown
 from cpm_repro.errors import UserError
@@ -25,10 +33,13 @@ def write(folder: Path, name: str, report: BenchReport) -> None:
     (folder / name).write_text(report_markdown(report))
 
 
-def test_the_readme_is_up_to_date():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("document", "table"), [("README.md", readme_table), ("docs/kernels.md", kernels_table)]
+)
+def test_the_documents_are_up_to_date(document, table):
+    text = (ROOT / document).read_text(encoding="utf-8")
     block = text[text.index(BEGIN) + len(BEGIN) + 1 : text.index(END)]
-    assert block == readme_table(ROOT / "benchmarks" / "results"), "run: cpm bench readme"
+    assert block == table(ROOT / "benchmarks" / "results"), "run: cpm bench readme"
 
 
 def test_every_goal_of_a_report_is_found(tmp_path):
@@ -67,17 +78,36 @@ def test_a_failed_benchmark_has_no_row(tmp_path):
     assert goal_rows(tmp_path) == []
 
 
-def test_only_the_block_is_written(tmp_path):
+def test_times_of_the_kernels_alone(tmp_path):
     write(tmp_path, "2026-01-02-toy.md", made())
-    readme = tmp_path / "README.md"
-    readme.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
-    assert update_readme(readme, tmp_path)
-    text = readme.read_text()
-    assert text.startswith(f"above\n{BEGIN}\nA, 2 threads:\n")
-    assert text.endswith(f"\n{END}\nbelow\n")
-    assert not update_readme(readme, tmp_path)
-    readme.write_text("no marks")
+    assert kernels_table(tmp_path) == "GPU: not measured.\n"
+    write(tmp_path, "2026-01-02-maps.md", made(title="Belief maps"))
+    lines = kernels_table(tmp_path).splitlines()
+    link = "[2026-01-02](../benchmarks/results/2026-01-02-maps.md)"
+    assert lines[0] == "A, 2 threads:"
+    assert lines[4] == f"| Belief maps | N=1 | ours | 1 s | 950 ms to 1.05 s | 1 | 25 % | {link} |"
+    assert [line.split(" | ")[2] for line in lines[4:-2]] == ["ours", "peer", "*predicted*"]
+
+
+def test_only_the_block_is_written(tmp_path):
+    document = tmp_path / "README.md"
+    document.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
+    assert update_block(document, "table\n")
+    assert document.read_text() == f"above\n{BEGIN}\ntable\n{END}\nbelow\n"
+    assert not update_block(document, "table\n")
+    document.write_text("no marks")
     with pytest.raises(UserError, match="wanted the lines"):
-        update_readme(readme, tmp_path)
+        update_block(document, "table\n")
     with pytest.raises(UserError, match="cannot be read"):
-        update_readme(tmp_path / "none.md", tmp_path)
+        update_block(tmp_path / "none.md", "table\n")
+
+
+def test_documents_that_changed_are_named(tmp_path):
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/kernels.md"):
+        (tmp_path / name).write_text(f"{BEGIN}\n{END}\n")
+    write(tmp_path / "benchmarks" / "results", "2026-01-02-toy.md", made())
+    assert update_documents(tmp_path) == ["README.md", "docs/kernels.md"]
+    (tmp_path / "docs/kernels.md").write_text(f"{BEGIN}\n{END}\n")
+    assert update_documents(tmp_path) == ["docs/kernels.md"]
