@@ -1,6 +1,6 @@
 """The small network that ships with the package: its weights and its card, made from a finished run.
 
-python -m cpm_repro.training.bundle runs/photographs cpm_repro/weights/tiny-lspet.safetensors
+python -m cpm_repro.training.bundle runs/photographs/ours cpm_repro/weights/tiny-lspet.safetensors
 """
 
 from __future__ import annotations

@@ -92,7 +92,15 @@ def _solver_from_options(options: Mapping[str, Any]) -> None:
     out = given.pop("out", Path("runs") / solver.resolve().parent.name)
     if "weights" in given:
         given["weights"] = Path(given["weights"])
-    train_solver(solver, out, **given)
+    with joined() as ranks:
+        if ranks.count > 1:
+            ranks.fail(
+                UserError(
+                    f"--solver trains in one process, got {ranks.count} ranks: start it without torchrun, or "
+                    f"give a --preset, which ranks share"
+                )
+            )
+        train_solver(solver, out, **given)
 
 
 def run_from_options(options: Mapping[str, Any]) -> RunResult:

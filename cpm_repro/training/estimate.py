@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -41,13 +43,19 @@ class Estimate:
         else:
             minutes = config.minutes or 0.0
             budget = f"{60 * minutes / self.seconds:.0f} updates in {minutes:g} min"
-        line = f"{self}, {budget}, without validation"
+        advice = "split the batch (--set solver.accumulate=2 or more), or --set solver.recompute=true"
+        return f"{self}, {budget}, without validation{self._warning(advice)}"
+
+    def said_of_solver(self, iterations: int) -> str:
+        """The same for a solver prototxt's run that has so many ``iterations`` before it."""
+        advice = "lower the data layer's batch_size and raise iter_size"
+        return f"{self}, {clock(iterations * self.seconds)} for {iterations} updates{self._warning(advice)}"
+
+    def _warning(self, advice: str) -> str:
+        """A line of its own when the memory will not do; else nothing."""
         if self.available is None or self.state + self.activations < self.available:
-            return line
-        return (
-            f"{line}\nwarning: that is more than the {_gigabytes(self.available)} there are: split the batch "
-            f"(--set solver.accumulate=2 or more), or --set solver.recompute=true"
-        )
+            return ""
+        return f"\nwarning: that is more than the {_gigabytes(self.available)} there are: {advice}"
 
 
 def estimate(
@@ -77,33 +85,72 @@ def estimate(
     )
 
 
+def estimate_solver(
+    forward: Callable[[], object], weights: Iterable[Tensor], batch: int, iter_size: int
+) -> Estimate:
+    """Estimate a solver prototxt's run from one forward pass of one person.
+
+    Args:
+        forward: makes that pass and returns what the backward pass starts from.
+        weights: the net's learned arrays, on its device.
+        batch: people in one pass.
+        iter_size: passes before an update.
+    """
+    weights = list(weights)
+    forward()  # the first call allocates, chooses kernels
+    with _Kept(weights).counting() as kept:
+        begin = _now(weights[0].device)
+        made = forward()
+        seconds = _now(weights[0].device) - begin
+    del made
+    return Estimate(
+        state=4 * 3 * sum(weight.numel() for weight in weights),  # weights, gradients, momentum
+        activations=kept.total * batch,
+        seconds=(1 + _BACKWARD) * seconds * batch * iter_size,
+        available=_available(weights[0].device),
+    )
+
+
+class _Kept:
+    """Counts the bytes that autograd keeps for the backward pass, ``weights`` left out."""
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        self.total = 0
+        self._known = {weight.untyped_storage().data_ptr() for weight in weights}
+
+    @contextmanager
+    def counting(self) -> Iterator[_Kept]:
+        """Inside, what is kept is added to ``total``."""
+        with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
+            yield self
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._known:
+            self._known.add(storage.data_ptr())
+            self.total += storage.nbytes()
+        return tensor
+
+
 def _probe(net: PoseMachine, crop: int, cast: torch.dtype | None) -> tuple[list[int], float]:
     """Bytes that autograd keeps for every stage of one person, and the forward pass's seconds."""
     device = next(net.parameters()).device
     data = torch.zeros(1, net.input_channels, crop, crop, device=device)
     data = data.contiguous(memory_format=torch.channels_last)
-    known = {weight.untyped_storage().data_ptr() for weight in net.parameters()}
-    total = 0
-    marks = [0]
-
-    def keep(tensor: Tensor) -> Tensor:
-        nonlocal total
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            known.add(storage.data_ptr())
-            total += storage.nbytes()
-        return tensor
+    kept = _Kept(net.parameters())
+    marks: list[int] = []
 
     hooks = [
-        net.layer(name).register_forward_hook(lambda *_: marks.append(total)) for name in net.output_layers
+        net.layer(name).register_forward_hook(lambda *_: marks.append(kept.total))
+        for name in net.output_layers
     ]
     recompute = net.recompute
     net.recompute = False
     try:
         with torch.autocast(device.type, cast, enabled=cast is not None):
             net(data)  # the first call allocates, chooses kernels
-            marks[1:], total = [], 0
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            marks = [0]
+            with kept.counting():
                 begin = _now(device)
                 maps = net(data)
                 seconds = _now(device) - begin

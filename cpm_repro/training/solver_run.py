@@ -21,6 +21,8 @@ from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseSample
 from cpm_repro.errors import UserError
 from cpm_repro.files import write_json
+from cpm_repro.skeleton import Visibility
+from cpm_repro.training.estimate import estimate_solver
 from cpm_repro.training.failure import save_failure
 from cpm_repro.training.run_folder import RunFolder, environment
 from cpm_repro.training.solver_plan import DataSettings, SolverPlan, read_plan
@@ -161,8 +163,24 @@ class _SolverRun:
             + (f" x {self.optimizer.iter_size}" if self.optimizer.iter_size > 1 else "")
             + f", iterations {self.iteration} to {self.until}, snapshots {self.prefix}_iter_N",
             *self.plan.remarks,
+            self._estimate(),
         ):
             self.display.say(line)
+
+    def _estimate(self) -> str:
+        """Memory and time of what is left, from one empty crop."""
+        height, width = self.plan.data.augment.crop_size_y, self.plan.data.augment.crop_size_x
+        nobody = Batch(
+            image=torch.zeros((1, height, width, 3), dtype=torch.uint8),
+            joints=torch.zeros((1, 1, self.plan.data.parts, 2)),
+            visible=torch.full((1, 1, self.plan.data.parts), Visibility.CROPPED, dtype=torch.uint8),
+            center=torch.zeros((1, 2)),
+        )
+        blobs = batch_blobs(nobody, self.plan.data, self.device)
+        found = estimate_solver(
+            lambda: self.net(**blobs), self.net.parameters(), self.plan.data.batch, self.optimizer.iter_size
+        )
+        return found.said_of_solver(self.until - self.iteration)
 
     def _restore(self, path: Path) -> None:
         state = read_solverstate(path)

@@ -45,6 +45,15 @@ def test_train_then_eval(tmp_path, capsys):
     assert again.total == pytest.approx(scores[-1]["total"])
 
 
+def test_parts_that_follow_the_data_are_said(tmp_path, capsys):
+    """A nine-part network on data of fourteen parts has fourteen, unless nine were asked for."""
+    command = ["train", "--preset", "flic_4stage", "--data", "synthetic", "--iterations", "1", *SMALL]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "flic_4stage: 4 stages, 14 parts, " in printed
+    assert "(flic_4stage itself has 9 parts; synthetic labels 14)" in printed
+
+
 def test_a_preset_is_overridden_by_single_options_and_those_by_set():
     config = resolve(options(preset="tiny", lr=0.5, iterations=7, set=["solver.lr=0.25", "name=mine"]))
     assert (config.solver.lr, config.name) == (0.25, "mine")

@@ -9,13 +9,16 @@ import torch
 from cpm_repro.config import AugmentConfig, SolverConfig, TrainConfig, check, override, preset
 from cpm_repro.data import Batch
 from cpm_repro.errors import UserError
-from cpm_repro.model import build, pose_machine
+from cpm_repro.model import build, initialise, pose_machine
 from cpm_repro.training import load_checkpoint, train
 from cpm_repro.training.estimate import estimate
 from cpm_repro.training.prefetch import Prefetch, Ready, prefetched
-from cpm_repro.training.recipe import LossScale
+from cpm_repro.training.ranks import Ranks
+from cpm_repro.training.recipe import LossScale, build_optimizers
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.schemes import enter, phases_of
+from cpm_repro.training.sharding import Cores
+from cpm_repro.training.step import Step
 
 SMALL = {
     "network.width": 0.05,
@@ -67,6 +70,38 @@ def test_a_run_that_recomputes_is_the_same_run_and_keeps_less(tmp_path):
     again, b = run(tmp_path / "again", **{"solver.recompute": True})
     assert plain == again
     assert all(torch.equal(a.model[name], b.model[name]) for name in a.model)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("recompute", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_compiled_network_makes_the_same_update(tmp_path, backend, recompute):
+    """``solver.compile`` works on a GPU; here the same step runs a network compiled for the CPU.
+
+    One graph, or the gain would be lost; ``aot_eager`` traces forward and backward without generating code.
+    """
+    config = override(preset("tiny"), {**SMALL, "network.width": 0.03, "solver.recompute": recompute})
+    (phase,) = phases_of("end-to-end", 2)
+    generator = torch.Generator().manual_seed(0)
+    batch = Batch(
+        image=torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=generator),
+        joints=64 * torch.rand(4, 1, 14, 2, generator=generator),
+        visible=torch.ones(4, 1, 14, dtype=torch.uint8),
+        center=64 * torch.rand(4, 2, generator=generator),
+    )
+    made = []
+    for compiled in (False, True):
+        net = build("tiny", width=0.03, stages=2).train()
+        initialise(net, "kaiming", torch.Generator().manual_seed(0))
+        optimizers = build_optimizers(net, config.solver)
+        step = Step(net, config, optimizers, Cores(1), Ranks(device=torch.device("cpu")), tmp_path)
+        if compiled:
+            step.forward = torch.compile(net, backend=backend, fullgraph=True)
+        made += [[done.losses, done.gradient_norm] for done in (step(batch, i, phase, 1.0) for i in range(2))]
+    plain, fast = made[:2], made[2:]
+    for a, b in zip(plain, fast, strict=True):
+        assert b[0] == pytest.approx(a[0], rel=1e-5)
+        assert b[1] == pytest.approx(a[1], rel=1e-4)
+    assert plain[0] != plain[1]
 
 
 def test_frozen_stages_work_with_recomputation():

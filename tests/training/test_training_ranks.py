@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from cpm_repro.training import load_checkpoint
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.run_folder import RunFolder
 
+PROTOS = Path(__file__).parents[2] / "protos_reference"
 SMALL = {
     "network.width": 0.05,
     "augment.crop": 64,
@@ -116,6 +118,42 @@ def test_a_signal_to_one_rank_stops_all_in_the_same_step(tmp_path, processes):
     assert load_checkpoint(run / "checkpoints" / "last.pt").iteration == made
     assert f"stopped and saved after iteration {made}" in (tmp_path / "rank0.txt").read_text()
     assert (tmp_path / "rank1.txt").read_text() == ""
+
+
+def test_a_rank_that_dies_ends_the_other_in_one_line(tmp_path, processes):
+    """Killed with -9 and not restarted: the other rank does not wait, and what was saved is whole."""
+    run = tmp_path / "run"
+    pair = processes.ranks(*[command(run, 3000, "--batch=4", "--checkpoint-iterations=2")] * 2)
+    wait_for(lambda: len(losses(run)) >= 4, pair[0])
+    os.kill(pair[1].pid, signal.SIGKILL)
+    assert finish(pair[0], 60) == 1
+    said = (tmp_path / "rank0.txt").read_text()
+    assert "error: another rank is gone, see its own message" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert load_checkpoint(run / "checkpoints" / "last.pt").iteration >= 2
+
+
+def test_a_rate_that_diverges_on_two_ranks_is_one_line(tmp_path, processes):
+    run, more = tmp_path / "run", ["--set=solver.optimizer=adamw", "--lr=1e30"]
+    pair = processes.ranks(*[command(run, 60, *more)] * 2)
+    assert [finish(process) for process in pair] == [2, 2]
+    said = (tmp_path / "rank0.txt").read_text().splitlines()[-1]
+    assert "the loss is no longer finite at iteration" in said
+    assert "lower the learning rate" in said
+    assert "Traceback" not in (tmp_path / "rank1.txt").read_text()
+    assert sorted(path.name for path in (run / "nonfinite").iterdir()) == ["rank0", "rank1"]
+
+
+def test_a_solver_prototxt_is_not_trained_by_several_ranks(tmp_path, processes):
+    """Each of them would train the whole run, into the same files."""
+    solver = str(PROTOS / "mpii_6stage" / "pose_solver.prototxt")
+    given = ["train", "--solver", solver, "--data", "synthetic", "--out", str(tmp_path / "run")]
+    pair = processes.ranks(given, given)
+    assert [finish(process) for process in pair] == [2, 2]
+    (line,) = (tmp_path / "rank0.txt").read_text().splitlines()
+    assert "--solver trains in one process, got 2 ranks" in line
+    assert (tmp_path / "rank1.txt").read_text() == ""
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -46,6 +46,9 @@ def test_the_prototxts_are_trained_and_snapshots_written(tmp_path, capsys):
     assert main(["train", "--solver", str(solver), "--data", "synthetic", "--out", str(run)]) == 0
     printed = capsys.readouterr().out
     assert "iteration 5  loss" in printed
+    assert printed.index("estimate: ") < printed.index("iteration 1  loss")
+    assert " of activations, about " in printed
+    assert "for 5 updates" in printed
     assert printed.count("snapshot ") >= 3
     names = sorted(path.name for path in (run / "snapshots").iterdir())
     assert names == [f"pose_iter_{i}.{kind}" for i in (2, 4, 5) for kind in ("caffemodel", "solverstate")]
