@@ -12,7 +12,6 @@ import torch
 from cpm_repro.ops import _library
 
 BACKENDS = ("cpu", "cuda", "cupy", "reference")
-CUPY_OPERATORS = ("belief_maps_out", "center_map_out")
 
 
 def choose(backend: str | None, operator: str, device: torch.device) -> str:
@@ -35,8 +34,6 @@ def choose(backend: str | None, operator: str, device: torch.device) -> str:
     if device.type != needed_device:
         raise ValueError(f"backend {wanted!r} needs {needed_device} tensors, got {device.type} tensors")
     if wanted == "cupy":
-        if operator not in CUPY_OPERATORS:
-            raise ValueError(f"backend 'cupy' has no {operator}: only {', '.join(CUPY_OPERATORS)}")
         if not _has_cupy():
             raise ValueError("backend 'cupy' is not installed: install the extra [cuda12] or [cuda13]")
         return wanted
@@ -60,7 +57,7 @@ def available_backends() -> tuple[str, ...]:
 def _automatic(operator: str, device_type: str) -> str:
     if device_type in ("cpu", "cuda") and _library.has_kernel(operator, device_type):
         return device_type
-    if device_type == "cuda" and operator in CUPY_OPERATORS and _has_cupy():
+    if device_type == "cuda" and _has_cupy():
         return "cupy"
     if device_type in ("cpu", "cuda"):
         _warn_once(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from cpm_repro.ops import _checks, _reference
+from cpm_repro.ops import _checks, _cupy, _reference
 from cpm_repro.ops._backend import choose
 
 
@@ -34,7 +34,7 @@ def belief_map_loss(
         stride: input pixels per cell.
         sigma: of the target bumps, in pixels.
         count: N in the formula when these samples are only a part of a batch; default: their number.
-        backend: cpu, cuda or reference; default: CPM_BACKEND, else the fastest there is.
+        backend: cpu, cuda, cupy or reference; default: CPM_BACKEND, else the fastest there is.
 
     Returns:
         (stages,) float32. The training objective is its sum.
@@ -61,8 +61,11 @@ def belief_map_loss(
         raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
     _checks.report_values("joints", positions, codes)
     scale = 0.5 / (count or max(samples, 1))
-    if choose(backend, "belief_map_loss", positions.device) == "reference":
+    chosen = choose(backend, "belief_map_loss", positions.device)
+    if chosen == "reference":
         return _reference.belief_map_loss(stages, positions, codes, stride, sigma, scale)
+    if chosen == "cupy":
+        return _cupy.belief_map_loss(stages, positions, codes, stride, sigma, scale)
     return torch.ops.cpm_repro.belief_map_loss(stages, positions, codes, stride, sigma, scale)
 
 

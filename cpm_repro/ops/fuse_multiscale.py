@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from cpm_repro.ops import _checks, _reference_resize
+from cpm_repro.ops import _checks, _cupy, _reference_resize
 from cpm_repro.ops._backend import choose
 from cpm_repro.ops._fuse_arguments import Mode, Options, Person, check_options, check_people, check_person
 
@@ -124,11 +124,13 @@ def _fuse(
     if not work:
         return results
     busy = [person for person, _ in work]
-    if choose(backend, "fuse_multiscale_out", busy[0].maps.device) == "reference":
+    chosen = choose(backend, "fuse_multiscale_out", busy[0].maps.device)
+    if chosen == "reference":
         for person, result in work:
             result.copy_(person.reference(options))
         return results
-    torch.ops.cpm_repro.fuse_multiscale_out(
+    operators: Any = _cupy if chosen == "cupy" else torch.ops.cpm_repro
+    operators.fuse_multiscale_out(
         *_sources(busy), options.stride, options.background, options.mode == "opencv", [r for _, r in work]
     )
     return results
@@ -143,12 +145,16 @@ def _peaks(
         pairs = [(p.maps.new_empty((0, 2)), p.maps.new_empty(0)) for p in people]
         return [xy for xy, _ in pairs], [score for _, score in pairs]
     row_major = order == "row"
-    if choose(backend, "fuse_multiscale_peaks", people[0].maps.device) == "reference":
+    chosen = choose(backend, "fuse_multiscale_peaks", people[0].maps.device)
+    if chosen == "reference":
         find = _reference_resize.peaks
         pairs = [find(person.reference(options), row_major, subpixel) for person in people]
         return [xy for xy, _ in pairs], [score for _, score in pairs]
     images = [side for person in people if person.maps.shape[1] for side in person.image]
-    xy, score = torch.ops.cpm_repro.fuse_multiscale_peaks(
+    if chosen != "cpu":
+        _check_ranks(people)
+    operators: Any = _cupy if chosen == "cupy" else torch.ops.cpm_repro
+    xy, score = operators.fuse_multiscale_peaks(
         *_sources([person for person in people if person.maps.shape[1]]),
         images,
         options.stride,
@@ -172,6 +178,15 @@ def _sources(people: list[Person]) -> tuple[list[torch.Tensor], list[int], list[
 def _check_one_device(people: list[Person]) -> None:
     for index, person in enumerate(people[1:], 1):
         _checks.same_device(f"maps[{index}]", person.maps, "maps[0]", people[0].maps)
+
+
+def _check_ranks(people: list[Person]) -> None:
+    """Pixels are numbered in 32 bits by the kernels for GPUs."""
+    for person in people:
+        if person.image[0] * person.image[1] >= 2**32:
+            raise ValueError(
+                f"image_hw must have fewer than 2**32 pixels for peaks on a GPU, got {person.image}"
+            )
 
 
 def _check_out(out: torch.Tensor, shape: tuple[int, ...], device: torch.device) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from cpm_repro.ops import _checks, _reference_resize
+from cpm_repro.ops import _checks, _cupy, _reference_resize
 from cpm_repro.ops._backend import choose
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
@@ -31,7 +31,7 @@ def imresize(
         array: (H, W) or (H, W, C), NumPy array or torch tensor; uint8, float32 or float64.
         scale: one factor for both axes; the result has ceil(scale * size) pixels per axis.
         size: (h, w) of the result; each axis then has its own scale out / in. Give either scale or size.
-        backend: cpu, cuda or reference; default: CPM_BACKEND, else the fastest there is.
+        backend: cpu, cuda, cupy or reference; default: CPM_BACKEND, else the fastest there is.
 
     Returns:
         The resized array, same kind and dtype.
@@ -55,8 +55,11 @@ def _resize(
     # Asked for here, and given back, so that a size beyond memory is the caller's mistake by name.
     name = "size" if scale is None else "scale"
     _checks.allocate(name, [*wanted, *given.shape[2:]], given.dtype, given.device)
-    if choose(backend, "imresize", given.device) == "reference":
+    chosen = choose(backend, "imresize", given.device)
+    if chosen == "reference":
         return _reference_resize.imresize(given, wanted, scales)
+    if chosen == "cupy":
+        return _cupy.imresize(given, *wanted, *scales)
     return torch.ops.cpm_repro.imresize(given, *wanted, *scales)
 
 

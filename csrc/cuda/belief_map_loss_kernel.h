@@ -1,3 +1,5 @@
+// The kernels of the stage losses, without their launches: nvcc compiles them into the extension, NVRTC for CuPy.
+//
 // Forward: a block sums the squares of one plane of all stages, a second small launch adds the planes in one fixed
 // order, so the result is the same in every run. Backward: one thread per cell writes all stages' gradients.
 #pragma once
@@ -24,7 +26,7 @@ inline __device__ double block_sum(double value, double* shared) {
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) loss_planes_kernel(LossParams p, int first_stage) {
+__device__ __forceinline__ void loss_planes_body(const LossParams& p, int first_stage) {
   __shared__ double shared[kThreads];
   const BeliefParams& b = p.target;
   const long long cells = (long long)b.h * b.w, planes = b.samples * (b.parts + 1);
@@ -53,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) loss_planes_kernel(LossParams p, int
   }
 }
 
-__global__ void __launch_bounds__(kThreads) loss_total_kernel(LossParams p, float* losses) {
+inline __device__ void loss_total_body(const LossParams& p, float* losses) {
   __shared__ double shared[kThreads];
   const long long planes = p.target.samples * (p.target.parts + 1);
   const int stage = (int)blockIdx.x;
@@ -64,7 +66,7 @@ __global__ void __launch_bounds__(kThreads) loss_total_kernel(LossParams p, floa
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) loss_gradient_kernel(LossParams p) {
+__device__ __forceinline__ void loss_gradient_body(const LossParams& p) {
   const BeliefParams& b = p.target;
   const long long cells = (long long)b.h * b.w, total = b.samples * (b.parts + 1) * cells;
   const long long step = (long long)gridDim.x * blockDim.x;

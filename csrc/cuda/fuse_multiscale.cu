@@ -9,6 +9,19 @@ using namespace fuse_kernels;
 
 namespace {
 
+__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) tables_kernel(FuseParams p, Tables t) { tables_body(p, t); }
+
+template <bool kPeaks>
+__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) fuse_kernel(FuseParams p, Tables t, unsigned long long* best) {
+  fuse_body<kPeaks>(p, t, best);
+}
+
+__global__ void clear_kernel(unsigned long long* best, int channels) { clear_body(best, channels); }
+
+__global__ void __launch_bounds__(kCross * kLanes) unpack_kernel(FuseParams p, Tables t, const unsigned long long* best, float* xy, float* score) {
+  unpack_body(p, t, best, xy, score);
+}
+
 Tables lay_out(const FuseParams& p, float* base, long long* total) {
   Tables t;
   t.base = base;

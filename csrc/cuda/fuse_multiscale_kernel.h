@@ -26,7 +26,7 @@ struct Tables {
   int taps[2];                               // the widest over the scales; narrower rows are padded with zeros
 };
 
-__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) tables_kernel(FuseParams p, Tables t) {
+__device__ __forceinline__ void tables_body(const FuseParams& p, const Tables& t) {
   __shared__ Phases phases;
   const int scale = (int)blockIdx.y, axis = (int)blockIdx.z;
   const ChainAxis chain = chain_axis(p, scale, axis);
@@ -133,7 +133,7 @@ inline __device__ unsigned long long peak_key(float value, unsigned int rank) {
 }
 
 template <bool kPeaks>
-__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) fuse_kernel(FuseParams p, Tables t, unsigned long long* best) {
+__device__ __forceinline__ void fuse_body(const FuseParams& p, const Tables& t, unsigned long long* best) {
   __shared__ float dense[kCellRows * kRows];
   __shared__ unsigned long long keys[kThreads];
   const long long tiles_x = (p.image_w - 1) / kColumns + 1, tiles_y = (p.image_h - 1) / kRows + 1;
@@ -209,12 +209,12 @@ inline __device__ void cross_values(const FuseParams& p, const Tables& t, int ch
   }
 }
 
-__global__ void clear_kernel(unsigned long long* best, int channels) {
+inline __device__ void clear_body(unsigned long long* best, int channels) {
   for (int c = (int)threadIdx.x; c < channels; c += (int)blockDim.x) best[c] = 0;
 }
 
 // A block per channel: from the key of its maximum to position and value.
-__global__ void __launch_bounds__(kCross * kLanes) unpack_kernel(FuseParams p, Tables t, const unsigned long long* best, float* xy, float* score) {
+__device__ __forceinline__ void unpack_body(const FuseParams& p, const Tables& t, const unsigned long long* best, float* xy, float* score) {
   __shared__ float shares[kCross * kLanes];
   const int c = (int)blockIdx.x;
   const unsigned int ordered = (unsigned int)(best[c] >> 32), rank = ~(unsigned int)best[c];

@@ -10,6 +10,11 @@ using namespace resize_kernels;
 namespace {
 
 template <typename T>
+__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) resize_axis_kernel(ResizeParams p) {
+  resize_axis_body<T>(p);
+}
+
+template <typename T>
 const char* launch(const ResizeParams& p, void* stream) {
   const long long total = p.outer * p.axis.out * p.inner;
   if (total == 0) return nullptr;

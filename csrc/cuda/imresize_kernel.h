@@ -1,3 +1,5 @@
+// The kernel of imresize, without its launch: nvcc compiles it into the extension, NVRTC for CuPy.
+//
 // One thread per output value; neighbouring threads share their weights' inputs through the cache.
 #pragma once
 
@@ -10,7 +12,7 @@ constexpr int kThreads = 256;
 constexpr int kBlocksAtLeast = 2;  // per multiprocessor: up to 128 registers a thread; left alone, ptxas takes 64 and spills
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) resize_axis_kernel(ResizeParams p) {
+__device__ __forceinline__ void resize_axis_body(const ResizeParams& p) {
   const long long total = p.outer * p.axis.out * p.inner;
   const long long step = (long long)gridDim.x * blockDim.x;
   const int taps = resize_taps(p.axis);

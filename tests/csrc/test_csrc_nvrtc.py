@@ -1,4 +1,4 @@
-"""The CuPy back end's text, without CuPy: NVRTC compiles it, and the struct has the header's layout."""
+"""The CuPy back end's texts, without CuPy: NVRTC compiles them, and structs and numbers are the headers'."""
 
 import ctypes
 import glob
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import stand_in
 
-from cpm_repro.ops import _cupy
+from cpm_repro.ops._cupy import belief, fusion, loss, resize, runtime
 
 
 def nvrtc():
@@ -25,11 +25,9 @@ def nvrtc():
     pytest.skip("NVRTC is not here: neither the toolkit's nor pip's nvidia-cuda-nvrtc")
 
 
-def compile_text(library, text, options, kernels=()):
+def compile_text(library, text, options):
     program = ctypes.c_void_p()
     assert library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"k.cu", 0, None, None) == 0
-    for kernel in kernels:  # templates are made when they are named
-        assert library.nvrtcAddNameExpression(program, kernel.encode()) == 0
     array = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
     status = library.nvrtcCompileProgram(program, len(options), array)
     size = ctypes.c_size_t()
@@ -42,74 +40,81 @@ def compile_text(library, text, options, kernels=()):
     return status, log.value.decode(), ptx.value.decode()
 
 
-def test_nvrtc_compiles_the_kernel():
-    status, log, ptx = compile_text(
-        nvrtc(), _cupy.source(), [*_cupy.options(), "--gpu-architecture=compute_90"]
-    )
-    assert status == 0, log
-    entries = re.findall(r"\.entry (\w+)", ptx)
-    assert sorted(entries) == sorted(
-        f"belief_maps_{kind}_{vector}" for kind in ("float", "Half", "BFloat16") for vector in (1, 4)
-    )
+PARTS = (belief, loss, fusion, resize)
 
 
-KERNELS = {
-    "belief_map_loss_kernel.h": [
-        *(
-            f"cpm::loss_kernels::{kernel}<{kind}>"
-            for kernel in ("loss_planes_kernel", "loss_gradient_kernel")
-            for kind in ("float", "cpm::Half", "cpm::BFloat16")
-        ),
-        "cpm::loss_kernels::loss_total_kernel",
-    ],
-    "imresize_kernel.h": [
-        f"cpm::resize_kernels::resize_axis_kernel<{kind}>" for kind in ("unsigned char", "float", "double")
-    ],
-    "fuse_multiscale_kernel.h": [
-        f"cpm::fuse_kernels::{kernel}"
-        for kernel in (
-            "tables_kernel",
-            "fuse_kernel<false>",
-            "fuse_kernel<true>",
-            "clear_kernel",
-            "unpack_kernel",
-        )
-    ],
-}
-
-
-def test_every_kernel_is_a_text_that_nvrtc_can_have():
-    headers = {path.name for path in (Path(_cupy.headers()) / "cuda").glob("*_kernel.h")}
-    assert headers == {*KERNELS, "belief_maps_kernel.h"}
+def test_every_kernel_has_a_text():
+    headers = {path.name for path in (runtime.headers() / "cuda").glob("*_kernel.h")}
+    assert headers == {part.HEADER for part in PARTS}
 
 
 @pytest.mark.parametrize("arch", ["compute_75", "compute_90", "compute_120"])
-@pytest.mark.parametrize("header", KERNELS)
-def test_nvrtc_compiles_the_other_kernels(header, arch):
-    options = [*_cupy.options(), f"--gpu-architecture={arch}"]
-    status, log, ptx = compile_text(nvrtc(), f'#include "cuda/{header}"\n', options, KERNELS[header])
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.HEADER)
+def test_nvrtc_compiles_the_kernels(part, arch):
+    options = [*runtime.options(), f"--gpu-architecture={arch}"]
+    status, log, ptx = compile_text(nvrtc(), runtime.source(part.HEADER, part.ENTRIES), options)
     assert status == 0, log
-    assert ptx.count(".entry") == len(KERNELS[header])
+    assert "warning" not in log
+    assert sorted(re.findall(r"\.entry (\w+)", ptx)) == sorted(entry.name for entry in part.ENTRIES)
 
 
-def test_params_have_the_headers_layout(tmp_path):
-    fields = ", ".join(f"offsetof(cpm::BeliefParams, {name})" for name in _cupy.PARAMS.names)
+def test_the_text_changes_with_the_headers(tmp_path, monkeypatch):
+    """CuPy keeps compiled texts on disk: an upgrade must not find those of the version before."""
+    monkeypatch.setattr(runtime, "headers", lambda: tmp_path)
+    for room in ("math", "cuda"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "one.h").write_text("old")
+    texts = []
+    for content in ("old", "new"):
+        (tmp_path / "math" / "one.h").write_text(content)
+        runtime.source.cache_clear()
+        texts.append(runtime.source("imresize_kernel.h", resize.ENTRIES))
+    runtime.source.cache_clear()
+    assert texts[0] != texts[1]
+
+
+STRUCTS = {
+    "cpm::BeliefParams": ("math/belief.h", belief.PARAMS),
+    "cpm::LossParams": ("math/loss.h", loss.PARAMS),
+    "cpm::ResizeAxis": ("math/resize.h", resize.AXIS),
+    "cpm::ResizeParams": ("math/resize.h", resize.PARAMS),
+    "cpm::FuseParams": ("math/fuse.h", fusion.PARAMS),
+    "cpm::fuse_kernels::Tables": ("cuda/fuse_multiscale_kernel.h", fusion.TABLES),
+}
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_structs_have_the_headers_layout(tmp_path, struct):
+    header, layout = STRUCTS[struct]
+    fields = ", ".join(f"offsetof({struct}, {name}), sizeof({struct}::{name})" for name in layout.names)
     text = f"""
 #include <cstddef>
-#include "{stand_in.ROOT}/csrc/math/belief.h"
+#include "cuda_runtime.h"
+#include "{stand_in.ROOT}/csrc/{header}"
 extern "C" void layout(int* to) {{
-  const size_t offsets[] = {{sizeof(cpm::BeliefParams), {fields}}};
-  for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); ++i) to[i] = (int)offsets[i];
+  const size_t numbers[] = {{sizeof({struct}), {fields}}};
+  for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); ++i) to[i] = (int)numbers[i];
 }}
 """
-    got = (ctypes.c_int * (1 + len(_cupy.PARAMS.names)))()
-    stand_in.compile_library(tmp_path, text).layout(got)
-    assert list(got) == [
-        _cupy.PARAMS.itemsize,
-        *(_cupy.PARAMS.fields[name][1] for name in _cupy.PARAMS.names),
-    ]
+    got = (ctypes.c_int * (1 + 2 * len(layout.names)))()
+    include = f"-I{stand_in.ROOT}/tests/csrc/cuda_stand_in"
+    stand_in.compile_library(tmp_path, text, include).layout(got)
+    expected = [n for name in layout.names for n in (layout.fields[name][1], layout[name].itemsize)]
+    assert list(got) == [layout.itemsize, *expected]
 
 
-def test_threads_are_the_kernels():
-    text = (Path(_cupy.headers()) / "cuda" / "belief_maps_kernel.h").read_text()
-    assert int(re.search(r"kThreads = (\d+)", text)[1]) == _cupy.THREADS
+def test_numbers_are_the_headers():
+    def number(header, name):
+        text = (runtime.headers() / header).read_text()
+        return int(re.search(rf"\b{name} = (\d+)\b", text)[1])
+
+    for part in PARTS:
+        assert number(f"cuda/{part.HEADER}", "kThreads") == part.THREADS
+    kernel = f"cuda/{fusion.HEADER}"
+    assert number(f"cuda/{loss.HEADER}", "kStagesAtOnce") == loss.STAGES_AT_ONCE
+    assert number("math/loss.h", "kMaxStages") == loss.MAX_STAGES
+    assert number("math/fuse.h", "kMaxScales") == fusion.MAX_SCALES
+    assert number(kernel, "kPerThread") * fusion.THREADS == fusion.COLUMNS
+    assert number(kernel, "kRows") == fusion.ROWS
+    assert number(kernel, "kCross") == fusion.CROSS
+    assert number(kernel, "kLanes") == fusion.LANES

@@ -63,14 +63,14 @@ def test_small_center_map(backend, cutoff):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_small_losses_and_gradients(cuda, dtype):
+def test_small_losses_and_gradients(backend, dtype):
     joints, visible, _ = people()
     maps = [torch.randn(3, 6, 20, 17).to(dtype).requires_grad_() for _ in range(9)]
     expected = ops.belief_map_loss(maps, joints, visible, backend="reference")
     grads = torch.autograd.grad(expected.sum(), maps)
     moved = [m.detach().cuda().requires_grad_() for m in maps]
-    got = ops.belief_map_loss(moved, joints.cuda(), visible.cuda(), backend=cuda)
-    again = ops.belief_map_loss(moved, joints.cuda(), visible.cuda(), backend=cuda)
+    got = ops.belief_map_loss(moved, joints.cuda(), visible.cuda(), backend=backend)
+    again = ops.belief_map_loss(moved, joints.cuda(), visible.cuda(), backend=backend)
     assert torch.equal(got, again)
     torch.testing.assert_close(got.cpu(), expected, rtol=1e-6, atol=0)
     for a, b in zip(torch.autograd.grad(got.sum(), moved), grads, strict=True):
@@ -80,9 +80,9 @@ def test_small_losses_and_gradients(cuda, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.7])
-def test_small_imresize(cuda, dtype, scale):
+def test_small_imresize(backend, dtype, scale):
     image = torch.rand(41, 29, 3).mul(255).to(dtype)
-    got = ops.imresize(image.cuda(), scale, backend=cuda).cpu()
+    got = ops.imresize(image.cuda(), scale, backend=backend).cpu()
     expected = ops.imresize(image, scale, backend="reference")
     if dtype == torch.uint8:  # an exact tie may fall either way where the compiler contracts
         assert (got.int() - expected.int()).abs().max() <= 1
@@ -93,17 +93,17 @@ def test_small_imresize(cuda, dtype, scale):
 
 @pytest.mark.parametrize("mode", ["matlab", "opencv"])
 @pytest.mark.parametrize("image", [(1, 1), (40, 50), (301, 257)])
-def test_small_fusion_and_peaks(cuda, image, mode):
+def test_small_fusion_and_peaks(backend, image, mode):
     maps = torch.randn(3, 4, 46, 46)
     pads, sizes = [[100, 34, 100, 34], [-20, 10, -20, 10], [0, 0, 0, 0]], [[168, 300], [408, 348], [368, 368]]
     if image == (1, 1):
         pads, sizes = [[100, 114, 100, 114]] * 3, [[168, 140]] * 3
     expected = ops.fuse_multiscale(maps, pads, sizes, image, mode=mode, backend="reference")
-    full = ops.fuse_multiscale(maps.cuda(), pads, sizes, image, mode=mode, backend=cuda)
+    full = ops.fuse_multiscale(maps.cuda(), pads, sizes, image, mode=mode, backend=backend)
     torch.testing.assert_close(full.cpu(), expected, rtol=0, atol=1e-5)
     for order in ("column", "row"):
         xy, score = ops.fuse_multiscale_peaks(
-            maps.cuda(), pads, sizes, image, mode=mode, order=order, backend=cuda
+            maps.cuda(), pads, sizes, image, mode=mode, order=order, backend=backend
         )
         place, value = _reference_resize.first_peaks(full, order == "row")
         assert torch.equal(score, value)
@@ -111,7 +111,7 @@ def test_small_fusion_and_peaks(cuda, image, mode):
 
 
 @pytest.mark.parametrize("mode", ["matlab", "opencv"])
-def test_small_fusion_of_many_people_and_subpixel_peaks(cuda, mode):
+def test_small_fusion_of_many_people_and_subpixel_peaks(backend, mode):
     maps = [torch.randn(2, 3, 46, 46), torch.randn(1, 4, 20, 31)]
     pads = [[[100, 34, 100, 34], [-20, 10, -20, 10]], [[-8, 0, 0, 8]]]
     sizes = [[[168, 300], [408, 348]], [[168, 240]]]
@@ -119,21 +119,23 @@ def test_small_fusion_of_many_people_and_subpixel_peaks(cuda, mode):
     moved = [m.cuda() for m in maps]
     options = {"mode": mode, "weights": None}
     expected = ops.fuse_multiscale(maps, pads, sizes, images, backend="reference", **options)
-    got = ops.fuse_multiscale(moved, pads, sizes, images, backend=cuda, **options)
+    got = ops.fuse_multiscale(moved, pads, sizes, images, backend=backend, **options)
     for full, want in zip(got, expected, strict=True):
         torch.testing.assert_close(full.cpu(), want, rtol=0, atol=1e-5)
-    xy, score = ops.fuse_multiscale_peaks(moved, pads, sizes, images, subpixel=True, backend=cuda, **options)
+    xy, score = ops.fuse_multiscale_peaks(
+        moved, pads, sizes, images, subpixel=True, backend=backend, **options
+    )
     for full, place, value in zip(got, xy, score, strict=True):
         want, height = _reference_resize.peaks(full.cpu(), row_major=False, subpixel=True)
         assert torch.equal(value.cpu(), height)
         torch.testing.assert_close(place.cpu(), want, rtol=0, atol=2e-3)
 
 
-def test_small_fusion_weights_and_strided_maps(cuda):
+def test_small_fusion_weights_and_strided_maps(backend):
     maps = torch.randn(2, 46, 46, 3).permute(0, 3, 1, 2)
     arguments = ([[100, 34, 100, 34], [-20, 10, -20, 10]], [[168, 300], [408, 348]], (90, 120))
     expected = ops.fuse_multiscale(maps, *arguments, weights=[1, 3], backend="reference")
-    got = ops.fuse_multiscale(maps.cuda(), *arguments, weights=[1, 3], backend=cuda)
+    got = ops.fuse_multiscale(maps.cuda(), *arguments, weights=[1, 3], backend=backend)
     torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-5)
 
 

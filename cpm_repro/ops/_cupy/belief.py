@@ -1,0 +1,111 @@
+"""Belief maps and centre maps: csrc/cuda/belief_maps_kernel.h, launched as in belief_maps.cu."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from cpm_repro.ops._cupy.runtime import TYPES, Entry, blocks_for, launch, source
+
+THREADS = 256  # kThreads of the kernel; a test compares
+
+# BeliefParams of csrc/math/belief.h, field by field; a test compares the layout.
+PARAMS = np.dtype(
+    [
+        ("joints", np.uint64),
+        ("visible", np.uint64),
+        ("center", np.uint64),
+        ("label", np.uint64),
+        ("center_map", np.uint64),
+        ("samples", np.int64),
+        ("people", np.int32),
+        ("parts", np.int32),
+        ("h", np.int32),
+        ("w", np.int32),
+        ("center_h", np.int32),
+        ("center_w", np.int32),
+        ("stride", np.float32),
+        ("sigma", np.float64),
+        ("center_sigma", np.float64),
+        ("center_cutoff", np.int32),
+        ("type", np.int32),
+    ],
+    align=True,
+)
+
+HEADER = "belief_maps_kernel.h"
+ENTRIES = tuple(
+    Entry(
+        f"belief_maps_{number}_{vector}",
+        "cpm::BeliefParams p, long long label_vectors, long long vectors",
+        f"cpm::belief_maps_body<{kind}, {vector}>(p, label_vectors, vectors)",
+        "cpm::kThreads",
+    )
+    for number, kind in TYPES.values()
+    for vector in (1, 4)
+)
+
+
+def belief_maps_out(
+    joints: torch.Tensor,
+    visible: torch.Tensor,
+    center: torch.Tensor | None,
+    stride: float,
+    sigma: float,
+    center_sigma: float,
+    label: torch.Tensor,
+    center_map: torch.Tensor | None,
+) -> None:
+    """As ``torch.ops.cpm_repro.belief_maps_out``."""
+    params = target_params(joints, visible, stride, sigma, label)
+    params["label"] = label.data_ptr()
+    if center is not None and center_map is not None:
+        _add_center(params, center, center_sigma, True, center_map)
+    _launch(params, label)
+
+
+def center_map_out(center: torch.Tensor, sigma: float, cutoff: bool, center_map: torch.Tensor) -> None:
+    """As ``torch.ops.cpm_repro.center_map_out``."""
+    params = np.zeros(1, PARAMS)
+    params["samples"] = center.shape[0]
+    _add_center(params, center, sigma, cutoff, center_map)
+    _launch(params, center_map)
+
+
+def target_params(
+    joints: torch.Tensor, visible: torch.Tensor, stride: float, sigma: float, like: torch.Tensor
+) -> Any:
+    """What describes the targets, on the grid and in the type of ``like`` (N, channels, h, w)."""
+    params = np.zeros(1, PARAMS)
+    params["joints"], params["visible"] = joints.data_ptr(), visible.data_ptr()
+    params["samples"], params["people"], params["parts"] = joints.shape[:3]
+    params["h"], params["w"] = like.shape[2:]
+    params["stride"], params["sigma"] = stride, sigma
+    params["type"] = TYPES[like.dtype][0]
+    return params
+
+
+def _add_center(params: Any, center: torch.Tensor, sigma: float, cutoff: bool, out: torch.Tensor) -> None:
+    params["center"], params["center_map"] = center.data_ptr(), out.data_ptr()
+    params["center_h"], params["center_w"] = out.shape[2:]
+    params["center_sigma"], params["center_cutoff"] = sigma, cutoff
+
+
+def _launch(params: Any, like: torch.Tensor) -> None:
+    """Choose the vector width as the extension does, and launch."""
+    one = params[0]
+    cells = (int(one["h"]) * int(one["w"]), int(one["center_h"]) * int(one["center_w"]))
+    width = 4 * like.element_size()
+    aligned = all(int(one[name]) % width == 0 for name in ("label", "center_map"))
+    vector = 4 if aligned and all(count % 4 == 0 for count in cells) else 1
+    number = TYPES[like.dtype][0]
+    params["type"] = number
+    label_vectors, vectors = cells[0] // vector, sum(cells) // vector
+    total = int(one["samples"]) * vectors
+    if total == 0:
+        return
+    arguments = (params, np.int64(label_vectors), np.int64(vectors))
+    entry, grid = f"belief_maps_{number}_{vector}", (blocks_for(total, THREADS),)
+    launch(source(HEADER, ENTRIES), entry, grid, THREADS, arguments, like.device)

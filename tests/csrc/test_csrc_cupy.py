@@ -1,0 +1,226 @@
+"""The CuPy back end behind the front, its texts executed on the CPU, against the torch reference."""
+
+import importlib
+import sys
+from types import SimpleNamespace
+
+import cupy_stand_in
+import numpy as np
+import pytest
+import stand_in
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cpm_repro import ops
+from cpm_repro.ops import _backend, _reference_resize
+from cpm_repro.ops._cupy import fusion, runtime
+
+STREAM = 4711
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory):
+    return cupy_stand_in.CuPy(tmp_path_factory.mktemp("cupy"))
+
+
+@pytest.fixture
+def cupy(module, monkeypatch):
+    """CuPy's stand-in in its place; the front chooses it also for tensors of the CPU."""
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    runtime._module.cache_clear()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=STREAM))
+    for name in ("belief_maps", "belief_map_loss", "fuse_multiscale", "imresize"):
+        front = importlib.import_module(f"cpm_repro.ops.{name}")
+        monkeypatch.setattr(front, "choose", lambda wanted, *_: wanted)
+    module.streams.clear()
+    module.grids.clear()
+    yield module
+    assert set(module.streams) <= {STREAM}
+    runtime._module.cache_clear()
+
+
+def people(seed=1, samples=2, persons=3, parts=4, side=160):
+    generator = torch.Generator().manual_seed(seed)
+    joints = torch.rand(samples, persons, parts, 2, generator=generator) * (side + 40) - 20
+    joints[0, 0, 0] = float("nan")
+    visible = torch.randint(0, 3, (samples, persons, parts), generator=generator)
+    return joints, visible, torch.rand(samples, 2, generator=generator) * side
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("grid", "size"), [((20, 16), (24, 20)), ((5, 7), (9, 11))])
+def test_belief_maps(cupy, grid, size, dtype):
+    joints, visible, center = people(side=grid[1] * 8)
+    options = {"center": center, "center_size": size, "dtype": dtype, "center_sigma": 9.0}
+    got = ops.belief_maps(joints, visible, grid, backend="cupy", **options)
+    tolerance = {"rtol": 0, "atol": 2e-7} if dtype == torch.float32 else {"rtol": 2**-8, "atol": 1e-6}
+    for maps, expected in zip(
+        got, ops.belief_maps(joints, visible, grid, backend="reference", **options), strict=True
+    ):
+        torch.testing.assert_close(maps.float(), expected.float(), **tolerance)
+    assert len(cupy.grids) == 1  # one launch makes both
+
+
+@pytest.mark.parametrize("cutoff", [True, False])
+def test_center_map(cupy, cutoff):
+    center = people()[2]
+    got = ops.center_map(center, (40, 52), 9.0, cutoff, backend="cupy")
+    expected = ops.center_map(center, (40, 52), 9.0, cutoff, backend="reference")
+    torch.testing.assert_close(got, expected, rtol=0, atol=2e-7)
+    assert len(cupy.grids) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_losses_and_gradients(cupy, dtype):
+    joints, visible, _ = people()
+    generator = torch.Generator().manual_seed(5)
+    maps = [torch.randn(2, 5, 20, 17, generator=generator).to(dtype).requires_grad_() for _ in range(9)]
+    upstream = torch.arange(1.0, 10.0)
+    options = {"sigma": 9.0, "stride": 7, "count": 3}
+    losses = ops.belief_map_loss(maps, joints, visible, backend="cupy", **options)
+    expected = ops.belief_map_loss(maps, joints, visible, backend="reference", **options)
+    torch.testing.assert_close(losses, expected, rtol=1e-6, atol=0)
+    tolerance = {"rtol": 1e-6, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 2**-7, "atol": 1e-6}
+    got = torch.autograd.grad(losses @ upstream, maps)
+    for grad, other in zip(got, torch.autograd.grad(expected @ upstream, maps), strict=True):
+        torch.testing.assert_close(grad, other, **tolerance)
+    assert len(cupy.grids) == 4  # eight stages, one more, their totals; the gradients
+
+
+@pytest.mark.usefixtures("cupy")
+def test_losses_are_differentiable_once():
+    joints, visible, _ = people()
+    maps = [torch.zeros(2, 5, 4, 4, requires_grad=True)]
+    losses = ops.belief_map_loss(maps, joints, visible, backend="cupy")
+    (grad,) = torch.autograd.grad((losses**2).sum(), maps, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(9, 4), (31, 60), (5, 30), (30, 5)])
+def test_imresize(cupy, dtype, size):
+    image = torch.rand(20, 10, 3, generator=torch.Generator().manual_seed(0)).mul(255).to(dtype)
+    for array in (image, image[..., 0]):
+        got = ops.imresize(array, size=size, backend="cupy")
+        expected = ops.imresize(array, size=size, backend="reference")
+        torch.testing.assert_close(got, expected, rtol=0, atol=6e-5 if dtype == torch.float32 else 1e-11)
+    assert len(cupy.grids) == 4
+
+
+FUSE_CASES = {
+    "enlarging, two tiles wide": (
+        (40, 300),
+        [[100, 34, 100, 34], [90, -16, 90, -16]],
+        [[168, 300], [188, 400]],
+        8,
+        46,
+    ),
+    "shrinking": ((17, 20), [[-40, -60, -40, -60]], [[448, 488]], 8, 46),
+    "off the edge": ((33, 20), [[-30, 20, 30, -20]], [[40, 40]], 8, 5),
+    "one pixel": ((1, 1), [[10, 12, 10, 12]], [[20, 16]], 4, 10),
+}
+
+
+@pytest.mark.parametrize("mode", ["matlab", "opencv"])
+@pytest.mark.parametrize("name", FUSE_CASES)
+@pytest.mark.usefixtures("cupy")
+def test_fusion_and_peaks(name, mode):
+    image, pads, sizes, stride, cells = FUSE_CASES[name]
+    maps = torch.randn(len(pads), 2, cells, cells, generator=torch.Generator().manual_seed(0))
+    maps[:, 0] -= 5
+    options = {"mode": mode, "stride": stride, "weights": list(range(1, len(pads) + 1))}
+    full = ops.fuse_multiscale(maps, pads, sizes, image, backend="cupy", **options)
+    expected = ops.fuse_multiscale(maps, pads, sizes, image, backend="reference", **options)
+    torch.testing.assert_close(full, expected, rtol=0, atol=5e-6)
+    for order in ("column", "row"):
+        xy, score = ops.fuse_multiscale_peaks(
+            maps, pads, sizes, image, order=order, backend="cupy", **options
+        )
+        place, value = _reference_resize.first_peaks(full, order == "row")
+        assert torch.equal(score, value)
+        assert torch.equal(xy, place.float())
+
+
+@pytest.mark.usefixtures("cupy")
+def test_fusion_of_many_people_without_background_and_subpixel_peaks():
+    generator = torch.Generator().manual_seed(3)
+    maps = [torch.randn(2, 3, 46, 46, generator=generator), torch.randn(1, 4, 20, 31, generator=generator)]
+    pads = [[[100, 34, 100, 34], [-20, 10, -20, 10]], [[-8, 0, 0, 8]]]
+    sizes = [[[168, 300], [408, 348]], [[168, 240]]]
+    images = [(50, 90), (33, 65)]
+    for background in (True, False):
+        options = {"background": background, "backend": "cupy"}
+        full = ops.fuse_multiscale(maps, pads, sizes, images, **options)
+        expected = ops.fuse_multiscale(maps, pads, sizes, images, **{**options, "backend": "reference"})
+        xy, score = ops.fuse_multiscale_peaks(maps, pads, sizes, images, subpixel=True, **options)
+        for k in range(2):
+            torch.testing.assert_close(full[k], expected[k], rtol=0, atol=5e-6)
+            place, value = _reference_resize.peaks(full[k], row_major=False, subpixel=True)
+            assert torch.equal(score[k], value)
+            torch.testing.assert_close(xy[k], place, rtol=0, atol=2e-3)  # float32 differences of neighbours
+
+
+@pytest.mark.usefixtures("cupy")
+def test_empty_batches_give_empty_results():
+    none, nobody = torch.zeros(0, 1, 3, 2), torch.zeros(0, 1, 3, dtype=torch.int64)
+    assert ops.belief_maps(none, nobody, (4, 5), backend="cupy").shape == (0, 8, 4, 5)
+    stages = [torch.zeros(0, 4, 4, 5, requires_grad=True)]
+    losses = ops.belief_map_loss(stages, none, nobody, backend="cupy")
+    assert losses.tolist() == [0.0]
+    assert torch.autograd.grad(losses.sum(), stages)[0].shape == (0, 4, 4, 5)
+
+
+def test_few_blocks_go_on_in_strides(cupy, monkeypatch):
+    """What does not fit into one launch's blocks is still done."""
+    monkeypatch.setattr(runtime, "MOST_BLOCKS", 2)
+    test_belief_maps(cupy, (20, 16), (24, 20), torch.float32)
+    cupy.grids.clear()
+    test_losses_and_gradients(cupy, torch.float32)
+    cupy.grids.clear()
+    test_imresize(cupy, torch.float32, (31, 60))
+    test_fusion_and_peaks("enlarging, two tiles wide", "matlab")
+    assert max(grid[0] for grid in cupy.grids) <= 2
+
+
+def test_older_cupy_gets_its_external_stream(tmp_path, monkeypatch):
+    old = cupy_stand_in.CuPy(tmp_path, new=False)
+    monkeypatch.setitem(sys.modules, "cupy", old)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=STREAM))
+    runtime._module.cache_clear()
+    runtime.launch(
+        runtime.source("imresize_kernel.h", (runtime.Entry("nothing", "int a", "(void)a", "32"),)),
+        "nothing", (1,), 32, (np.int32(5),), torch.device("cpu"),
+    )  # fmt: skip
+    runtime._module.cache_clear()
+    assert old.streams == [STREAM]
+
+
+def test_the_automatic_choice_takes_cupy_where_nothing_is_compiled(monkeypatch):
+    monkeypatch.setattr(_backend._library, "has_kernel", lambda *_: False)
+    monkeypatch.setattr(_backend, "_has_cupy", lambda: True)
+    for operator in _backend._library.OPERATORS:
+        assert _backend.choose(None, operator, torch.device("cuda")) == "cupy"
+        assert _backend.choose("cupy", operator, torch.device("cuda")) == "cupy"
+    monkeypatch.setattr(_backend, "_has_cupy", lambda: False)
+    with pytest.raises(ValueError, match=r"backend 'cupy' is not installed: install the extra \[cuda12\]"):
+        _backend.choose("cupy", "imresize", torch.device("cuda"))
+
+
+@pytest.fixture(scope="module")
+def header_taps(tmp_path_factory):
+    text = f"""
+#include "{stand_in.ROOT}/csrc/math/fuse.h"
+extern "C" int taps(int cells, int stride, int image, int scaled, int opencv) {{
+  return cpm::chain_taps(cpm::ChainAxis{{cells, stride, 0, scaled, image, opencv}});
+}}
+"""
+    return stand_in.compile_library(tmp_path_factory.mktemp("taps"), text).taps
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 500), st.integers(1, 64), st.integers(1, 5000), st.integers(1, 9000), st.booleans())
+def test_widths_of_the_tables_are_the_headers(header_taps, cells, stride, image, scaled, opencv):
+    got = fusion.chain_taps(cells, stride, image, scaled, opencv)
+    assert got == header_taps(cells, stride, image, scaled, opencv)
