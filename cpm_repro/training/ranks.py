@@ -28,6 +28,9 @@ _BUCKET = 8_000_000
 _PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others before it gives up."""
 
+_ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
+"""Where torchrun says how often it has started these ranks again."""
+
 
 class Ranks:
     """The processes of one run; with ``count`` 1 all methods are trivial."""
@@ -171,7 +174,10 @@ def joined() -> Iterator[Ranks]:
     # Numbers and objects are exchanged on the CPU, gradients where they are.
     engine = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(engine, timeout=_PATIENCE)
+        store, rank, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
+        # torchrun's store outlives the ranks: without names of their own, new ones meet dead ones' addresses
+        store = dist.PrefixStore(f"attempt_{os.environ.get(_ATTEMPT, '0')}", store)
+        dist.init_process_group(engine, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise EnvironmentFailure(f"the ranks did not find one another: {error}") from error
     try:
@@ -182,4 +188,4 @@ def joined() -> Iterator[Ranks]:
 
 def restarted() -> bool:
     """Whether torchrun started these ranks again after a failure (``--max-restarts``)."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return int(os.environ.get(_ATTEMPT, "0")) > 0

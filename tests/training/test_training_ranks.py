@@ -6,17 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from processes import Processes, finish, wait_for
 
 from cpm_repro.config import preset
 from cpm_repro.data import TrainLoader, open_dataset
 from cpm_repro.training import load_checkpoint
-from cpm_repro.training.ranks import Ranks
+from cpm_repro.training.ranks import Ranks, joined
 from cpm_repro.training.run_folder import RunFolder
 
 PROTOS = Path(__file__).parents[2] / "protos_reference"
@@ -177,6 +179,7 @@ def test_torchrun_starts_the_ranks_again_after_one_is_killed(tmp_path):
     try:
         while len(losses(tmp_path / "run")) < 10:
             assert victim.poll() is None
+            time.sleep(0.01)
         children = subprocess.run(
             ["pgrep", "-P", str(victim.pid)], capture_output=True, text=True, check=True
         ).stdout.split()
@@ -185,6 +188,21 @@ def test_torchrun_starts_the_ranks_again_after_one_is_killed(tmp_path):
     finally:
         victim.kill()
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_a_restart_finds_no_addresses_of_the_ranks_before_it(monkeypatch):
+    """torchrun keeps its store over restarts; gloo once took a dead rank's address from it and gave up."""
+    store = dist.HashStore()
+    monkeypatch.setattr(dist, "rendezvous", lambda *_, **__: iter([(store, 0, 2)]))
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, store, **__: store.set("address", "x"))
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for attempt in ("0", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", attempt)
+        with joined() as ranks:
+            assert ranks.count == 2
+    assert store.num_keys() == 2
 
 
 def test_shares_of_a_batch_are_the_batch():
