@@ -144,7 +144,7 @@ def test_a_shift_must_be_certain_by_three_standard_errors():
 
 
 def mirrored(gains: int, losses: int, people: int, joints: int) -> str:
-    """Suspicion when ``gains`` people have one more hit after the exchange, ``losses`` one fewer; 5 px off."""
+    """Suspicion when ``gains`` people have one more hit when exchanged, ``losses`` one fewer; by 5 px."""
     right, left = LSP14.index("right_knee"), LSP14.index("left_knee")
     truth = np.zeros((people, 14, 2))
     truth[:, :, 0] = 1000.0 * np.arange(14)

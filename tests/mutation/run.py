@@ -1,6 +1,6 @@
 """Plants every fault of `mutants.py` in the arithmetic that matters, and counts those that turn a test red.
 
-    python tests/mutation/run.py [evaluation|sgd|math ...] [--sample 40 --seed 0] [--out tests/mutation/RESULT.md]
+    python tests/mutation/run.py [evaluation|sgd|math ...] [--sample 40 --seed 0] [--out FILE.md]
 
 Each fault is planted in a copy of the tree, never in the tree itself. A fault in csrc/math is first shown to
 the tests that run the CUDA sources on the CPU; one that they do not see is compiled into the extension and
