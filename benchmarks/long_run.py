@@ -94,8 +94,8 @@ def watch(words: list[str], wanted: int, done: Callable[[], int], folder: Path) 
             except (OSError, KeyError):  # it ended between the two lines
                 break
             time.sleep(_EVERY)
-    if process.wait() != 0:
-        sys.exit(f"cpm {words[0]} failed:\n{log.read_text(encoding='utf-8')[-2000:]}")
+    if (code := process.wait()) != 0:  # negative: the number of a signal
+        sys.exit(f"cpm {words[0]} ended with {code}:\n{log.read_text(encoding='utf-8')[-2000:]}")
     return Watched("cpm " + " ".join(words), wanted, time.monotonic() - begin, looks)
 
 
