@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 from collections.abc import Hashable
 from pathlib import Path
@@ -60,13 +61,62 @@ def decode_image(data: np.ndarray, name: str, *, exif: bool = False) -> np.ndarr
 
 
 def declared_size(data: np.ndarray) -> tuple[int, int] | None:
-    """(width, height) that a PNG or JPEG header claims, read without decoding; None for other formats."""
+    """(width, height) that a header claims, read without decoding.
+
+    PNG, JPEG, GIF, BMP, WebP and TIFF: the formats that pack many pixels into few bytes. None for others.
+    """
     head = data[: 1 << 20].tobytes()
     if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) >= 24:
         return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     if head[:2] == b"\xff\xd8":
         return _jpeg_size(head)
+    if head[:4] in (b"GIF8", b"II*\0", b"MM\0*") or head[:2] == b"BM":
+        return _plain_size(data.data, head)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP" and len(head) >= 30:
+        return _webp_size(head)
     return None
+
+
+def _plain_size(data: memoryview, head: bytes) -> tuple[int, int] | None:
+    """GIF, BMP and TIFF: two numbers at known places."""
+    if head[:4] == b"GIF8" and len(head) >= 10:
+        width, height = struct.unpack_from("<HH", head, 6)
+        return width, height
+    if head[:2] == b"BM" and len(head) >= 26:
+        if int.from_bytes(head[14:18], "little") == 12:  # OS/2's header
+            width, height = struct.unpack_from("<HH", head, 18)
+            return width, height
+        width, height = struct.unpack_from("<ii", head, 18)
+        return abs(width), abs(height)  # negative heights are stored top down
+    return _tiff_size(data, "<" if head[:2] == b"II" else ">") if head[:2] in (b"II", b"MM") else None
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    """The first chunk: lossy, lossless or extended. Format: RFC 9649."""
+    if head[12:16] == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if head[12:16] == b"VP8 ":
+        width, height = struct.unpack_from("<HH", head, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _tiff_size(data: memoryview, order: str) -> tuple[int, int] | None:
+    """ImageWidth and ImageLength of the first directory, which may stand anywhere. Format: TIFF 6.0."""
+    sides = {}
+    try:
+        (start,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, start)
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(order + "HH", data, at)
+            if tag in (256, 257) and kind in (3, 4):
+                (sides[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, at + 8)
+    except struct.error:  # cut, or a directory past the end
+        return None
+    return (sides[256], sides[257]) if len(sides) == 2 else None
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int] | None:

@@ -68,9 +68,12 @@ def find_sources(words: Iterable[str | Path], stdin: TextIO | None = None) -> So
 
 def _lines(stdin: TextIO) -> list[str]:
     try:
-        return [line.rstrip("\r\n") for line in stdin if line.strip()]
+        lines = [line.rstrip("\r\n") for line in stdin if line.strip()]
     except (OSError, ValueError) as error:  # closed, or not text
         raise UserError(f"-: standard input cannot be read as a list of files: {error}") from error
+    if not lines:
+        raise UserError("-: standard input names nothing")
+    return lines
 
 
 def _meaning(word: str) -> list[Path | int]:

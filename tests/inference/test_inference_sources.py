@@ -100,3 +100,10 @@ def test_a_folder_nobody_may_read(folder):
         assert "Permission denied" in find_sources(["sub"]).problems[0]
     finally:
         (folder / "sub").chmod(0o755)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_an_empty_list_on_standard_input_is_said(text):
+    sources = find_sources(["-"], io.StringIO(text))
+    assert sources.found == []
+    assert sources.problems == ["-: standard input names nothing"]
