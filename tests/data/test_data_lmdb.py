@@ -295,3 +295,35 @@ def test_bad_json(tmp_path, text):
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(UserError, match=r"bad\.json"):
         read_records(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("limit", [20_000, 200_000])
+def test_a_disk_that_fills_up_is_one_line_and_the_next_run_completes(images, tmp_path, limit):
+    """RLIMIT_FSIZE makes a write fail midway as a full disk does."""
+    records = [make_record(index, index % 3) for index in range(40)]
+    write_records(tmp_path / "x.json", records)
+    words = [
+        "data",
+        "lmdb",
+        str(tmp_path / "x.json"),
+        "--out",
+        str(tmp_path / "out"),
+        "--images",
+        str(images),
+    ]
+    limited = textwrap.dedent(f"""
+        import resource, signal, sys
+        from cpm_repro.cli import main
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+        sys.exit(main({words!r}))
+    """)
+    failed = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True)
+    assert failed.returncode in (1, 2), failed
+    assert "Traceback" not in failed.stderr
+    (line,) = [line for line in failed.stderr.splitlines() if "error" in line]
+    assert str(tmp_path / "out") in line
+    assert main(words) == 0
+    whole = tmp_path / "whole"
+    assert main([*words[:4], str(whole), *words[5:]]) == 0
+    assert raw_values(tmp_path / "out") == raw_values(whole)

@@ -82,7 +82,7 @@ def test_runs_on_other_people_cannot_be_paired():
         paired_bootstrap(scored(1), other)
 
 
-@pytest.mark.parametrize("wrong", [{"resamples": 0}, {"level": 1.0}])
+@pytest.mark.parametrize("wrong", [{"resamples": 0}, {"level": 1.0}, {"level": 0.0}])
 def test_wrong_arguments(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         bootstrap_interval(scored(1, people=20), **wrong)

@@ -143,6 +143,13 @@ def test_a_shift_must_be_certain_by_three_standard_errors():
         assert bool(said(np.stack([even, even], 1))) == named, width
 
 
+def test_what_is_uncertain_counts_against_a_shift():
+    """0.3 px, uncertain by 0.2, are not surely beyond a quarter of a pixel."""
+    even = np.linspace(-0.723, 0.723, 101)
+    assert not said(np.stack([0.3 + even, 1 + even], 1))
+    assert said(np.stack([0.5 + even, 1 + even], 1))
+
+
 def mirrored(gains: int, losses: int, people: int, joints: int) -> str:
     """Suspicion when ``gains`` people have one more hit when exchanged, ``losses`` one fewer; by 5 px."""
     right, left = LSP14.index("right_knee"), LSP14.index("left_knee")
