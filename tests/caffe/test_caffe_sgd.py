@@ -120,6 +120,24 @@ def test_fused_and_plain_follow_the_formula_in_any_memory_layout(fused):
         assert torch.allclose(got, buffer, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_momentum_from_a_file_takes_the_layout_of_its_weight(fused):
+    """Files lay arrays out plainly; weights may be channels last. A buffer that fits already is kept."""
+    weight = torch.nn.Parameter(torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last))
+    before = weight.detach().clone()
+    plain = torch.randn(4, 3, 5, 5)
+    optimizer = CaffeSGD([weight], lr=0.1, momentum=0.9, fused=fused)
+    optimizer.state[weight]["momentum_buffer"] = plain.clone()
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    buffer = optimizer.state[weight]["momentum_buffer"]
+    assert buffer.stride() == weight.stride()
+    assert torch.allclose(buffer, 0.9 * plain)
+    assert torch.allclose(weight.detach(), before - 0.9 * plain, atol=1e-6)
+    optimizer.step()
+    assert optimizer.state[weight]["momentum_buffer"] is buffer
+
+
 def avx2() -> bool:
     """Whether this is an x86 processor with AVX2, on Linux, and NumPy multiplies with OpenBLAS."""
     flags = Path("/proc/cpuinfo")

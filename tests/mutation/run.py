@@ -121,11 +121,11 @@ def run(target: Target, sample: int | None, seed: int = 0) -> tuple[list[Mutant]
         copy_tree(tree)
         if not passes(tree, target.tests):
             sys.exit(f"these tests fail without any fault: {' '.join(target.tests)}")
-        survivors = [
-            mutant
-            for mutant in tqdm(planted, unit="fault", disable=not sys.stderr.isatty())
-            if not noticed(tree, mutant, target)
-        ]
+        survivors = []
+        for mutant in tqdm(planted, unit="fault", disable=not sys.stderr.isatty()):
+            if not noticed(tree, mutant, target):
+                survivors.append(mutant)
+                tqdm.write(f"not noticed: {mutant}", file=sys.stderr)  # a run that is stopped says something
     return planted, survivors
 
 
