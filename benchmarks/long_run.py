@@ -116,7 +116,7 @@ def predict(folder: Path, pictures: int) -> Watched:
     for number in range(pictures):
         os.link(folder / f"{number % 16}.png", folder / "pictures" / f"{number:06d}.png")
     words = ["predict", "pictures", "--weights", "run", "--no-pictures", "--no-grid", "--out", "out"]
-    return watch(words, pictures, lambda: _entries(folder / "out"), folder)
+    return watch(words, pictures, lambda: _entries(folder / "out" / "predictions"), folder)
 
 
 class _Lines:
