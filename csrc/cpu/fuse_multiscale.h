@@ -27,7 +27,8 @@ struct CellSpan {
 // Space that is used again from channel to channel; one per thread.
 struct PeakScratch {
   TileScratch tile;
-  std::vector<float> coarse;    // the map at every step-th pixel
+  std::vector<float> strip;     // the map at every step-th pixel, some columns of it
+  std::vector<unsigned short> coarse;  // at all of them, rounded up to 16 bits: half of the memory
   std::vector<CellSpan> spans;  // (S, tile rows, tile columns)
 };
 

@@ -14,7 +14,8 @@ constexpr double kRounding = 1e-5;   // relative; covers the float32 sums with r
 constexpr size_t kPlainTiles = 8;    // are made before anything else is tried
 constexpr size_t kWorthCoarse = 48;  // tiles still in question that make the coarse map worth its cost
 constexpr int kLargestTile = 48;     // pixels; the tables' tiles are at most this
-constexpr int kStripWidth = 128;     // coarse pixels made at a time
+constexpr int kStripWidth = 64;      // coarse pixels made at a time
+constexpr int kLevels = 65534;       // of a coarse map that is kept in 16 bits
 constexpr double kMerge = 1.5;       // patches are made together when that is at most so much more work
 
 struct Candidate {
@@ -115,7 +116,6 @@ class Search {
   }
 
   Peak through_coarse(const std::vector<Candidate>& all, size_t first) {
-    const float highest = make_coarse();
     double largest = background_ ? 2.0 : 0.0;  // of what is summed: rounding is relative to it
     for (int s = 0; s < p_.scales; ++s) {
       const float* cells = plane(s);
@@ -123,6 +123,7 @@ class Search {
       largest += (double)peaks_.y[s].norm * peaks_.x[s].norm * std::max(fabs((double)*ends.first), fabs((double)*ends.second));
     }
     const double rounding = kRounding * largest;
+    const float highest = make_coarse(largest * (1.0 + kRounding) + (double)std::numeric_limits<float>::min());
     double reached = std::max((double)best_.value, (double)highest - rounding);
     for (size_t k = first; k < all.size() && !(all[k].bound < reached); ++k) {
       look_at_steps(all[k].row, all[k].column, reached - rounding);
@@ -131,14 +132,31 @@ class Search {
     return best_;
   }
 
-  // The map at every step-th pixel, into scratch; its maximum.
-  float make_coarse() {
+  // The map at every step-th pixel, into scratch, rounded up to levels above -limit; its maximum. No value is beyond
+  // the limit.
+  float make_coarse(double limit) {
     const FuseParams& c = peaks_.params;
+    lowest_ = -limit;
+    level_ = 2.0 * limit / kLevels;
     scratch_.coarse.resize((size_t)c.image_h * c.image_w);
+    scratch_.strip.resize((size_t)c.image_h * kStripWidth);
+    float highest = -std::numeric_limits<float>::infinity();
     for (int x = 0; x < c.image_w; x += kStripWidth) {
-      fuse_tile(c, peaks_.coarse, channel_, {0, c.image_h, x, std::min(x + kStripWidth, c.image_w)}, scratch_.coarse.data() + x, c.image_w, scratch_.tile);
+      const int width = std::min(kStripWidth, c.image_w - x);
+      fuse_tile(c, peaks_.coarse, channel_, {0, c.image_h, x, x + width}, scratch_.strip.data(), width, scratch_.tile);
+      for (int y = 0; y < c.image_h; ++y) {
+        const float* from = scratch_.strip.data() + (size_t)y * width;
+        highest = std::max(highest, *std::max_element(from, from + width));
+        levels(from, width, scratch_.coarse.data() + (size_t)y * c.image_w + x);
+      }
     }
-    return *std::max_element(scratch_.coarse.begin(), scratch_.coarse.end());
+    return highest;
+  }
+
+  // Levels that lie above the values.
+  void levels(const float* values, int count, unsigned short* to) const {
+    const double each = 1.0 / level_;
+    for (int k = 0; k < count; ++k) to[k] = (unsigned short)(clamp_int(((double)values[k] - lowest_) * each, 0, kLevels) + 1);
   }
 
   // How far pixels inside a step may lie above the straight line between its ends, for the steps of a tile along one
@@ -168,11 +186,11 @@ class Search {
     deviations(row, column, 1, x, width, above_x);
     Tile box{0, 0, 0, 0};  // in steps
     for (int i = 0; i < height; ++i) {
-      const float* top = scratch_.coarse.data() + (size_t)(y + i) * pitch + x;
+      const unsigned short* top = scratch_.coarse.data() + (size_t)(y + i) * pitch + x;
       int first = width, last = 0;
       for (int j = 0; j < width; ++j) {
-        const float corner = std::max(std::max(top[j], top[j + 1]), std::max(top[pitch + j], top[pitch + j + 1]));
-        if ((double)corner + above_y[i] + above_x[j] < wanted) continue;
+        const int corner = std::max(std::max(top[j], top[j + 1]), std::max(top[pitch + j], top[pitch + j + 1]));
+        if (lowest_ + corner * level_ + above_y[i] + above_x[j] < wanted) continue;
         first = std::min(first, j);
         last = j + 1;
       }
@@ -204,6 +222,7 @@ class Search {
   PeakScratch& scratch_;
   const int rows_, columns_;
   const bool background_;
+  double lowest_ = 0.0, level_ = 0.0;  // of the coarse map: level 0, and what a level adds
   Peak best_{-std::numeric_limits<float>::infinity(), 0, 0, std::numeric_limits<long long>::max()};
 };
 
