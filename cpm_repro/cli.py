@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,9 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         getattr(options, "parser", verbs[options.verb]).refuse_unknown(rest)
     try:
         options.run(options)
+        sys.stdout.flush()
     except UserError as error:
         print(f"cpm {options.verb}: error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # `cpm ... | head` has read enough; nothing is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as the shell calls the end by SIGPIPE
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130

@@ -1,5 +1,6 @@
 """The command line: one line and exit code 2 for every mistake."""
 
+import os
 import subprocess
 import sys
 
@@ -94,3 +95,14 @@ def test_importing_the_package_is_cheap():
     code = f"import sys, cpm_repro; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX breaks them")
+def test_a_reader_that_has_read_enough_is_no_traceback():
+    """`cpm ... | head`: the pipe's other end is closed before the first line is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "cpm_repro", "train", "--explain", "tiny"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
