@@ -4,7 +4,8 @@
 #
 # Usage: benchmarks/gpu_all.sh FOLDER
 # PYTHON (default python3) needs torch, numpy, opencv, scipy, pytest; CuPy if there; nvcc on PATH. CPM_GOLDEN names
-# the golden arrays. GPU_ALL_SECONDS (default 525): when no further part begins.
+# the golden arrays, CPM_DATA a folder with lspet/ for a minute of training.
+# GPU_ALL_SECONDS (default 525): when no further part begins.
 set -uo pipefail
 out=$(realpath -m "${1:?usage: benchmarks/gpu_all.sh FOLDER}")
 cd "$(dirname "$0")/.."
@@ -47,7 +48,7 @@ archs=$("$python" -c "$device" 2>"$out/device.log") || { note device "FAILED: to
 part environment 30 "$python" -c 'import json; from cpm_repro.environment import environment; print(json.dumps(environment(), indent=1))'
 part build 150 env CPM_CUDA=1 CPM_CUDA_ARCHS="$archs" "$python" setup.py build_ext --inplace
 part test_cuda 120 "$python" -m pytest tests/cuda -m gpu -q -rs -p no:cacheprovider
-for name in belief_maps fuse_multiscale imresize caffe_sgd; do
+for name in belief_maps fuse_multiscale imresize caffe_sgd training_step inference seven_scales; do
   part "bench_$name" 60 "$python" "benchmarks/$name.py" --device cuda --out "$out/bench_$name.md" --json "$out/bench_$name.json"
 done
 part parity 40 "$python" benchmarks/parity.py --out "$out/parity.md"
@@ -56,12 +57,17 @@ if command -v compute-sanitizer >/dev/null; then
 else
   note sanitizer "not run: compute-sanitizer is not on PATH" 0
 fi
+if [ -d "${CPM_DATA:-}/lspet" ]; then
+  part train 150 "$python" -m cpm_repro train --preset lsp_6stage_modern --data "$CPM_DATA/lspet" --minutes 1 --out "$out/train"
+else
+  note train "not run: CPM_DATA names no folder with lspet" 0
+fi
 
 {
   echo "# Everything on a GPU, $(date -u +%F)"
   echo
   cat "$summary"
-  for page in "$out"/parity.md "$out"/bench_*.md; do
+  for page in "$out"/parity.md "$out"/bench_*.md "$out"/train/*.md; do
     [ -e "$page" ] && { echo; cat "$page"; }
   done
 } >"$out/report.md"

@@ -25,8 +25,9 @@ done
 exit 0
 """
 PARTS = ["environment", "build", "test_cuda"]
-PARTS += [f"bench_{name}" for name in ("belief_maps", "fuse_multiscale", "imresize", "caffe_sgd")]
-PARTS += ["parity", "sanitizer"]
+KERNELS = ["belief_maps", "fuse_multiscale", "imresize", "caffe_sgd"]
+PARTS += [f"bench_{name}" for name in [*KERNELS, "training_step", "inference", "seven_scales"]]
+PARTS += ["parity", "sanitizer", "train"]
 
 
 @pytest.fixture
@@ -35,6 +36,8 @@ def gpu_all(tmp_path):
         pytest.skip("bash and timeout are not both here")
     tools = tmp_path / "tools"
     tools.mkdir()
+    data = tmp_path / "data"
+    (data / "lspet").mkdir(parents=True)
     for name, text in {"python": PYTHON, "compute-sanitizer": "#!/usr/bin/env bash\nexit 0\n"}.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
@@ -45,6 +48,7 @@ def gpu_all(tmp_path):
             "PATH": f"{tools}:{os.environ['PATH']}",
             "PYTHON": str(tools / "python"),
             "CALLS": str(tmp_path / "calls"),
+            "CPM_DATA": str(data),
             **settings,
         }
         command = ["bash", str(SCRIPT), str(tmp_path / "report")]
@@ -62,9 +66,10 @@ def test_all_parts_run_and_end_in_one_report(gpu_all):
     report = (folder / "report/report.md").read_text()
     for part in PARTS:
         assert f"| {part} | ok |" in report
-    assert report.count("table of") == 5
+    assert report.count("table of") == 8
     calls = (folder / "calls").read_text()
     assert "pip" not in calls
+    assert f"train --preset lsp_6stage_modern --data {folder}/data/lspet" in calls
     for script in re.findall(r"benchmarks/\w+\.py", calls):
         assert (SCRIPT.parents[1] / script).exists()
 
@@ -90,3 +95,9 @@ def test_a_machine_without_a_gpu_is_told(gpu_all):
     done, rows, _ = gpu_all(NO_DEVICE="1")
     assert done.returncode == 1
     assert rows == {"device": "FAILED: torch sees no CUDA device"}
+
+
+def test_training_without_data_is_not_run_and_says_so(gpu_all, tmp_path):
+    done, rows, _ = gpu_all(CPM_DATA=str(tmp_path))
+    assert done.returncode == 0
+    assert rows["train"].startswith("not run: CPM_DATA")
