@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 BUILT  := $(VENV)/.built
 SOURCE := setup.py $(wildcard csrc/*/*)
 
-.PHONY: demo test test-slow coverage lint bench build clean
+.PHONY: demo test test-slow coverage fuzz lint bench build clean
 
 demo: $(BUILT)
 	$(PY) -m cpm_repro demo
@@ -25,6 +25,13 @@ coverage: $(BUILT)
 	$(PY) -m coverage run -m pytest
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
+
+# Damaged files of every format, arguments, and the kernels under sanitizers, longer than `make test` does.
+fuzz: $(BUILT)
+	CPM_FUZZ_EXAMPLES=2000 $(PY) -m pytest --timeout 0 tests/caffe/test_caffe_fuzz.py \
+		tests/trust/test_trust_files.py tests/trust/test_trust_command_line.py \
+		tests/data/test_data_lmdb.py
+	$(PY) -m pytest -m slow tests/csrc/test_csrc_fuzz.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `cpm ... | head` has read enough; nothing is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as the shell calls the end by SIGPIPE
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # only asking whether such a file exists fails already
+            raise
+        print(
+            f"cpm {options.verb}: error: {str(error.filename)[:60]!r}...: {error.strerror}", file=sys.stderr
+        )
+        return 2
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130

@@ -44,7 +44,7 @@ def parse_compact(raw: bytes, name: str) -> tuple[int, PersonRecord]:
         raise UserError(f"{name}: expected a person of the compact layout, got other bytes")
     try:
         item = json.loads(raw[_DIGITS:])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{name}: expected a person of the compact layout: {error}") from error
     return int(number), record_of(item, name)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -8,11 +10,14 @@ import textwrap
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import golden
 
 from cpm_repro.caffe.datum import encode_datum
 from cpm_repro.cli import main
 from cpm_repro.data.annotations import DataWarning
+from cpm_repro.data.compact_record import decode_compact, encode_compact
 from cpm_repro.data.datum_record import decode_record, encode_record, stored_as_validation
 from cpm_repro.data.lmdb_store import LmdbDataset
 from cpm_repro.data.lmdb_write import write_lmdb
@@ -327,3 +332,37 @@ def test_a_disk_that_fills_up_is_one_line_and_the_next_run_completes(images, tmp
     whole = tmp_path / "whole"
     assert main([*words[:4], str(whole), *words[5:]]) == 0
     assert raw_values(tmp_path / "out") == raw_values(whole)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_damaged_records_are_read_or_refused_in_one_line(compact):
+    """``CPM_FUZZ_EXAMPLES`` makes it longer, as for the files of ``tests/trust/test_trust_files.py``."""
+    image = np.random.default_rng(0).integers(0, 256, (90, 80, 3), dtype=np.uint8)
+    record = make_record(3, 2)
+    picture = cv2.imencode(".png", image)[1].tobytes()
+    whole = encode_compact(record, 0) if compact else encode_record(image, record, 0, 1)
+
+    def read(raw: bytes) -> None:
+        if compact:
+            decode_compact(raw, "key 7", lambda _: picture)
+        else:
+            decode_record(raw, "key 7")
+
+    read(whole)  # the control
+    examples = int(os.environ.get("CPM_FUZZ_EXAMPLES", "100"))
+
+    @settings(max_examples=examples, deadline=2000, database=None, derandomize=examples <= 1000)
+    @given(
+        st.one_of(st.integers(0, 400), st.integers(0, len(whole))),
+        st.one_of(st.binary(max_size=12), st.just(b"[" * 100_000)), st.integers(0, 40),
+    )  # fmt: skip
+    def run(place: int, junk: bytes, cut: int) -> None:
+        with contextlib.suppress(UserError):
+            read(whole[:place] + junk + whole[place + cut :])
+
+    run()
+    with pytest.raises(UserError, match="key 7"):
+        read(whole[:20])
+    if compact:
+        with pytest.raises(UserError, match="key 7"):
+            read(whole[:7] + b"[" * 100_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 
 import pytest
@@ -15,6 +16,7 @@ JUNK = st.sampled_from(
     ["", " ", "-1", "0", "nan", "inf", "-inf", "1e999", "99999999999999999999", "no/such/file", "..", ".",
      "a\nb", "x" * 3000, "--", "-", "%s%n", "résumé", "*", "[", "{}", "null", "a=b=c", "seed=x"]
 )  # fmt: skip
+EXAMPLES = int(os.environ.get("CPM_FUZZ_EXAMPLES", "150"))
 LONGEST = 2.0
 """Seconds after which a refusal counts as a hang."""
 
@@ -63,7 +65,7 @@ CALLS = {
 
 @pytest.mark.usefixtures("imported")
 @given(arguments=commands())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_arguments(arguments, tmp_path_factory, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
     begin = time.monotonic()
@@ -84,3 +86,11 @@ def test_every_verb_helps_with_an_example(verb, capsys):
         cli.main([verb, "--help"])
     assert stop.value.code == 0
     assert f"cpm {verb}" in capsys.readouterr().out.split("example:")[1]
+
+
+@pytest.mark.parametrize("words", [["eval", "--weights"], ["predict"], ["data", "check"], ["viz"]])
+def test_a_name_longer_than_any_file_system_allows(words, capsys):
+    assert cli.main([*words, "x" * 3000]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "xxx" in said
