@@ -39,7 +39,7 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy
 
 bench: $(BUILT)
-	for script in belief_maps fuse_multiscale imresize; do $(PY) benchmarks/$$script.py || exit 1; done
+	$(PY) -m cpm_repro bench
 
 build: $(BUILT)
 

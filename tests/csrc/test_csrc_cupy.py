@@ -64,7 +64,7 @@ def test_belief_maps(cupy, grid, size, dtype):
 
 @pytest.mark.parametrize("cutoff", [True, False])
 def test_center_map(cupy, cutoff):
-    center = people()[2]
+    center = people(side=40)[2]
     got = ops.center_map(center, (40, 52), 9.0, cutoff, backend="cupy")
     expected = ops.center_map(center, (40, 52), 9.0, cutoff, backend="reference")
     torch.testing.assert_close(got, expected, rtol=0, atol=2e-7)
@@ -170,6 +170,14 @@ def test_empty_batches_give_empty_results():
     losses = ops.belief_map_loss(stages, none, nobody, backend="cupy")
     assert losses.tolist() == [0.0]
     assert torch.autograd.grad(losses.sum(), stages)[0].shape == (0, 4, 4, 5)
+
+
+def test_peaks_of_images_beyond_32_bits_are_refused(cupy):
+    with pytest.raises(ValueError, match=r"image_hw must have fewer than 2\*\*32 pixels for peaks on a GPU"):
+        ops.fuse_multiscale_peaks(
+            torch.zeros(1, 1, 4, 4), [[0, 0, 0, 0]], [[32, 32]], (2**16, 2**16), backend="cupy"
+        )
+    assert not cupy.grids
 
 
 def test_few_blocks_go_on_in_strides(cupy, monkeypatch):

@@ -55,7 +55,7 @@ def test_small_belief_maps(backend, grid, dtype):
 
 @pytest.mark.parametrize("cutoff", [True, False])
 def test_small_center_map(backend, cutoff):
-    center = people()[2]
+    center = people(side=40)[2]
     got = ops.center_map(center.cuda(), (40, 52), 9.0, cutoff, backend=backend)
     torch.testing.assert_close(
         got.cpu(), ops.center_map(center, (40, 52), 9.0, cutoff, backend="reference"), rtol=0, atol=1e-6
