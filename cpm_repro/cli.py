@@ -392,7 +392,8 @@ def _add_data_show(actions: Any) -> None:
         from cpm_repro.data import open_dataset, show_samples
 
         dataset = open_dataset(options.path, "train", seed=options.seed)
-        show_samples(dataset, options.out, count=options.count, seed=options.seed)
+        for line in show_samples(dataset, options.out, count=options.count, seed=options.seed):
+            print(f"cpm data: {line}", file=sys.stderr)
         print(options.out)
 
     sub.set_defaults(run=run, parser=sub)

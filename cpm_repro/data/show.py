@@ -13,6 +13,7 @@ from cpm_repro.config import AugmentConfig, TargetConfig
 from cpm_repro.data.augment import Crop
 from cpm_repro.data.loader import Augment, augment_of, collate, stream
 from cpm_repro.data.sample import PoseDataset
+from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
 from cpm_repro.ops import belief_maps
 from cpm_repro.skeleton import Skeleton, Visibility, limb_colours, part_colours
@@ -27,8 +28,10 @@ def show_samples(
     count: int = 12,
     seed: int = 0,
     target: TargetConfig | None = None,
-) -> None:
-    """Write a picture of ``count`` samples after augmentation.
+) -> list[str]:
+    """Write a picture of ``count`` samples after augmentation; returns a line per sample that cannot be read.
+
+    Samples that cannot be read give way to the next in the order.
 
     Left of each pair the crop with limbs, parts (hollow where occluded, grey for other people) and the
     centre as a cross; right the belief maps of the annotated person over the crop.
@@ -42,14 +45,25 @@ def show_samples(
         target: of the belief maps.
 
     Raises:
-        EnvironmentFailure: the picture cannot be written.
+        UserError: no sample can be read. EnvironmentFailure: the picture cannot be written.
     """
     augment = augment or AugmentConfig()
     if isinstance(augment, AugmentConfig) and augment.method == "device":
         augment = replace(augment, method="fast")  # the same crop, warped here
     cutter = augment_of(augment) if isinstance(augment, AugmentConfig) else augment
-    order = stream(seed, 0).permutation(len(dataset))[:count]
-    crops = [cutter.cut(dataset[int(i)], dataset.skeleton, stream(seed, 1, int(i))) for i in order]
+    crops: list[Crop] = []
+    unread: list[str] = []
+    for index in stream(seed, 0).permutation(len(dataset)).tolist():
+        if len(crops) == count:
+            break
+        try:
+            crops.append(cutter.cut(dataset[index], dataset.skeleton, stream(seed, 1, index)))
+        except UserError as error:
+            unread.append(str(error))
+    if not crops:
+        raise UserError(
+            f"{dataset.name}: none can be read: {'; '.join(unread[:3])}"
+        )
     maps = _belief(crops, target or TargetConfig())
     tiles = [
         np.hstack([_draw_parts(crop, dataset.skeleton), _draw_maps(crop, belief)])
@@ -61,6 +75,7 @@ def show_samples(
     suffix = Path(out).suffix or ".png"
     with atomic_write(out) as file:
         file.write(cv2.imencode(suffix, np.vstack(rows))[1].tobytes())
+    return unread
 
 
 def _belief(crops: list[Crop], target: TargetConfig) -> np.ndarray:

@@ -9,7 +9,7 @@ import scipy.io
 from data_fakes import lspet_joints, write_lspet
 from test_data_readers import flic_example, structs
 
-from cpm_repro.data import SyntheticDataset
+from cpm_repro.data import SyntheticDataset, open_dataset
 from cpm_repro.data.check import check_data
 from cpm_repro.data.show import show_samples
 from cpm_repro.errors import UserError
@@ -105,3 +105,17 @@ def test_a_sheet_of_samples(tmp_path):
     assert sheet.shape == (2 * 256, 3 * 512, 3)
     assert sheet[:256, :512].std() > 10
     assert (sheet[256:, 512:] == 0).all()
+
+
+def test_a_sheet_goes_on_after_an_image_that_cannot_be_read(tmp_path):
+    folder = write_lspet(tmp_path / "lspet", lspet_joints(6))
+    (folder / "images" / "im00003.jpg").write_text("<html>")
+    dataset = open_dataset(folder, "train")
+    (line,) = show_samples(dataset, tmp_path / "sheet.png", count=5)
+    assert "im00003.jpg: expected an image" in line
+    assert (tmp_path / "sheet.png").exists()
+    for image in (folder / "images").iterdir():
+        image.write_text("<html>")
+    with pytest.raises(UserError, match="lspet: none can be read"):
+        show_samples(open_dataset(folder, "train"), tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
