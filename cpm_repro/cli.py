@@ -6,7 +6,9 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest:
         getattr(options, "parser", verbs[options.verb]).refuse_unknown(rest)
     try:
-        options.run(options)
+        with _warnings_in_a_line(options.verb):
+            options.run(options)
         sys.stdout.flush()
     except UserError as error:
         print(f"cpm {options.verb}: error: {error}", file=sys.stderr)
@@ -58,6 +61,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\ninterrupted", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def _warnings_in_a_line(verb: str) -> Iterator[None]:
+    """Our own warnings are for users: without the place in the code that gave them."""
+    usual = warnings.formatwarning
+
+    def format_ours(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category.__module__.startswith("cpm_repro"):
+            return f"cpm {verb}: warning: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = format_ours
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _parser() -> tuple[_Parser, dict[str, _Parser]]:
@@ -392,8 +414,7 @@ def _add_data_show(actions: Any) -> None:
         from cpm_repro.data import open_dataset, show_samples
 
         dataset = open_dataset(options.path, "train", seed=options.seed)
-        for line in show_samples(dataset, options.out, count=options.count, seed=options.seed):
-            print(f"cpm data: {line}", file=sys.stderr)
+        show_samples(dataset, options.out, count=options.count, seed=options.seed)
         print(options.out)
 
     sub.set_defaults(run=run, parser=sub)

@@ -31,6 +31,7 @@ from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
 from cpm_repro.data.open import open_dataset, read_annotations
 from cpm_repro.data.own import read_coco, read_csv
+from cpm_repro.data.readable import Readable
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import read_records, write_records
 from cpm_repro.data.record_set import RecordSet, read_record_set
@@ -61,6 +62,7 @@ __all__ = [
     "PoseDataset",
     "PoseSample",
     "Problem",
+    "Readable",
     "RecordSet",
     "ReleaseAugment",
     "SyntheticConfig",

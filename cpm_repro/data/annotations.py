@@ -76,10 +76,10 @@ class Annotations:
         """Every person with the image, in the file's order."""
         return ((image, person) for image in self.images for person in image.people)
 
-    def summary(self) -> str:
-        """One line of counts."""
-        used = sum(len(image.people) for image in self.images)
-        return f"{self.name}: {self.read} people read, {used} used, {len(self.problems)} reported"
+    def summary(self, lost: int = 0) -> str:
+        """One line of counts; ``lost`` of the people are found to be without an image that opens."""
+        used = sum(len(image.people) for image in self.images) - lost
+        return f"{self.name}: {self.read} people read, {used} used, {self.read - used} reported"
 
 
 class DataWarning(UserWarning):

@@ -34,7 +34,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What was found. People read = used + unusable; the other findings are about people that are used."""
+    """What was found.
+
+    People read = used + reported: the unusable ones and those whose image does not open. The other findings
+    are about people that are used.
+    """
 
     summary: str
     findings: tuple[Finding, ...]
@@ -70,16 +74,18 @@ def check_data(path: str | Path, strict: bool = False, progress: bool = False) -
 
     annotations, images = _read(Path(path), strict)
     findings = [Finding("unusable", problem) for problem in annotations.problems]
+    lost = 0
     scaled = any(not math.isnan(person.scale) for _, person in annotations.people())
     for image in tqdm(annotations.images, disable=not progress, unit="images"):
         size = _size(images, image, findings, strict)
+        lost += len(image.people) if size is None else 0
         for person in image.people:
             name = f"{image.path} person {person.number}"
             notes = {"outside": _outside(person, size), "swapped": _swapped(person, annotations)}
             notes["scale"] = "no scale" if scaled and math.isnan(person.scale) else ""
             findings += [Finding(kind, Problem(name, what)) for kind, what in notes.items() if what]
         findings += [Finding("duplicate", problem) for problem in _duplicates(image)]
-    return CheckReport(annotations.summary(), tuple(findings))
+    return CheckReport(annotations.summary(lost), tuple(findings))
 
 
 def _read(path: Path, strict: bool) -> tuple[Annotations, Path]:

@@ -2,7 +2,8 @@
 
 The batch of iteration t depends on (seed, t) alone: samples follow one permutation per epoch drawn from
 (seed, epoch), and sample number g (counted over the whole run) is augmented from (seed, g). So any number
-of workers and any resume point give identical batches.
+of workers and any resume point give identical batches. A sample whose image cannot be read gives way to the
+next of its epoch.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Protocol
 
@@ -23,6 +25,7 @@ from cpm_repro.config import AugmentConfig
 from cpm_repro.data.augment import Crop, PersonAugment
 from cpm_repro.data.beyond import BeyondAugment
 from cpm_repro.data.device import pad_windows
+from cpm_repro.data.readable import Readable
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.errors import UserError
@@ -186,6 +189,7 @@ class _BatchSource:
 
     def __init__(self, dataset: PoseDataset, augment: Augment, batch: int, seed: int, share: slice) -> None:
         self._dataset, self._augment, self._batch, self._seed = dataset, augment, batch, seed
+        self._readable = Readable(dataset)
         self._share = share
         self._orders: dict[int, np.ndarray] = {}
 
@@ -195,15 +199,15 @@ class _BatchSource:
 
     def _crop(self, number: int) -> Crop:
         epoch, position = divmod(number, len(self._dataset))
-        index = int(self._order(epoch)[position])
-        sample = None
+        order = self._order(epoch)
+        name = f"{self._dataset.name}[{order[position]}]"
         try:
-            sample = self._dataset[index]
+            sample = self._readable.first(chain(order[position:].tolist(), order[:position].tolist()))
+            name = sample.id
             return self._augment.cut(sample, self._dataset.skeleton, stream(self._seed, _AUGMENT, number))
         except UserError:
             raise
         except Exception as error:
-            name = sample.id if sample is not None else f"{self._dataset.name}[{index}]"
             raise RuntimeError(f"sample {name}: {type(error).__name__}: {error}") from error
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -251,19 +255,28 @@ def val_batches(
 ) -> Iterator[ValBatch]:
     """Validation crops in order: scale multiplier 1, no rotation, flip or shift.
 
-    The last batch may be smaller.
+    Batches are smaller at the end, and where an image cannot be read (`DataWarning`).
 
     Args:
         dataset: samples.
         config: only ``method``, ``crop`` and ``fill`` or ``target_dist`` are used; "exact" crops as "fast".
         batch: samples per batch.
         indices: which samples; default all.
+
+    Raises:
+        UserError: there are samples, but none can be read.
     """
     cutter = crop_of(config)
     chosen = range(len(dataset)) if indices is None else indices
+    readable = Readable(dataset)
+    if chosen:
+        readable.first(chosen)
     for first in range(0, len(chosen), batch):
-        index = list(chosen[first : first + batch])
-        samples: list[PoseSample] = [dataset[i] for i in index]
+        read = [(i, readable.read(i)) for i in chosen[first : first + batch]]
+        index = [i for i, sample in read if sample is not None]
+        samples = [sample for _, sample in read if sample is not None]
+        if not samples:
+            continue
         places = [cutter.place(sample, dataset.skeleton) for sample in samples]
         yield ValBatch(
             batch=collate([place.crop for place in places]),

@@ -12,6 +12,7 @@ import torch
 from cpm_repro.config import AugmentConfig, TargetConfig
 from cpm_repro.data.augment import Crop
 from cpm_repro.data.loader import Augment, augment_of, collate, stream
+from cpm_repro.data.readable import Readable
 from cpm_repro.data.sample import PoseDataset
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
@@ -28,10 +29,10 @@ def show_samples(
     count: int = 12,
     seed: int = 0,
     target: TargetConfig | None = None,
-) -> list[str]:
-    """Write a picture of ``count`` samples after augmentation; returns a line per sample that cannot be read.
+) -> None:
+    """Write a picture of ``count`` samples after augmentation.
 
-    Samples that cannot be read give way to the next in the order.
+    A sample that cannot be read gives way to the next in the order (`DataWarning`).
 
     Left of each pair the crop with limbs, parts (hollow where occluded, grey for other people) and the
     centre as a cross; right the belief maps of the annotated person over the crop.
@@ -51,19 +52,14 @@ def show_samples(
     if isinstance(augment, AugmentConfig) and augment.method == "device":
         augment = replace(augment, method="fast")  # the same crop, warped here
     cutter = augment_of(augment) if isinstance(augment, AugmentConfig) else augment
+    readable = Readable(dataset)
     crops: list[Crop] = []
-    unread: list[str] = []
     for index in stream(seed, 0).permutation(len(dataset)).tolist():
-        if len(crops) == count:
-            break
-        try:
-            crops.append(cutter.cut(dataset[index], dataset.skeleton, stream(seed, 1, index)))
-        except UserError as error:
-            unread.append(str(error))
+        sample = readable.read(index) if len(crops) < count else None
+        if sample is not None:
+            crops.append(cutter.cut(sample, dataset.skeleton, stream(seed, 1, index)))
     if not crops:
-        raise UserError(
-            f"{dataset.name}: none can be read: {'; '.join(unread[:3])}"
-        )
+        raise UserError(f"{dataset.name}: none can be read: {'; '.join(list(readable.unread.values())[:3])}")
     maps = _belief(crops, target or TargetConfig())
     tiles = [
         np.hstack([_draw_parts(crop, dataset.skeleton), _draw_maps(crop, belief)])
@@ -75,7 +71,6 @@ def show_samples(
     suffix = Path(out).suffix or ".png"
     with atomic_write(out) as file:
         file.write(cv2.imencode(suffix, np.vstack(rows))[1].tobytes())
-    return unread
 
 
 def _belief(crops: list[Crop], target: TargetConfig) -> np.ndarray:

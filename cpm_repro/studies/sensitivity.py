@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from cpm_repro.config import TrainConfig
-from cpm_repro.data import PoseDataset, PoseSample, open_dataset
+from cpm_repro.data import PoseDataset, PoseSample, Readable, open_dataset
 from cpm_repro.data.augment import apply_matrix, warp_image
 from cpm_repro.inference.weights import load_model
 from cpm_repro.skeleton import Skeleton
@@ -99,7 +99,8 @@ class Kept:
 
     def __init__(self, dataset: PoseDataset) -> None:
         self.name, self.skeleton = dataset.name, dataset.skeleton
-        self._samples = [dataset[index] for index in range(len(dataset))]
+        read = map(Readable(dataset).read, range(len(dataset)))
+        self._samples = [sample for sample in read if sample is not None]
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -57,7 +57,7 @@ class Board:
         """What every stage believes about the first held-out person, as one picture."""
         from cpm_repro.viz import belief_grid  # viz is slow to import
 
-        batch = next(iter(val_batches(people, augment, 1, [0]))).batch
+        batch = next(iter(val_batches(people, augment, 1))).batch
         device = next(net.parameters()).device
         data = network_input(batch.image.to(device), batch.center.to(device))[:, : net.input_channels]
         modes = {module: module.training for module in net.modules()}

@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from data_fakes import DotDataset
+from data_fakes import DotDataset, lspet_joints, write_lspet
 
+from cpm_repro.cli import main
 from cpm_repro.data import AugmentConfig, PoseSample, TrainLoader, val_batches
+from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.augment import apply_matrix
 from cpm_repro.data.exact import ExactConfig
 from cpm_repro.data.release import ReleaseAugment
@@ -91,8 +93,41 @@ class Broken(DotDataset):
 def test_errors_reach_the_caller_with_the_sample(workers):
     with pytest.raises(RuntimeError, match=r"dots\[5\]: ZeroDivisionError: oops"):
         take(3, dataset=Broken(ZeroDivisionError("oops")), workers=workers)
-    with pytest.raises(UserError, match=r"im5\.jpg"):
-        take(3, dataset=Broken(UserError("im5.jpg: does not decode")), workers=workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_sample_that_cannot_be_read_gives_way_to_the_next(workers):
+    broken = Broken(UserError("im5.jpg: does not decode"))
+    with pytest.warns(DataWarning, match=r"dots: left out: im5\.jpg: does not decode") as said:
+        got = take(5, dataset=broken, batch=4, workers=workers)
+    assert len(said) == 1 or workers  # two threads may meet it at once
+    whole = take(5, dataset=DotDataset(), batch=4, workers=0)
+    pairs = [pair for a, b in zip(got, whole, strict=True) for pair in zip(a.joints, b.joints, strict=True)]
+    assert sum(not torch.equal(*pair) for pair in pairs) == 2  # 20 samples are two epochs of ten people
+
+
+def test_nothing_that_can_be_read_is_said_not_retried_forever():
+    class Gone(DotDataset):
+        def __getitem__(self, index: int) -> PoseSample:
+            raise UserError(f"im{index}.jpg: does not decode")
+
+    with (
+        pytest.warns(DataWarning),
+        pytest.raises(UserError, match="dots: wanted an image that can be read, got 10"),
+    ):
+        take(1, dataset=Gone())
+    with (
+        pytest.warns(DataWarning),
+        pytest.raises(UserError, match="dots: wanted an image that can be read, got 10"),
+    ):
+        list(val_batches(Gone(), AugmentConfig(), 4))
+
+
+def test_validation_leaves_out_whom_it_cannot_read():
+    broken = Broken(UserError("im5.jpg: does not decode"))
+    with pytest.warns(DataWarning, match="left out: im5"):
+        batches = list(val_batches(broken, AugmentConfig(), 2, [1, 4, 5, 5, 6]))
+    assert [b.index.tolist() for b in batches] == [[1, 4], [6]]
 
 
 def test_close_ends_the_threads_and_restores_opencv():
@@ -188,3 +223,17 @@ def test_validation_of_some():
     batches = list(val_batches(DotDataset(10), AugmentConfig(), 4, indices=[7, 2]))
     assert batches[0].index.tolist() == [7, 2]
     assert batches[0].batch.image.shape == (2, 128, 128, 3)
+
+
+def test_training_goes_on_beside_a_photograph_that_is_a_web_page(tmp_path):
+    folder = write_lspet(tmp_path / "lspet", lspet_joints(20))
+    for name in ("im00001.jpg", "im00003.jpg"):  # one held out, one to train on
+        (folder / "images" / name).write_text("<html>")
+    small = ["--set", "network.width=0.05", "--set", "augment.crop=64", "--set", "solver.precision=float32"]
+    options = ["--data", str(folder), "--iterations", "6", "--batch", "4", "--out", str(tmp_path / "run")]
+    with pytest.warns(DataWarning) as said:
+        assert main(["train", "--preset", "tiny", *options, *small]) == 0
+    text = "\n".join(str(warning.message) for warning in said)
+    assert "im00001.jpg" in text
+    assert "im00003.jpg" in text
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()

@@ -1,6 +1,7 @@
 """The estimator: pixels in, people out, in the photograph's own coordinates."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -253,3 +254,16 @@ def test_the_card_of_the_bundled_network_tells_its_score(tmp_path):
     for stage, table in enumerate(scores, start=1):
         (row,) = (line for line in card.splitlines() if line.startswith(f"| {stage} |"))
         assert float(row.strip("| ").split("|")[-1]) == pytest.approx(table["total"], abs=0.15)
+
+
+def test_one_estimator_serves_several_threads(run_folder):
+    """Each thread gets what it would get alone, whatever sizes the others ask for at the same time."""
+    estimator = PoseEstimator(run_folder, scales=(0.8, 1.0))
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (60 + 13 * i, 150 - 11 * i, 3), dtype=np.uint8) for i in range(8)]
+    alone = [estimator(image)[0] for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = [people[0] for people in pool.map(estimator, images * 3)]
+    for got, wanted in zip(together, alone * 3, strict=True):
+        assert np.array_equal(got.keypoints, wanted.keypoints)
+        assert np.array_equal(got.scores, wanted.scores)

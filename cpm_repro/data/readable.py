@@ -1,0 +1,51 @@
+"""Samples of a data set when some of its images cannot be read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+from cpm_repro.data.annotations import DataWarning
+from cpm_repro.data.sample import PoseDataset, PoseSample
+from cpm_repro.errors import UserError
+
+
+class Readable:
+    """Reads samples; one that cannot be read is said once, as a `DataWarning`, and not tried again.
+
+    A photograph that is a web page or half a file shows only when it is decoded, long after the data set was
+    opened; the good ones are used. Safe to call from several threads.
+
+    Attributes:
+        unread: why, by position.
+    """
+
+    def __init__(self, dataset: PoseDataset) -> None:
+        self._dataset = dataset
+        self.unread: dict[int, str] = {}
+
+    def read(self, index: int) -> PoseSample | None:
+        """The sample, or None where it cannot be read."""
+        if index in self.unread:
+            return None
+        try:
+            return self._dataset[index]
+        except UserError as error:
+            self.unread[index] = str(error)
+            warnings.warn(f"{self._dataset.name}: left out: {error}", DataWarning, stacklevel=2)
+            return None
+
+    def first(self, order: Iterable[int]) -> PoseSample:
+        """The first sample of ``order`` that can be read.
+
+        Raises:
+            UserError: none can.
+        """
+        for index in order:
+            sample = self.read(index)
+            if sample is not None:
+                return sample
+        raise UserError(
+            f"{self._dataset.name}: wanted an image that can be read, got {len(self.unread)} that cannot, "
+            f"such as {next(iter(self.unread.values()))}"
+        )
