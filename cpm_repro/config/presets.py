@@ -136,12 +136,10 @@ RELEASED: Mapping[str, Callable[[], TrainConfig]] = {
 }
 """The faithful presets."""
 
-_POSE = [name for name in RELEASED if name != "person_4stage"]
-
 PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
     "tiny": tiny,
     **RELEASED,
-    **{f"{name}_modern": partial(modern, RELEASED[name]) for name in _POSE},
+    **{f"{name}_modern": partial(modern, RELEASED[name]) for name in RELEASED},
 }
 
 _INFERRED = "the solver was never published: its numbers are MPII's, the stepsize 84 epochs of its own people"
