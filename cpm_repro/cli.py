@@ -151,6 +151,9 @@ def _add_train(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("--minutes", type=float, help="budget in minutes")
     sub.add_argument("--batch", type=int)
     sub.add_argument("--stages", type=int)
+    sub.add_argument(
+        "--parts", type=int, help="number of parts that the data labels, where the network has another"
+    )
     sub.add_argument("--width", type=float, help="width of hidden layers relative to the released network")
     sub.add_argument("--lr", type=float)
     sub.add_argument(
@@ -620,6 +623,9 @@ def _add_study(verbs: Any) -> tuple[str, _Parser]:
     )
     sub.add_argument("--data", default="synthetic", help="'synthetic' or the path of a data set")
     sub.add_argument("--preset", help="named configuration that the variants change (default: tiny)")
+    sub.add_argument(
+        "--parts", type=int, help="number of parts that the data labels, where the network has another"
+    )
     sub.add_argument("--minutes", type=float, help="budget of each run in minutes")
     sub.add_argument("--iterations", type=int, help="budget of each run in updates")
     sub.add_argument("--seeds", type=int, default=3, help="runs per variant; 3 are the least that decide")

@@ -15,6 +15,7 @@ from cpm_repro.studies.plan import Material, Run, Study, Variant, described
 from cpm_repro.studies.report import setting_of, summary, write_index, write_study
 from cpm_repro.studies.runs import default_jobs, read_run, train_all
 from cpm_repro.training.schemes import check_budget, phases_of
+from cpm_repro.training.start import check_parts
 
 STUDIES: Mapping[str, Study] = {
     study.name: study
@@ -41,6 +42,7 @@ class Request:
     out: Path
     data: str = "synthetic"
     preset: str | None = None
+    parts: int | None = None
     minutes: float | None = None
     iterations: int | None = None
     seeds: int = 3
@@ -77,6 +79,8 @@ def base_config(request: Request) -> TrainConfig:
     base = quick_base() if request.quick else preset(request.preset or "tiny")
     if described(base.network).input_blob == "image":
         raise UserError(f"{base.name} finds people, not parts: studies want a pose network")
+    if request.parts is not None:
+        base = replace(base, network=replace(base.network, parts=request.parts))
     if request.minutes is not None or request.iterations is not None:
         base = replace(base, minutes=request.minutes, iterations=request.iterations)
     every = max(1, base.iterations // _RECORDINGS) if base.iterations else 10
@@ -151,6 +155,7 @@ def _check(base: TrainConfig, plans: Mapping[str, Sequence[Variant]]) -> None:
     """Refuse what would fail later, before the first run."""
     for split in ("train", "val"):
         people = open_dataset(base.data, split, seed=0)
+        check_parts(base, len(people.skeleton), described(base.network).parts)
         if people.skeleton.torso is None:
             raise UserError(f"{base.data}: its skeleton names no torso, by which studies divide distances")
     for variants in plans.values():

@@ -15,7 +15,7 @@ from cpm_repro.config import TrainConfig, check, first_difference, flat, to_dict
 from cpm_repro.data import Batch, TrainLoader
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
-from cpm_repro.model import PoseMachine, describe
+from cpm_repro.model import PoseMachine
 from cpm_repro.training.average import Average
 from cpm_repro.training.board import Board
 from cpm_repro.training.checkpoint import (
@@ -157,15 +157,12 @@ class _Run:
             (self.validated,) = self.ranks.sum([self._rewind() if self.ranks.first else 0.0])
 
     def _size(self) -> str:
-        """The network and how many people are there; parts follow the data where nothing else was asked."""
-        net, own = self.net, describe(self.net.arch).parts
-        line = (
+        """The network and how many people are there."""
+        net = self.net
+        return (
             f"{net.arch}: {net.stages} stages, {net.parts} parts, "
             f"{len(self.train_set)} people to train on, {len(self.val_set)} held out"
         )
-        if net.parts != own:
-            line += f" ({net.arch} itself has {own} parts; {self.train_set.name} labels {net.parts})"
-        return line
 
     def _rewind(self) -> float:
         """Forget the metrics of updates that are made again; progress at the last validation kept."""

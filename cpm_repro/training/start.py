@@ -40,15 +40,23 @@ def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
     return train, held_out
 
 
-def build_net(config: TrainConfig, parts: int) -> PoseMachine:
-    """The network with its fillers' weights, for data of so many ``parts``.
+def check_parts(config: TrainConfig, labelled: int, parts: int) -> None:
+    """Refuse (UserError) a network of ``parts`` parts on data that labels another number of them."""
+    if parts != labelled:
+        raise UserError(
+            f"{config.data} labels {labelled} parts, the network {config.network.arch} has {parts}: "
+            f"give --parts {labelled} to train one for this data"
+        )
+
+
+def build_net(config: TrainConfig, labelled: int) -> PoseMachine:
+    """The network with its fillers' weights, for data of so many ``labelled`` parts.
 
     Raises:
-        UserError: the configuration asks for another number.
+        UserError: the configuration's network has another number.
     """
-    net = build_from(config.network, parts=parts)
-    if net.parts != parts:
-        raise UserError(f"{config.data} labels {parts} parts, the network has {net.parts}")
+    net = build_from(config.network)
+    check_parts(config, labelled, net.parts)
     initialise(net, config.solver.initialisation, torch.Generator().manual_seed(config.seed))
     return net
 

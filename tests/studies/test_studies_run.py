@@ -104,6 +104,7 @@ def test_studies_share_what_is_the_same_run():
         (["stages", "--preset", "tyny"], "did you mean tiny?"),
         (["stages", "--preset", "person_4stage"], "person_4stage finds people, not parts"),
         (["stages", "--data", "nowhere"], "there is no such file or folder"),
+        (["stages", "--parts", "9"], "synthetic labels 14 parts, the network tiny has 9"),
         (["schemes", "--quick", "--iterations", "2"], "too few for"),
         (["all", "--iterations", "0"], "iterations must be positive"),
         (["all", "--minutes", "nan"], "minutes must be"),

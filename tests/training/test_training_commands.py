@@ -15,7 +15,7 @@ SMALL = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--se
 OPTIONS = dict.fromkeys(
     (
         "arch", "preset", "data", "weights", "vgg19", "out", "iterations", "minutes", "batch", "stages",
-        "width", "lr", "scheme", "seed", "workers", "checkpoint_iterations",
+        "parts", "width", "lr", "scheme", "seed", "workers", "checkpoint_iterations",
     )
 )  # fmt: skip
 
@@ -45,13 +45,15 @@ def test_train_then_eval(tmp_path, capsys):
     assert again.total == pytest.approx(scores[-1]["total"])
 
 
-def test_parts_that_follow_the_data_are_said(tmp_path, capsys):
-    """A nine-part network on data of fourteen parts has fourteen, unless nine were asked for."""
+def test_a_network_for_other_parts_is_asked_for(tmp_path, capsys):
+    """A nine-part network on data of fourteen parts: the line that refuses it names the option that helps."""
     command = ["train", "--preset", "flic_4stage", "--data", "synthetic", "--iterations", "1", *SMALL]
-    assert main([*command, "--out", str(tmp_path / "run")]) == 0
-    printed = capsys.readouterr().out
-    assert "flic_4stage: 4 stages, 14 parts, " in printed
-    assert "(flic_4stage itself has 9 parts; synthetic labels 14)" in printed
+    assert main([*command, "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "synthetic labels 14 parts, the network flic_4stage has 9: give --parts 14" in said
+    assert not (tmp_path / "run").exists()
+    assert main([*command, "--parts", "14", "--out", str(tmp_path / "run")]) == 0
+    assert "flic_4stage: 4 stages, 14 parts, " in capsys.readouterr().out
 
 
 def test_a_preset_is_overridden_by_single_options_and_those_by_set():

@@ -25,7 +25,11 @@ MISTAKES = {
     "unknown schedule": (["--set", "solver.schedule=steps"], "unknown schedule 'steps'; did you mean step?"),
     "unknown precision": (["--set", "solver.precision=fp8"], "unknown precision 'fp8'"),
     "unknown scheme": (["--scheme", "stagewise"], "unknown scheme 'stagewise'; did you mean stage-wise?"),
-    "other parts than the data": (["--set", "network.parts=9"], "labels 14 parts, the network has 9"),
+    "other parts than the data": (["--parts", "9"], "synthetic labels 14 parts, the network tiny has 9"),
+    "another network's parts": (
+        ["--arch", "flic_4stage"],
+        "synthetic labels 14 parts, the network flic_4stage has 9",
+    ),
     "batch larger than the data": (["--batch", "1000000"], "wanted at least one batch of 1000000 people"),
     "no people": (["--batch", "0"], "batch must be at least 1, got 0"),
     "negative rate": (["--lr", "-1"], "learning rate must be positive, got -1.0"),
