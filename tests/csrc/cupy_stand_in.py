@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import stand_in
+from compiled import compile_library
 
 CALLS = """
 #include <type_traits>
@@ -83,7 +84,7 @@ class _Module:
         folder.mkdir()
         text = f'#include "cuda_runtime.h"\n{code}{CALLS}{"".join(callers)}'
         flags = ["-ffp-contract=off", f"-I{stand_in.ROOT}/tests/csrc/cuda_stand_in", *includes]
-        self.compiled = stand_in.compile_library(folder, text, *flags)
+        self.compiled = compile_library(folder, text, *flags)
 
     def get_function(self, name: str) -> Any:
         function = getattr(self.compiled, f"call_{name}")

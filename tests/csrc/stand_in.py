@@ -160,15 +160,3 @@ def fuse_multiscale(
     )  # fmt: skip
     assert error is None
     return full, xy, score
-
-
-def compile_library(folder: Path, text: str, *flags: str) -> ctypes.CDLL:
-    """A library of one C++ text."""
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no C++ compiler found")
-    source, library = folder / "one.cpp", folder / "one.so"
-    source.write_text(text)
-    command = [compiler, "-std=c++17", "-O1", "-fPIC", "-shared", *flags, str(source), "-o", str(library)]
-    subprocess.run(command, check=True)
-    return ctypes.CDLL(str(library))

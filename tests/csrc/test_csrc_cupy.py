@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import stand_in
 import torch
+from compiled import compile_library
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -224,7 +225,7 @@ extern "C" int taps(int cells, int stride, int image, int scaled, int opencv) {{
   return cpm::chain_taps(cpm::ChainAxis{{cells, stride, 0, scaled, image, opencv}});
 }}
 """
-    return stand_in.compile_library(tmp_path_factory.mktemp("taps"), text).taps
+    return compile_library(tmp_path_factory.mktemp("taps"), text).taps
 
 
 @settings(max_examples=300, deadline=None)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
-import pytest
+from compiled import compile_library
 
 HALF = Path(__file__).resolve().parents[2] / "csrc" / "math" / "half.h"
 PROGRAM = f"""
@@ -20,22 +18,7 @@ extern "C" void halves(const float* from, unsigned short* to, long count) {{
 
 
 def test_every_half_its_neighbours_and_the_middles_between_them(tmp_path):
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no C++ compiler found")
-    (tmp_path / "half.cpp").write_text(PROGRAM)
-    library = tmp_path / "half.so"
-    command = [
-        compiler,
-        "-std=c++17",
-        "-O1",
-        "-fPIC",
-        "-shared",
-        str(tmp_path / "half.cpp"),
-        "-o",
-        str(library),
-    ]
-    subprocess.run(command, check=True)
+    library = compile_library(tmp_path, PROGRAM)
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)  # 0 to 65504
     middles = (halves + np.append(halves[1:], np.float32(65536))) / 2
     exact = np.concatenate([halves, middles]).view(np.uint32)
@@ -43,7 +26,7 @@ def test_every_half_its_neighbours_and_the_middles_between_them(tmp_path):
     bits = np.concatenate([bits, np.array([0x7F800000, 0x7FC00000, 0x7F7FFFFF, 1], np.uint32)])
     values = np.concatenate([bits, bits | 0x80000000]).astype(np.uint32).view(np.float32)
     got = np.empty(len(values), np.uint16)
-    ctypes.CDLL(str(library)).halves(
+    library.halves(
         ctypes.c_void_p(values.ctypes.data), ctypes.c_void_p(got.ctypes.data), ctypes.c_long(len(values))
     )
     with np.errstate(over="ignore"):

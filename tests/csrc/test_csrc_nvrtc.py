@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import stand_in
+from compiled import compile_library
 
 from cpm_repro.ops._cupy import belief, fusion, loss, resize, runtime
 
@@ -98,7 +99,7 @@ extern "C" void layout(int* to) {{
 """
     got = (ctypes.c_int * (1 + 2 * len(layout.names)))()
     include = f"-I{stand_in.ROOT}/tests/csrc/cuda_stand_in"
-    stand_in.compile_library(tmp_path, text, include).layout(got)
+    compile_library(tmp_path, text, include).layout(got)
     expected = [n for name in layout.names for n in (layout.fields[name][1], layout[name].itemsize)]
     assert list(got) == [layout.itemsize, *expected]
 

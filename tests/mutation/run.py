@@ -76,8 +76,9 @@ TARGETS = {
     ),
     "math": Target(
         tuple(f"csrc/math/{name}.h" for name in ("belief", "common", "fuse", "loss", "resize", "half")),
-        ("tests/csrc/test_csrc_half.py", "tests/csrc/test_csrc_stand_in.py"),
+        ("tests/csrc/test_csrc_math.py", "tests/csrc/test_csrc_half.py"),
         (
+            "tests/csrc/test_csrc_stand_in.py",
             "tests/ops/test_ops_belief_maps.py",
             "tests/ops/test_ops_belief_map_loss.py",
             "tests/ops/test_ops_imresize.py",
