@@ -81,6 +81,14 @@ def size(name: str, value: Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
+def map_size(name: str, value: Sequence[int]) -> tuple[int, int]:
+    """`size` of a map: kernels count its cells in 32 bits."""
+    height, width = size(name, value)
+    if height * width >= 2**31:
+        raise ValueError(f"{name} must have fewer than 2**31 cells, got {height} x {width}")
+    return height, width
+
+
 def output_type(dtype: torch.dtype) -> torch.dtype:
     """``dtype``, if maps can be written in it."""
     if dtype not in OUTPUT_TYPES:

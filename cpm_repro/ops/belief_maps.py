@@ -95,7 +95,7 @@ def belief_maps(
         )
     codes = _checks.visibility(visible, positions)
     cells, stride, sigma = (
-        _checks.size("grid", grid),
+        _checks.map_size("grid", grid),
         _checks.positive("stride", stride),
         _checks.positive("sigma", sigma),
     )
@@ -107,7 +107,7 @@ def belief_maps(
         where = _checks_center(center, samples, positions)
         if center_size is None:
             center_size = [round(side * stride) for side in cells]
-        shapes.append((samples, 1, *_checks.size("center_size", center_size)))
+        shapes.append((samples, 1, *_checks.map_size("center_size", center_size)))
     outputs = _outputs(out, shapes, dtype, positions.device)
     label, centers = outputs[0], outputs[1] if center is not None else None
     chosen = choose(backend, "belief_maps_out", positions.device)
@@ -152,7 +152,7 @@ def center_map(
         TypeError, ValueError: naming the argument, what was wanted and what was got.
     """
     positions = _checks.positions("center", center, "(N, 2)")
-    height, width = _checks.size("size", size)
+    height, width = _checks.map_size("size", size)
     sigma, dtype = _checks.positive("sigma", sigma), _checks.output_type(dtype)
     _checks.report_values("center", positions)
     out = _checks.allocate("size", (positions.shape[0], 1, height, width), dtype, positions.device)

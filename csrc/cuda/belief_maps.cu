@@ -7,19 +7,19 @@ namespace cpm {
 namespace {
 
 template <typename T, int kVector>
-__global__ void __launch_bounds__(kThreads) belief_maps_kernel(BeliefParams p, long long label_vectors, long long vectors) {
-  belief_maps_body<T, kVector>(p, label_vectors, vectors);
+__global__ void __launch_bounds__(kThreads) belief_maps_kernel(BeliefParams p) {
+  belief_maps_body<T, kVector>(p);
 }
 
 template <typename T, int kVector>
 const char* launch(const BeliefParams& p, void* stream) {
-  const long long label_vectors = p.label ? (long long)p.h * p.w / kVector : 0;
-  const long long vectors = label_vectors + (p.center_map ? (long long)p.center_h * p.center_w / kVector : 0);
-  const long long total = p.samples * vectors;
-  if (total == 0) return nullptr;
-  const long long blocks = (total + kThreads - 1) / kThreads;
-  const unsigned int grid = (unsigned int)(blocks < (1ll << 30) ? blocks : (1ll << 30));
-  CPM_LAUNCH((belief_maps_kernel<T, kVector>), grid, kThreads, 0, stream, p, label_vectors, vectors);
+  constexpr long long kMost = 0x7fffffff;  // cells that 32-bit places can tell apart, and blocks of a grid
+  if ((long long)p.h * p.w > kMost || (long long)p.center_h * p.center_w > kMost) return "a map must have fewer than 2^31 cells";
+  const BeliefBlocks each = belief_blocks(p, kVector);
+  const long long blocks = p.samples * ((long long)each.label + each.center);
+  if (blocks == 0) return nullptr;
+  if (blocks > kMost) return "too many maps for one launch";
+  CPM_LAUNCH((belief_maps_kernel<T, kVector>), (unsigned int)blocks, kThreads, 0, stream, p);
   return launch_error();
 }
 

@@ -1,7 +1,8 @@
 // The belief-map kernel itself, without its launch: nvcc compiles it into the extension, NVRTC for CuPy.
 //
-// One thread makes kVector neighbouring cells of all planes of a sample, so that every value is written once
-// and nothing is read but the joints, which all threads of a warp share. Write bandwidth is the limit.
+// Every value is written once, kVector neighbouring cells at a time, and nothing is read but the joints, which all
+// threads of a warp share: write bandwidth is the limit. Places on the grid are 32-bit (a map has fewer than 2^31
+// cells), since a 64-bit division costs more than the cell it finds.
 #pragma once
 
 #include "../math/belief.h"
@@ -10,6 +11,7 @@ namespace cpm {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kCenterSteps = 4;  // vectors of the centre map that a thread makes, one after the other
 
 template <typename T, int kVector>
 struct alignas(sizeof(T) * kVector) Packed {
@@ -23,16 +25,28 @@ __device__ void write(T* to, const float* from) {
   *reinterpret_cast<Packed<T, kVector>*>(to) = packed;
 }
 
+// The pixels of kVector neighbouring cells from cell `first` of a map `width` cells wide; they may run into the next row.
+template <int kVector>
+__device__ void cell_pixels(unsigned int first, int width, float stride, float* x, float* y) {
+  int row = (int)(first / (unsigned int)width), column = (int)(first - (unsigned int)row * (unsigned int)width);
+  for (int i = 0; i < kVector; ++i) {
+    x[i] = cell_pixel(column, stride);
+    y[i] = cell_pixel(row, stride);
+    if (++column == width) {
+      column = 0;
+      ++row;
+    }
+  }
+}
+
+// Both groups' planes of sample n over kVector cells. A thread makes them all, for it needs all parts for the background.
 template <typename T, int kVector>
-__device__ void label_cells(const BeliefParams& p, long long n, long long first) {
+__device__ void label_cells(const BeliefParams& p, long long n, unsigned int first) {
   const long long cells = (long long)p.h * p.w;
   const Bump bump = make_bump(p.sigma, 1);
   float x[kVector], y[kVector], self_background[kVector], all_background[kVector];
-  for (int i = 0; i < kVector; ++i) {
-    x[i] = cell_pixel((int)((first + i) % p.w), p.stride);
-    y[i] = cell_pixel((int)((first + i) / p.w), p.stride);
-    self_background[i] = all_background[i] = 1.0f;
-  }
+  cell_pixels<kVector>(first, p.w, p.stride, x, y);
+  for (int i = 0; i < kVector; ++i) self_background[i] = all_background[i] = 1.0f;
   T* self_out = static_cast<T*>(p.label) + n * 2 * (p.parts + 1) * cells + first;
   T* all_out = self_out + (p.parts + 1) * cells;
   for (int part = 0; part < p.parts; ++part) {
@@ -51,39 +65,58 @@ __device__ void label_cells(const BeliefParams& p, long long n, long long first)
       self_background[i] = fminf(self_background[i], background_under(self[i]));
       all_background[i] = fminf(all_background[i], background_under(all[i]));
     }
-    write<T, kVector>(self_out + part * cells, self);
-    write<T, kVector>(all_out + part * cells, all);
+    write<T, kVector>(self_out, self);
+    write<T, kVector>(all_out, all);
+    self_out += cells;
+    all_out += cells;
   }
-  write<T, kVector>(self_out + p.parts * cells, self_background);
-  write<T, kVector>(all_out + p.parts * cells, all_background);
+  write<T, kVector>(self_out, self_background);
+  write<T, kVector>(all_out, all_background);
 }
 
+// kCenterSteps * kThreads vectors of sample n's centre map, from vector `first`.
 template <typename T, int kVector>
-__device__ void center_cells(const BeliefParams& p, long long n, long long first) {
+__device__ void center_cells(const BeliefParams& p, long long n, unsigned int first) {
+  const long long cells = (long long)p.center_h * p.center_w;
   const Bump bump = make_bump(p.center_sigma, p.center_cutoff);
   const float cx = p.center[2 * n], cy = p.center[2 * n + 1];
   const bool drawn = is_finite(cx) && is_finite(cy);
-  float value[kVector];
-  for (int i = 0; i < kVector; ++i) {
-    const float x = cell_pixel((int)((first + i) % p.center_w), 1.0f);
-    const float y = cell_pixel((int)((first + i) / p.center_w), 1.0f);
-    value[i] = drawn ? add_bump(0.0f, squared_distance(x, y, cx, cy), bump) : 0.0f;
+  T* out = static_cast<T*>(p.center_map) + n * cells;
+  for (unsigned int step = 0; step < kCenterSteps; ++step) {
+    const unsigned int cell = (first + step * kThreads + threadIdx.x) * kVector;
+    if (cell >= cells) return;
+    float x[kVector], y[kVector], value[kVector];
+    cell_pixels<kVector>(cell, p.center_w, 1.0f, x, y);
+    for (int i = 0; i < kVector; ++i) value[i] = drawn ? add_bump(0.0f, squared_distance(x[i], y[i], cx, cy), bump) : 0.0f;
+    write<T, kVector>(out + cell, value);
   }
-  write<T, kVector>(static_cast<T*>(p.center_map) + n * p.center_h * p.center_w + first, value);
 }
 
-// Vectors 0..label_vectors-1 of a sample belong to the label grid, the rest to the centre map.
+// Blocks that a sample's label and its centre map take.
+struct BeliefBlocks {
+  unsigned int label, center;
+};
+
+inline __host__ __device__ BeliefBlocks belief_blocks(const BeliefParams& p, int vector) {
+  const long long label = (long long)p.h * p.w / vector, center = (long long)p.center_h * p.center_w / vector;
+  BeliefBlocks blocks;
+  blocks.label = p.label ? (unsigned int)((label + kThreads - 1) / kThreads) : 0;
+  blocks.center = p.center_map ? (unsigned int)((center + kCenterSteps * kThreads - 1) / (kCenterSteps * kThreads)) : 0;
+  return blocks;
+}
+
+// One block per kThreads vectors of a label or kCenterSteps * kThreads of a centre map; labels, which take longer, first.
 template <typename T, int kVector>
-__device__ void belief_maps_body(const BeliefParams& p, long long label_vectors, long long vectors) {
-  const long long total = p.samples * vectors;
-  const long long step = (long long)gridDim.x * blockDim.x;
-  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < total; i += step) {
-    const long long n = i / vectors, vector = i % vectors;
-    if (vector < label_vectors) {
-      label_cells<T, kVector>(p, n, vector * kVector);
-    } else {
-      center_cells<T, kVector>(p, n, (vector - label_vectors) * kVector);
-    }
+__device__ void belief_maps_body(const BeliefParams& p) {
+  const BeliefBlocks blocks = belief_blocks(p, kVector);
+  const unsigned int labels = (unsigned int)p.samples * blocks.label;
+  if (blockIdx.x < labels) {
+    const unsigned int n = blockIdx.x / blocks.label;
+    const unsigned int first = ((blockIdx.x - n * blocks.label) * kThreads + threadIdx.x) * kVector;
+    if (first < (unsigned int)p.h * (unsigned int)p.w) label_cells<T, kVector>(p, n, first);
+  } else {
+    const unsigned int block = blockIdx.x - labels, n = block / blocks.center;
+    center_cells<T, kVector>(p, n, (block - n * blocks.center) * (kCenterSteps * kThreads));
   }
 }
 

@@ -9,11 +9,11 @@ using namespace fuse_kernels;
 
 namespace {
 
-__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) tables_kernel(FuseParams p, Tables t) { tables_body(p, t); }
+__global__ void __launch_bounds__(kTableThreads, kTableBlocksAtLeast) tables_kernel(FuseParams p, Tables t) { tables_body(p, t); }
 
-template <bool kPeaks>
+template <bool kPeaks, int kHeld>
 __global__ void __launch_bounds__(kThreads, kBlocksAtLeast) fuse_kernel(FuseParams p, Tables t, unsigned long long* best) {
-  fuse_body<kPeaks>(p, t, best);
+  fuse_body<kPeaks, kHeld>(p, t, best);
 }
 
 __global__ void clear_kernel(unsigned long long* best, int channels) { clear_body(best, channels); }
@@ -22,21 +22,29 @@ __global__ void __launch_bounds__(kCross * kLanes) unpack_kernel(FuseParams p, T
   unpack_body(p, t, best, xy, score);
 }
 
+long long round_up(long long value, long long to) { return (value + to - 1) / to * to; }
+
 Tables lay_out(const FuseParams& p, float* base, long long* total) {
   Tables t;
   t.base = base;
   long long used = 0;
   for (int axis = 0; axis < 2; ++axis) {
-    const long long rows = (long long)p.scales * (axis == 0 ? p.image_h : p.image_w);
-    t.taps[axis] = 1;
+    const long long rows = (long long)p.scales * (axis == 0 ? p.image_h : p.image_w), groups = p.scales * groups_of(p, axis);
+    t.taps[axis] = t.depth[axis] = 1;
     for (int s = 0; s < p.scales; ++s) {
-      const int taps = chain_taps(chain_axis(p, s, axis));
+      const ChainAxis chain = chain_axis(p, s, axis);
+      const int taps = chain_taps(chain), depth = chain_depth(chain, group_pixels(axis));
       t.taps[axis] = taps > t.taps[axis] ? taps : t.taps[axis];
+      t.depth[axis] = depth > t.depth[axis] ? depth : t.depth[axis];
     }
-    t.weights[axis] = used;
-    t.cover[axis] = used + rows * t.taps[axis];
+    if (axis == 1 && round_up(t.depth[1], kWindow) <= p.w) t.depth[1] = (int)round_up(t.depth[1], kWindow);
+    t.dense[axis] = used;
+    t.weights[axis] = used + groups * t.depth[axis] * group_pixels(axis);
+    t.cover[axis] = t.weights[axis] + rows * t.taps[axis];
     t.first[axis] = t.cover[axis] + rows;
-    used = t.first[axis] + rows;
+    t.low[axis] = t.first[axis] + rows;
+    t.count[axis] = t.low[axis] + groups;
+    used = round_up(t.count[axis] + groups, 4);
   }
   *total = used;
   return t;
@@ -44,16 +52,20 @@ Tables lay_out(const FuseParams& p, float* base, long long* total) {
 
 const char* launch_tables(const FuseParams& p, const Tables& t, void* stream) {
   const int longest = p.image_h > p.image_w ? p.image_h : p.image_w;
-  const unsigned int blocks = (unsigned int)((longest - 1) / kThreads + 1);
-  CPM_LAUNCH(tables_kernel, dim3(blocks, (unsigned int)p.scales, 2), kThreads, 0, stream, p, t);
+  const unsigned int blocks = (unsigned int)((longest - 1) / kTableThreads + 1);
+  CPM_LAUNCH(tables_kernel, dim3(blocks, (unsigned int)p.scales, 2), kTableThreads, 0, stream, p, t);
   return launch_error();
 }
 
 template <bool kPeaks>
 const char* launch_fuse(const FuseParams& p, const Tables& t, unsigned long long* best, void* stream) {
-  const long long tiles_x = (p.image_w - 1) / kColumns + 1, tiles_y = (p.image_h - 1) / kRows + 1;
-  const long long tiles = tiles_x * tiles_y * p.channels;
-  CPM_LAUNCH((fuse_kernel<kPeaks>), (unsigned int)(tiles < (1ll << 30) ? tiles : (1ll << 30)), kThreads, 0, stream, p, t, best);
+  const long long tiles = (long long)((p.image_w - 1) / kTileColumns + 1) * groups_of(p, 0) * p.channels;
+  const unsigned int grid = (unsigned int)(tiles < (1ll << 30) ? tiles : (1ll << 30));
+  if (t.depth[1] % kWindow == 0) {
+    CPM_LAUNCH((fuse_kernel<kPeaks, kWindow>), grid, kThreads, 0, stream, p, t, best);
+  } else {  // a map too narrow for whole windows
+    CPM_LAUNCH((fuse_kernel<kPeaks, 1>), grid, kThreads, 0, stream, p, t, best);
+  }
   return launch_error();
 }
 

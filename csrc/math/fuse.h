@@ -36,12 +36,20 @@ CPM_HD ResizeAxis image_axis(const ChainAxis& c) {
   return axis;
 }
 
-// The most neighbouring cells that one image pixel can depend on.
+// The most neighbouring cells that one image pixel can depend on: four for each of its scaled pixels, and as many
+// more as those pixels lie apart.
 CPM_HD int chain_taps(const ChainAxis& c) {
   if (c.opencv) return c.cells < 4 ? c.cells : 4;
   const long long pixels = resize_taps(image_axis(c)) - 2;  // the outermost two always weigh nothing
-  const long long taps = (pixels + c.stride - 2) / c.stride + 5;
+  const long long taps = (pixels + c.stride - 2) / c.stride + 4;
   return taps < c.cells ? (int)taps : c.cells;
+}
+
+// The most neighbouring cells that `count` neighbouring image pixels can depend on together.
+CPM_HD int chain_depth(const ChainAxis& c, int count) {
+  const long long between = (long long)(count - 1) * c.scaled, cell = (long long)c.image * c.stride;
+  const long long depth = chain_taps(c) + (between + cell - 1) / cell;
+  return depth < c.cells ? (int)depth : c.cells;
 }
 
 // One row of the banded matrix: weights[0..taps-1] of cells first..first+taps-1 (written, zeros included).

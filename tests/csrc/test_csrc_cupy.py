@@ -1,5 +1,6 @@
 """The CuPy back end behind the front, its texts executed on the CPU, against the torch reference."""
 
+import ctypes
 import importlib
 import sys
 from types import SimpleNamespace
@@ -218,18 +219,43 @@ def test_the_automatic_choice_takes_cupy_where_nothing_is_compiled(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def header_taps(tmp_path_factory):
+def header(tmp_path_factory):
     text = f"""
 #include "{stand_in.ROOT}/csrc/math/fuse.h"
-extern "C" int taps(int cells, int stride, int image, int scaled, int opencv) {{
-  return cpm::chain_taps(cpm::ChainAxis{{cells, stride, 0, scaled, image, opencv}});
+static cpm::ChainAxis axis(const int* c) {{ return cpm::ChainAxis{{c[0], c[1], c[2], c[3], c[4], c[5]}}; }}
+extern "C" int taps(const int* chain) {{ return cpm::chain_taps(axis(chain)); }}
+extern "C" int depth(const int* chain, int count) {{ return cpm::chain_depth(axis(chain), count); }}
+extern "C" void row(const int* chain, int i, int width, float* weights, int* first) {{
+  static cpm::Phases phases;
+  const cpm::ChainAxis c = axis(chain);
+  if (!c.opencv) for (int k = 0; k < c.stride; ++k) cpm::fill_phase(c, k, &phases);
+  cpm::chain_row(c, phases, i, width, weights, first);
 }}
 """
-    return compile_library(tmp_path_factory.mktemp("taps"), text).taps
+    return compile_library(tmp_path_factory.mktemp("chain"), text)
+
+
+CHAINS = (st.integers(1, 200), st.integers(1, 64), st.integers(1, 5000), st.integers(1, 9000), st.booleans())
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(1, 500), st.integers(1, 64), st.integers(1, 5000), st.integers(1, 9000), st.booleans())
-def test_widths_of_the_tables_are_the_headers(header_taps, cells, stride, image, scaled, opencv):
-    got = fusion.chain_taps(cells, stride, image, scaled, opencv)
-    assert got == header_taps(cells, stride, image, scaled, opencv)
+@given(*CHAINS, st.sampled_from([fusion.ROWS, fusion.COLUMNS]))
+def test_widths_of_the_tables_are_the_headers(header, cells, stride, image, scaled, opencv, count):
+    chain = (ctypes.c_int * 6)(cells, stride, 0, scaled, image, opencv)
+    assert fusion.chain_taps(cells, stride, image, scaled, opencv) == header.taps(chain)
+    assert fusion.chain_depth(count, cells, stride, image, scaled, opencv) == header.depth(chain, count)
+
+
+@settings(max_examples=400, deadline=None)
+@given(*CHAINS, st.integers(-300, 300), st.integers(0, 1 << 30), st.sampled_from([1, 4, 16]))
+def test_no_pixel_depends_on_more_cells_than_its_table_has(
+    header, cells, stride, image, scaled, opencv, pad, where, count
+):
+    chain = (ctypes.c_int * 6)(cells, stride, pad, scaled, image, opencv)
+    start, touched = where % image // count * count, set()
+    for pixel in range(start, min(start + count, image)):
+        weights, first = (ctypes.c_float * cells)(), ctypes.c_int()
+        header.row(chain, pixel, cells, weights, ctypes.byref(first))
+        touched |= {first.value + k for k, weight in enumerate(weights) if weight != 0}
+    span = max(touched) - min(touched) + 1 if touched else 0
+    assert span <= (header.taps(chain) if count == 1 else header.depth(chain, count))

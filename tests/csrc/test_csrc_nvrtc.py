@@ -115,7 +115,10 @@ def test_numbers_are_the_headers():
     assert number(f"cuda/{loss.HEADER}", "kStagesAtOnce") == loss.STAGES_AT_ONCE
     assert number("math/loss.h", "kMaxStages") == loss.MAX_STAGES
     assert number("math/fuse.h", "kMaxScales") == fusion.MAX_SCALES
-    assert number(kernel, "kPerThread") * fusion.THREADS == fusion.COLUMNS
+    assert number(f"cuda/{belief.HEADER}", "kCenterSteps") == belief.CENTER_STEPS
+    assert number(kernel, "kTableThreads") == fusion.TABLE_THREADS
+    assert number(kernel, "kColumns") == fusion.COLUMNS
     assert number(kernel, "kRows") == fusion.ROWS
+    assert number(kernel, "kWindow") == fusion.WINDOW
     assert number(kernel, "kCross") == fusion.CROSS
     assert number(kernel, "kLanes") == fusion.LANES

@@ -160,13 +160,14 @@ def test_cuda_source_refines_positions(library, opencv):
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
-        ("belief_maps_kernel.h", "(all_out + part * cells, all)", "(all_out + part * cells, self)"),
-        ("belief_maps_kernel.h", "(first + i) / p.w", "(first + i) / p.h"),
+        ("belief_maps_kernel.h", "(all_out, all)", "(all_out, self)"),
+        ("belief_maps_kernel.h", "if (++column == width)", "if (++column == width + 1)"),
         ("belief_map_loss_kernel.h", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
         ("imresize_kernel.h", "* p.inner + j;", "* p.inner;"),
-        ("fuse_multiscale_kernel.h", "const int y = y0 + r;", "const int y = y0 + r + 1;"),
+        ("fuse_multiscale_kernel.h", "four.of[c] = sum[r][c]", "four.of[c] = sum[r][0]"),
+        ("fuse_multiscale_kernel.h", "lowest[group] + cell", "lowest[group] + cell + 1"),
         ("fuse_multiscale_kernel.h", "(point == 2)", "(point == 3)"),
-        ("fuse_multiscale_kernel.h", "      __syncthreads();\n      for (int cell", "      for (int cell"),
+        ("fuse_multiscale_kernel.h", "  __syncthreads();\n  if (mine < groups)", "  if (mine < groups)"),
     ],
 )
 @pytest.mark.usefixtures("library")
@@ -180,6 +181,7 @@ def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, objects, name, r
     broken = stand_in.build(tmp_path, replaced, objects)
     with pytest.raises(AssertionError):  # noqa: PT012
         assert_like_reference(broken, (5, 8), 8, 7.0, (8, 8))
+        assert_like_reference(broken, (6, 6), 8, 7.0, (6, 6))  # vectors of four cells run into the next row
         test_cuda_source_of_the_stage_losses(broken, torch.float32, reverse=True)
         test_cuda_source_of_imresize(broken, torch.float64, (9, 4), (0.45, 0.4))
         test_cuda_source_of_the_fusion(broken, "enlarging, two tiles wide", opencv=False)

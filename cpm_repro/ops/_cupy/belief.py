@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cpm_repro.ops._cupy.runtime import TYPES, Entry, blocks_for, launch, source
+from cpm_repro.ops._cupy.runtime import TYPES, Entry, launch, source
 
-THREADS = 256  # kThreads of the kernel; a test compares
+THREADS, CENTER_STEPS = 256, 4  # kThreads and kCenterSteps of the kernel; a test compares
 
 # BeliefParams of csrc/math/belief.h, field by field; a test compares the layout.
 PARAMS = np.dtype(
@@ -35,12 +35,14 @@ PARAMS = np.dtype(
     align=True,
 )
 
+_VECTORS = (THREADS, CENTER_STEPS * THREADS)  # of a label and of a centre map that a block makes
+
 HEADER = "belief_maps_kernel.h"
 ENTRIES = tuple(
     Entry(
         f"belief_maps_{number}_{vector}",
-        "cpm::BeliefParams p, long long label_vectors, long long vectors",
-        f"cpm::belief_maps_body<{kind}, {vector}>(p, label_vectors, vectors)",
+        "cpm::BeliefParams p",
+        f"cpm::belief_maps_body<{kind}, {vector}>(p)",
         "cpm::kThreads",
     )
     for number, kind in TYPES.values()
@@ -102,10 +104,9 @@ def _launch(params: Any, like: torch.Tensor) -> None:
     vector = 4 if aligned and all(count % 4 == 0 for count in cells) else 1
     number = TYPES[like.dtype][0]
     params["type"] = number
-    label_vectors, vectors = cells[0] // vector, sum(cells) // vector
-    total = int(one["samples"]) * vectors
+    label, center = (-(-count // (vector * per)) for count, per in zip(cells, _VECTORS, strict=True))
+    total = int(one["samples"]) * (label + center)
     if total == 0:
         return
-    arguments = (params, np.int64(label_vectors), np.int64(vectors))
-    entry, grid = f"belief_maps_{number}_{vector}", (blocks_for(total, THREADS),)
-    launch(source(HEADER, ENTRIES), entry, grid, THREADS, arguments, like.device)
+    entry = f"belief_maps_{number}_{vector}"
+    launch(source(HEADER, ENTRIES), entry, (total,), THREADS, (params,), like.device)

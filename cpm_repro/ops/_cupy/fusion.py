@@ -13,7 +13,7 @@ import torch
 from cpm_repro.ops._cupy.runtime import Entry, blocks_for, launch, pointer, source
 
 # As in the headers; a test compares.
-THREADS, COLUMNS, ROWS, CROSS, LANES, MAX_SCALES = 128, 256, 16, 5, 32, 64
+THREADS, TABLE_THREADS, COLUMNS, ROWS, WINDOW, CROSS, LANES, MAX_SCALES = 32, 128, 4, 16, 6, 5, 32, 64
 
 # FuseParams of csrc/math/fuse.h and Tables of the kernel, field by field; a test compares the layouts.
 PARAMS = np.dtype(
@@ -33,7 +33,11 @@ TABLES = np.dtype(
         ("weights", np.int64, 2),
         ("cover", np.int64, 2),
         ("first", np.int64, 2),
+        ("dense", np.int64, 2),
+        ("low", np.int64, 2),
+        ("count", np.int64, 2),
         ("taps", np.int32, 2),
+        ("depth", np.int32, 2),
     ],
     align=True,
 )
@@ -41,16 +45,18 @@ TABLES = np.dtype(
 HEADER = "fuse_multiscale_kernel.h"
 _ROOM = "cpm::fuse_kernels::"
 _BOUNDS, _BOTH = f"{_ROOM}kThreads, {_ROOM}kBlocksAtLeast", f"cpm::FuseParams p, {_ROOM}Tables t"
+_TABLE_BOUNDS = f"{_ROOM}kTableThreads, {_ROOM}kTableBlocksAtLeast"
 ENTRIES = (
-    Entry("fuse_tables", _BOTH, f"{_ROOM}tables_body(p, t)", _BOUNDS),
+    Entry("fuse_tables", _BOTH, f"{_ROOM}tables_body(p, t)", _TABLE_BOUNDS),
     *(
         Entry(
-            f"fuse_{name}",
+            f"fuse_{name}_{held}",
             f"{_BOTH}, unsigned long long* best",
-            f"{_ROOM}fuse_body<{peaks}>(p, t, best)",
+            f"{_ROOM}fuse_body<{peaks}, {held}>(p, t, best)",
             _BOUNDS,
         )
         for name, peaks in (("maps", "false"), ("peaks", "true"))
+        for held in (WINDOW, 1)
     ),
     Entry(
         "fuse_clear",
@@ -83,9 +89,11 @@ class _Task:
         """The tables, then maps or peaks out of them."""
         one = self.params[0]
         height, width = int(one["image_h"]), int(one["image_w"])
-        self.launch("fuse_tables", (blocks_for(max(height, width), THREADS), int(one["scales"]), 2))
-        tiles = -(-width // COLUMNS) * -(-height // ROWS) * int(one["channels"])
-        self.launch(entry, (blocks_for(tiles),), best)
+        grid = (blocks_for(max(height, width), TABLE_THREADS), int(one["scales"]), 2)
+        self.launch("fuse_tables", grid, threads=TABLE_THREADS)
+        tiles = -(-width // (THREADS * COLUMNS)) * -(-height // ROWS) * int(one["channels"])
+        held = WINDOW if self.tables[0]["depth"][1] % WINDOW == 0 else 1
+        self.launch(f"{entry}_{held}", (blocks_for(tiles),), best)
 
 
 def fuse_multiscale_out(
@@ -166,17 +174,36 @@ def lay_out(params: Any) -> tuple[Any, int]:
     """Offsets of the tables without their base, and the number of floats that they take."""
     one, tables, used = params[0], np.zeros(1, TABLES), 0
     scales = int(one["scales"])
-    for axis, (cells, image, scaled) in enumerate(
-        (("h", "image_h", "scaled_h"), ("w", "image_w", "scaled_w"))
+    for axis, (cells, image, scaled, each) in enumerate(
+        (("h", "image_h", "scaled_h", ROWS), ("w", "image_w", "scaled_w", COLUMNS))
     ):
-        rows = scales * int(one[image])
+        rows, groups = scales * int(one[image]), scales * -(-int(one[image]) // each)
         sides = (int(one[cells]), int(one["stride"]), int(one[image]))
-        taps = max(chain_taps(*sides, int(one[scaled][s]), bool(one["opencv"])) for s in range(scales))
-        tables["taps"][0, axis] = taps
-        for name, floats in (("weights", rows * taps), ("cover", rows), ("first", rows)):
+        chains = [(*sides, int(one[scaled][s]), bool(one["opencv"])) for s in range(scales)]
+        taps, depth = (
+            max(map(chain_taps, *zip(*chains, strict=True))),
+            max(chain_depth(each, *c) for c in chains),
+        )
+        if axis == 1 and (whole := _round_up(depth, WINDOW)) <= sides[0]:
+            depth = whole
+        tables["taps"][0, axis], tables["depth"][0, axis] = taps, depth
+        sizes = {
+            "dense": groups * depth * each,
+            "weights": rows * taps,
+            "cover": rows,
+            "first": rows,
+            "low": groups,
+            "count": groups,
+        }
+        for name, floats in sizes.items():
             tables[name][0, axis] = used
             used += floats
+        used = _round_up(used, 4)
     return tables, used
+
+
+def _round_up(value: int, to: int) -> int:
+    return -(-value // to) * to
 
 
 def chain_taps(cells: int, stride: int, image: int, scaled: int, opencv: bool) -> int:
@@ -184,4 +211,10 @@ def chain_taps(cells: int, stride: int, image: int, scaled: int, opencv: bool) -
     if opencv:
         return min(cells, 4)
     pixels = max(math.ceil(4.0 / min(image / scaled, 1.0)), 4)
-    return min((pixels + stride - 2) // stride + 5, cells)
+    return min((pixels + stride - 2) // stride + 4, cells)
+
+
+def chain_depth(count: int, cells: int, stride: int, image: int, scaled: int, opencv: bool) -> int:
+    """The most that ``count`` neighbouring pixels depend on: ``chain_depth`` of csrc/math/fuse.h."""
+    between = -(-(count - 1) * scaled // (image * stride))
+    return min(chain_taps(cells, stride, image, scaled, opencv) + between, cells)
