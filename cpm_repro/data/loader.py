@@ -251,7 +251,10 @@ def collate(crops: Sequence[Crop]) -> Batch:
 
 
 def val_batches(
-    dataset: PoseDataset, config: AugmentConfig, batch: int, indices: Sequence[int] | None = None
+    dataset: PoseDataset,
+    config: AugmentConfig | ReleaseAugment,
+    batch: int,
+    indices: Sequence[int] | None = None,
 ) -> Iterator[ValBatch]:
     """Validation crops in order: scale multiplier 1, no rotation, flip or shift.
 
@@ -266,7 +269,7 @@ def val_batches(
     Raises:
         UserError: there are samples, but none can be read.
     """
-    cutter = crop_of(config)
+    cutter = crop_of(config) if isinstance(config, AugmentConfig) else config
     chosen = range(len(dataset)) if indices is None else indices
     readable = Readable(dataset)
     if chosen:

@@ -9,11 +9,12 @@ from cpm_repro.training.commands import (
 )
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.losses import stage_losses
-from cpm_repro.training.solver_run import train_solver
+from cpm_repro.training.solver_run import SolverResult, train_solver
 
 __all__ = [
     "Checkpoint",
     "RunResult",
+    "SolverResult",
     "evaluate_weights",
     "load_checkpoint",
     "run_from_config",

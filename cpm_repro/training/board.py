@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from cpm_repro.config import AugmentConfig
 from cpm_repro.data import PoseDataset, val_batches
+from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
+
+if TYPE_CHECKING:  # the Caffe room is heavier than a run that does not need it
+    from cpm_repro.training.caffe_stages import CaffeStages
 
 
 class Board:
@@ -45,21 +50,31 @@ class Board:
         for stage, total in enumerate(pck, start=1):
             self._writer.add_scalar(f"pck/stage{stage}", total, iteration)
 
-    def gradients(self, iteration: int, net: PoseMachine) -> None:
+    def gradients(self, iteration: int, net: nn.Module) -> None:
         """A histogram of every layer's gradient as it stands: the paper's figure of vanishing gradients."""
         for name, weight in net.named_parameters():
             if weight.grad is not None and bool(torch.isfinite(weight.grad).all()):
                 self._writer.add_histogram(f"gradient/{name}", weight.grad, iteration)
 
     def beliefs(
-        self, iteration: int, net: PoseMachine, people: PoseDataset, augment: AugmentConfig, stages: int
+        self,
+        iteration: int,
+        net: PoseMachine | CaffeStages,
+        people: PoseDataset,
+        augment: AugmentConfig | ReleaseAugment,
+        stages: int,
+        sigma: float | None = None,
     ) -> None:
-        """What every stage believes about the first held-out person, as one picture."""
+        """What every stage believes about the first held-out person, as one picture.
+
+        ``sigma`` is that of the centre map, as in ``network_input``.
+        """
         from cpm_repro.viz import belief_grid  # viz is slow to import
 
         batch = next(iter(val_batches(people, augment, 1))).batch
         device = next(net.parameters()).device
-        data = network_input(batch.image.to(device), batch.center.to(device))[:, : net.input_channels]
+        data = network_input(batch.image.to(device), batch.center.to(device), sigma=sigma)
+        data = data[:, : net.input_channels]
         modes = {module: module.training for module in net.modules()}
         net.eval()
         with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cpm_repro.config import (
     TINY_CROP,
     NetworkConfig,
     TrainConfig,
+    check,
     from_dict,
     override,
     preset,
@@ -32,7 +33,7 @@ from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.person import PersonCentres
 from cpm_repro.training.ranks import joined
-from cpm_repro.training.report import report, scores_markdown
+from cpm_repro.training.report import Finished, report, scores_markdown
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
 from cpm_repro.training.validate import predict_dataset, score_stages
@@ -54,6 +55,7 @@ _DOTTED = {
 }
 
 
+_NOT_IN_SOLVERS = ("validate_every", "validate_people")
 _WITH_SOLVER = ("data", "out", "snapshot", "weights", "iterations", "seed", "workers")
 
 
@@ -83,7 +85,7 @@ def _solver_from_options(options: Mapping[str, Any]) -> None:
         "scheme",
         "checkpoint_iterations",
     )
-    for name in (*ours, "set", "resume"):
+    for name in (*ours, "resume"):
         if options[name]:
             flag = f"--{name.replace('_', '-')}"
             raise UserError(
@@ -94,6 +96,7 @@ def _solver_from_options(options: Mapping[str, Any]) -> None:
     out = given.pop("out", Path("runs") / solver.resolve().parent.name)
     if "weights" in given:
         given["weights"] = Path(given["weights"])
+    validation = _validation_of(options["set"])
     with joined() as ranks:
         if ranks.count > 1:
             ranks.fail(
@@ -102,7 +105,23 @@ def _solver_from_options(options: Mapping[str, Any]) -> None:
                     f"give a --preset, which ranks share"
                 )
             )
-        train_solver(solver, out, **given)
+        result = train_solver(solver, out, **given, **validation)
+    if result.finished is not None:
+        report(result.finished)
+
+
+def _validation_of(assignments: Sequence[str]) -> dict[str, Any]:
+    """What a solver prototxt does not say: when validation runs, and on how many people."""
+    changes = dict(_assignment(text) for text in assignments)
+    for name in changes:
+        if name not in _NOT_IN_SOLVERS:
+            raise UserError(
+                f"--set {name} does not go with --solver, whose prototxt says it "
+                f"(only {' and '.join(_NOT_IN_SOLVERS)} do)"
+            )
+    config = override(TrainConfig(iterations=1), changes)
+    check(config)
+    return {name: getattr(config, name) for name in changes}
 
 
 def run_from_options(options: Mapping[str, Any]) -> RunResult:
@@ -136,7 +155,7 @@ def run_from_config(config: TrainConfig, out: Path, *, resume: bool = False) -> 
     with joined() as ranks:
         result = train(config, out, resume=resume)
         if ranks.first and not result.stopped:
-            report(result, config)
+            report(Finished.of(result, config))
     return result
 
 

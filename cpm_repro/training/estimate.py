@@ -49,7 +49,8 @@ class Estimate:
     def said_of_solver(self, iterations: int) -> str:
         """The same for a solver prototxt's run that has so many ``iterations`` before it."""
         advice = "lower the data layer's batch_size and raise iter_size"
-        return f"{self}, {clock(iterations * self.seconds)} for {iterations} updates{self._warning(advice)}"
+        takes = clock(iterations * self.seconds)
+        return f"{self}, {takes} for {iterations} updates, without validation{self._warning(advice)}"
 
     def _warning(self, advice: str) -> str:
         """A line of its own when the memory will not do; else nothing."""

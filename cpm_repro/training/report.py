@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,25 +17,62 @@ _LAST = 50
 """Updates at the end of a run that its losses are averaged over."""
 
 
-def report(result: RunResult, config: TrainConfig) -> None:
+@dataclass(frozen=True)
+class Finished:
+    """A finished run, as its report tells of it."""
+
+    folder: Path
+    name: str
+    data: str  # the data set's own name
+    network: str
+    crop: str  # pixels
+    batch: int  # people in an update
+    optimizer: str
+    scheme: str
+    iterations: int
+    seconds: float
+    tables: list[ScoreTable]  # one per stage; none where nobody is held out
+
+    @classmethod
+    def of(cls, result: RunResult, config: TrainConfig) -> Finished:
+        """A run of a configuration."""
+        return cls(
+            folder=result.folder,
+            name=config.name,
+            data=Path(config.data).name,
+            network=f"{config.network.arch}, {len(result.tables)} stages",
+            crop=str(config.augment.crop),
+            batch=config.solver.batch,
+            optimizer=config.solver.optimizer,
+            scheme=config.scheme,
+            iterations=result.iterations,
+            seconds=result.seconds,
+            tables=result.tables,
+        )
+
+    @property
+    def title(self) -> str:
+        """What was run on what."""
+        return f"{self.name} on {self.data}"
+
+
+def report(run: Finished) -> None:
     """Print the final table of a run; save it, its curves, and both as one page (``report.html``)."""
     from cpm_repro.viz import curves  # matplotlib is slow to import
     from cpm_repro.viz.report_page import html_block, html_page
 
-    folder = RunFolder(result.folder)
-    text = report_text(result, config, folder.records(), folder.environment())
+    folder = RunFolder(run.folder)
+    text = report_text(run, folder.records(), folder.environment())
     with atomic_write(folder.path / "report.md", "w") as file:
         file.write(text)
-    write_json(folder.path / "scores.json", [table.to_dict() for table in result.tables])
+    write_json(folder.path / "scores.json", [table.to_dict() for table in run.tables])
     picture, _ = curves(folder.records(), folder.path / "curves.png")
     with atomic_write(folder.path / "report.html", "w") as file:
-        file.write(html_page(f"{config.name} on {Path(config.data).name}", [html_block(text)], [picture]))
+        file.write(html_page(run.title, [html_block(text)], [picture]))
     print(f"\n{text}\nrun folder: {folder.path}")
 
 
-def report_text(
-    result: RunResult, config: TrainConfig, records: list[dict[str, Any]], started: dict[str, Any]
-) -> str:
+def report_text(run: Finished, records: list[dict[str, Any]], started: dict[str, Any]) -> str:
     """The run in Markdown: what was run, on what, how fast, and the score of every stage.
 
     ``started`` is the environment that the run was started in.
@@ -45,19 +83,19 @@ def report_text(
     rows = [
         ("date", here["date"]),
         ("commit", here["commit"] or "not a checkout"),
-        ("data", Path(config.data).name),
-        ("network", f"{config.network.arch}, {len(result.tables)} stages, crop {config.augment.crop}"),
-        ("updates", f"{result.iterations} of {config.solver.batch} people, {config.solver.optimizer}"),
-        ("scheme", config.scheme),
-        ("time", f"{result.seconds / 60:.1f} min including validation on the way"),
-        ("samples/s", f"{result.iterations * config.solver.batch / max(result.seconds, 1e-9):.1f}"),
+        ("data", run.data),
+        ("network", f"{run.network}, crop {run.crop}"),
+        ("updates", f"{run.iterations} of {run.batch} people, {run.optimizer}"),
+        ("scheme", run.scheme),
+        ("time", f"{run.seconds / 60:.1f} min including validation on the way"),
+        ("samples/s", f"{run.iterations * run.batch / max(run.seconds, 1e-9):.1f}"),
         ("waiting for data", f"{100 * waited:.1f} % of step time"),
         ("hardware", f"{here['gpu'] or here['processor']}, {here['threads']} threads"),
         ("versions", f"Python {here['python']}, torch {here['torch']}"),
     ]
     head = "\n".join(["| run | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
-    title = f"# {config.name} on {Path(config.data).name}"
-    return "\n\n".join([title, head, scores_markdown(result.tables), losses_markdown(steps)]) + "\n"
+    scores = scores_markdown(run.tables) if run.tables else "Nobody was held out: nothing is scored."
+    return "\n\n".join([f"# {run.title}", head, scores, losses_markdown(steps)]) + "\n"
 
 
 def losses_markdown(steps: list[dict[str, Any]]) -> str:

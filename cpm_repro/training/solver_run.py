@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -20,17 +20,33 @@ from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseSample
 from cpm_repro.errors import UserError
+from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import write_json
+from cpm_repro.inference.network_input import network_input
 from cpm_repro.skeleton import Visibility
 from cpm_repro.training.estimate import estimate_solver
 from cpm_repro.training.failure import save_failure
+from cpm_repro.training.journal import Journal, Update
+from cpm_repro.training.report import Finished
 from cpm_repro.training.run_folder import RunFolder, environment
 from cpm_repro.training.solver_plan import DataSettings, SolverPlan, read_plan
-from cpm_repro.training.stopping import stop_on_signals
-from cpm_repro.training.watch import Display, clock
+from cpm_repro.training.solver_scores import SolverScores
+from cpm_repro.training.stopping import Stop, Stopped, stop_on_signals
+from cpm_repro.training.watch import clock
+
+_PHASE = "solver"
+"""What records call the one phase of such a run."""
 
 _SPEED_WINDOW = 50
 """Iterations over which the time left is estimated."""
+
+
+@dataclass(frozen=True)
+class SolverResult:
+    """What a run of a solver prototxt leaves."""
+
+    model: Path  # the last .caffemodel written; its .solverstate lies beside it
+    finished: Finished | None  # None: stopped by a signal before its end, nothing was scored then
 
 
 def train_solver(
@@ -43,11 +59,15 @@ def train_solver(
     iterations: int | None = None,
     seed: int | None = None,
     workers: int = 1,
-) -> Path:
-    """Train what the solver prototxt ``path`` says; the last ``.caffemodel`` written.
+    validate_every: float = 0.25,
+    validate_people: int | None = None,
+) -> SolverResult:
+    """Train what the solver prototxt ``path`` says.
 
     Net, fillers, dropout, data parameters, rates and intervals are the prototxts'. Samples come in an order
-    of our own (a permutation per epoch), where the original reads its LMDB from front to back.
+    of our own (a permutation per epoch), where the original reads its LMDB from front to back. Held-out
+    people are scored as in runs of presets, which changes nothing of what is learned; weights of the best
+    score are kept as ``<snapshot_prefix>_best.caffemodel``.
 
     Args:
         path: solver prototxt; its files are looked for in the working folder, as Caffe does, then beside it.
@@ -58,6 +78,8 @@ def train_solver(
         iterations: stop there instead of at ``max_iter``; rates still follow the file's.
         seed: of fillers, order and augmentation; None takes ``random_seed``, or 0 where that is not set.
         workers: threads that prepare batches.
+        validate_every: share of the iterations between two validations.
+        validate_people: the first so many held-out people; None: all.
 
     Raises:
         UserError: prototxts, data or snapshots that cannot be trained from, before any work is done; a loss
@@ -68,20 +90,26 @@ def train_solver(
         raise UserError("wanted --snapshot or --weights, got both: a snapshot has weights of its own")
     if seed is None:
         seed = max(0, int(plan.solver.random_seed))
-    dataset = _open_data(plan, data)
-    run = _SolverRun(plan, dataset, out, iterations or plan.solver.max_iter, seed)
+    source = _source(plan, data)
+    dataset = _open_data(plan, source)
+    run = _SolverRun(plan, dataset, out, iterations or plan.solver.max_iter, seed, validate_every)
     try:
         run.start(snapshot, weights)
+        run.hold_out(source, validate_people)
         return run.work(workers)
     finally:
-        run.display.close()
+        run.journal.close()
 
 
-def _open_data(plan: SolverPlan, given: str | None) -> PoseDataset:
-    settings = plan.data
-    source = given or str(plan.find(settings.source))
+def _source(plan: SolverPlan, given: str | None) -> str:
+    source = given or str(plan.find(plan.data.source))
     if given is None and not Path(source).exists():
-        raise UserError(f"{plan.path}: its data layer's source {settings.source} is not there: give --data")
+        raise UserError(f"{plan.path}: its data layer's source {plan.data.source} is not there: give --data")
+    return source
+
+
+def _open_data(plan: SolverPlan, source: str) -> PoseDataset:
+    settings = plan.data
     dataset = open_dataset(source, "train")
     if len(dataset.skeleton) != settings.parts:
         raise UserError(
@@ -89,6 +117,10 @@ def _open_data(plan: SolverPlan, given: str | None) -> PoseDataset:
         )
     if len(dataset) < settings.batch:
         raise UserError(f"{source}: wanted at least one batch of {settings.batch} people, got {len(dataset)}")
+    return _scaled(dataset)
+
+
+def _scaled(dataset: PoseDataset) -> PoseDataset:
     return dataset if dataset[0].scale > 0 else _Scaled(dataset)
 
 
@@ -112,10 +144,7 @@ def batch_blobs(batch: Batch, settings: DataSettings, device: torch.device) -> d
     """The data layer's tops: data (N, 4, H, W) and label (N, 2 * (parts + 1), H / stride, W / stride)."""
     image, center = batch.image.to(device), batch.center.to(device)
     height, width = image.shape[1:3]
-    data = torch.empty((len(image), 4, height, width), device=device)
-    data[:, :3] = image.permute(0, 3, 1, 2)
-    data[:, :3].sub_(128).mul_(1 / 256)
-    data[:, 3:] = ops.center_map(center, size=(height, width), sigma=settings.sigma_center)
+    data = network_input(image, center, sigma=settings.sigma_center)
     label = ops.belief_maps(
         batch.joints.to(device),
         batch.visible.to(device),
@@ -129,8 +158,11 @@ def batch_blobs(batch: Batch, settings: DataSettings, device: torch.device) -> d
 class _SolverRun:
     """State between the first and the last iteration."""
 
-    def __init__(self, plan: SolverPlan, dataset: PoseDataset, out: Path, until: int, seed: int) -> None:
+    def __init__(
+        self, plan: SolverPlan, dataset: PoseDataset, out: Path, until: int, seed: int, validate_every: float
+    ) -> None:
         self.plan, self.dataset, self.until, self.seed = plan, dataset, until, seed
+        self.validate_every = validate_every
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         state = plan.solver.train_state
         self.net = CaffeNet(plan.net, "TRAIN", level=state.level, stages=plan.stages, seed=seed)
@@ -139,8 +171,12 @@ class _SolverRun:
         self.losses = [layer.top[0] for layer, _ in self.net.steps() if layer.type.endswith("Loss")]
         self.folder = RunFolder(out)
         self.prefix = out / (plan.solver.snapshot_prefix or "snapshot")
-        self.iteration = 0
-        self.display = Display()
+        self.iteration, self.seconds, self.best = 0, 0.0, -1.0
+        self.waited = 0.0  # seconds of the last update for its batches
+        self.validated = 0.0  # share of the iterations made at the last validation
+        self.scores: SolverScores | None = None
+        self.tables: list[ScoreTable] = []
+        self.journal = Journal(self.folder, writes=True)
         self.shown: deque[float] = deque(maxlen=max(1, plan.solver.average_loss))
         self.took: deque[float] = deque(maxlen=_SPEED_WINDOW)
 
@@ -149,13 +185,13 @@ class _SolverRun:
         if snapshot is not None:
             self._restore(snapshot)
         elif weights is not None:
-            self.display.say(str(self.net.load(weights)))
+            self.journal.say(str(self.net.load(weights)))
         self.folder.path.mkdir(parents=True, exist_ok=True)
         if snapshot is None and self.folder.metrics.exists():
             raise UserError(
                 f"{self.folder.path} already holds a run: choose another --out, or go on with --snapshot"
             )
-        self.folder.rewind(self.iteration)
+        self._go_on()
         write_json(self.folder.path / "environment.json", environment())
         for line in (
             f"{self.plan.path}: net {self.net.net_name}, {len(self.dataset)} people of {self.dataset.name}, "
@@ -165,7 +201,28 @@ class _SolverRun:
             *self.plan.remarks,
             self._estimate(),
         ):
-            self.display.say(line)
+            self.journal.say(line)
+
+    def _go_on(self) -> None:
+        """Forget the metrics of updates that are made again; take note of those that are not."""
+        self.folder.rewind(self.iteration)
+        kept = self.folder.records()
+        self.seconds = kept[-1].get("seconds", 0.0) if kept else 0.0
+        scored = [record for record in kept if record["kind"] == "validation"]
+        if scored:
+            self.validated = scored[-1]["iteration"] / self.until
+            self.best = max(record["pck"][-1] for record in scored)
+
+    def hold_out(self, source: str, size: int | None) -> None:
+        """Open the held-out people of ``source``, the first ``size`` of them, if they can be scored."""
+        try:
+            people = open_dataset(source, "val", size=size)
+            if not len(people):
+                raise UserError(f"nobody of {people.name} is held out")
+            self.scores = SolverScores(self.net, self.plan.data, _scaled(people))
+        except UserError as error:
+            self.journal.say(f"nothing is scored on the way: {error}")
+        self.journal.open_board(self.iteration)
 
     def _estimate(self) -> str:
         """Memory and time of what is left, from one empty crop."""
@@ -189,11 +246,12 @@ class _SolverRun:
         if self.iteration >= self.until:
             raise UserError(f"{path} is of iteration {self.iteration}, and the run ends at {self.until}")
 
-    def work(self, workers: int) -> Path:
-        """Iterate to the end, or until SIGTERM or SIGINT; the last snapshot's caffemodel."""
+    def work(self, workers: int) -> SolverResult:
+        """Iterate to the end, or until SIGTERM or SIGINT."""
         settings, solver = self.plan.data, self.plan.solver
         written = None
         first = self.iteration * self.optimizer.iter_size
+        started = time.monotonic() - self.seconds
         loader = TrainLoader(
             self.dataset,
             ReleaseAugment(settings.augment, "exact"),
@@ -204,43 +262,120 @@ class _SolverRun:
         )
         with loader, stop_on_signals() as stop:
             while self.iteration < self.until and not stop.asked:
-                begin = time.monotonic()
-                losses, lr = self._step(loader)
-                self.iteration += 1
-                self.took.append(time.monotonic() - begin)
-                self._report(losses, lr)
+                if self._validation_due():
+                    self._validate(stop)
+                    continue
+                self._update(loader, started)
                 if solver.snapshot and self.iteration % solver.snapshot == 0:
                     written = self._snapshot()
-        if written is None or not solver.snapshot or self.iteration % solver.snapshot:
-            written = self._snapshot()
+            if written is None or not solver.snapshot or self.iteration % solver.snapshot:
+                written = self._snapshot()
+            if self.iteration == self.until and self._validate(stop):
+                return SolverResult(written, self._finished())
         if self.iteration < self.until:
-            self.display.say(f"stopped; go on with --snapshot {written.with_suffix('.solverstate')}")
-        return written
+            self.journal.say(f"stopped; go on with --snapshot {written.with_suffix('.solverstate')}")
+        else:
+            self.journal.say(f"stopped before the scores; all iterations are made: {written}")
+        return SolverResult(written, None)
 
-    def _step(self, loader: TrainLoader) -> tuple[list[float], float]:
-        """One update over ``iter_size`` batches; mean loss of every loss layer before it, and the rate."""
+    def _validation_due(self) -> bool:
+        """Whether the multiple of ``validate_every`` after the last validation is reached."""
+        following = self.validate_every * (int(self.validated / self.validate_every + 1e-9) + 1)
+        return self.scores is not None and self.iteration / self.until >= following
+
+    def _validate(self, stop: Stop) -> bool:
+        """Score the held-out people, if there are any; keep the best weights. False: a stop was asked for."""
+        if self.scores is None:
+            return True
+        try:
+            self.tables = self.scores.score(stop)
+        except Stopped:
+            return False
+        self.validated = self.iteration / self.until
+        totals = [table.total for table in self.tables]
+        self.journal.validation(self.iteration, _PHASE, self.seconds, totals)
+        scores, iteration = self.scores, self.iteration
+        self.journal.on_board(lambda board: scores.draw(board, iteration))
+        if totals[-1] > self.best:
+            self.best = totals[-1]
+            self.net.save(Path(f"{self.prefix}_best.caffemodel"))
+        return True
+
+    def _finished(self) -> Finished:
+        settings = self.plan.data
+        wide, high = settings.augment.crop_size_x, settings.augment.crop_size_y
+        return Finished(
+            folder=self.folder.path,
+            name=self.plan.path.name,
+            data=Path(self.dataset.name).name,
+            network=f"{self.net.net_name}, {len(self.losses)} losses",
+            crop=str(wide) if wide == high else f"{wide} x {high}",
+            batch=settings.batch * self.optimizer.iter_size,
+            optimizer="Caffe's SGD",
+            scheme="as the prototxt says",
+            iterations=self.iteration,
+            seconds=self.seconds,
+            tables=self.tables,
+        )
+
+    def _update(self, loader: TrainLoader, started: float) -> None:
+        """One update, and what is told of it."""
+        begin = time.monotonic()
+        self.waited = 0.0
+        losses, lr, norm = self._step(loader)
+        self.iteration += 1
+        now = time.monotonic()
+        self.seconds = now - started
+        self.took.append(now - begin)
+        settings = self.plan.data
+        width, height = settings.augment.crop_size_x, settings.augment.crop_size_y
+        self.journal.update(
+            Update(
+                iteration=self.iteration,
+                phase=_PHASE,
+                seconds=self.seconds,
+                progress=self.iteration / self.until,
+                lr=lr,
+                losses=losses,
+                cells=(settings.parts + 1) * (height // settings.stride) * (width // settings.stride),
+                gradient_norm=norm,
+                waited=self.waited,
+                took=now - begin,
+            )
+        )
+        self._show(losses, lr)
+
+    def _step(self, loader: TrainLoader) -> tuple[list[float], float, float]:
+        """One update over ``iter_size`` batches.
+
+        Returns:
+            Mean loss of every loss layer before it, the rate, and the norm of the mean gradient.
+        """
         torch.manual_seed(self.seed * 1_000_003 + self.iteration)  # dropout is the same after a resume
         self.optimizer.zero_grad()
-        sums = torch.zeros(len(self.losses))
+        sums, norm = torch.zeros(len(self.losses)), 0.0
         for _ in range(self.optimizer.iter_size):
+            asked = time.monotonic()
             batch = next(loader)
+            self.waited += time.monotonic() - asked
             blobs = self.net(**batch_blobs(batch, self.plan.data, self.device))
             self.net.objective(blobs).backward()
             made = torch.stack([blobs[top].detach() for top in self.losses]).cpu()
-            self._check_finite(batch, made.tolist())
+            norm = self._finite_norm(batch, made.tolist()) / self.optimizer.iter_size
             sums += made
         losses = (sums / self.optimizer.iter_size).tolist()
         lr = self.plan.policy(self.iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
-        return losses, lr
+        return losses, lr, norm
 
-    def _check_finite(self, batch: Batch, losses: list[float]) -> None:
-        """Stop before the weights are touched if anything overflowed, and keep what is known of it."""
+    def _finite_norm(self, batch: Batch, losses: list[float]) -> float:
+        """The gradient's norm so far; what overflows stops the run before the weights are touched."""
         gradients = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
-        if math.isfinite(sum(losses)) and math.isfinite(float(torch.nn.utils.get_total_norm(gradients))):
-            return
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        if math.isfinite(sum(losses)) and math.isfinite(norm):
+            return norm
         what = "gradient" if math.isfinite(sum(losses)) else "loss"
         lr = self.plan.policy(self.iteration)
         saved = save_failure(self.folder.path / "nonfinite", self.iteration, batch, losses, self.net, lr)
@@ -250,15 +385,14 @@ class _SolverRun:
             f"(the rate is now {lr:.2e}); the batch and all norms are in {saved}"
         )
 
-    def _report(self, losses: list[float], lr: float) -> None:
-        record = {"kind": "train", "iteration": self.iteration, "lr": lr, "loss": losses}
-        self.folder.append({**record, "step_time": round(self.took[-1], 5)})
+    def _show(self, losses: list[float], lr: float) -> None:
+        """Caffe's line, every ``display`` iterations."""
         self.shown.append(sum(losses))
         every = self.plan.solver.display
         if every and self.iteration % every == 0:
             named = " ".join(f"{top} {value:.3f}" for top, value in zip(self.losses, losses, strict=True))
             left = clock(fmean(self.took) * (self.until - self.iteration))
-            self.display.say(
+            self.journal.say(
                 f"iteration {self.iteration}  loss {fmean(self.shown):.4f}  {named}  lr {lr:.3e}"
                 f"  {fmean(self.took):.2f} s  left {left}"
             )
@@ -274,7 +408,7 @@ class _SolverRun:
             str(model),
             self.plan.policy.current_step(self.iteration),
         )
-        self.display.say(f"snapshot {model}")
+        self.journal.say(f"snapshot {model}")
         return model
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from cpm_repro.config import AugmentConfig
 from cpm_repro.data import PoseDataset, ValBatch, val_batches
+from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.evaluation import ScoreTable, ScoreWarning, evaluate
 from cpm_repro.inference.decode import peaks, to_image
 from cpm_repro.inference.network_input import network_input
@@ -18,6 +20,9 @@ from cpm_repro.skeleton import Visibility
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.sharding import Cores
 from cpm_repro.training.stopping import Stop, Stopped, going_on
+
+if TYPE_CHECKING:  # the Caffe room is heavier than a run that does not need it
+    from cpm_repro.training.caffe_stages import CaffeStages
 
 PROTOCOL = "lspet-pck"
 
@@ -34,18 +39,20 @@ class Predictions:
 
 
 def predict_dataset(
-    net: PoseMachine,
+    net: PoseMachine | CaffeStages,
     dataset: PoseDataset,
-    augment: AugmentConfig,
+    augment: AugmentConfig | ReleaseAugment,
     cores: Cores,
     batch: int = 16,
     stages: int | None = None,
     stop: Stop | None = None,
     ranks: Ranks | None = None,
+    sigma: float | None = None,
 ) -> Predictions:
     """Run ``net``'s first ``stages`` (None: all) once, at one scale and without flipping, on every person.
 
-    With ``ranks`` each takes its share of the people, and all get everybody's predictions.
+    With ``ranks`` each takes its share of the people, and all get everybody's predictions. ``sigma`` is that
+    of the centre map, as in :func:`~cpm_repro.inference.network_input.network_input`.
 
     Raises:
         Stopped: ``stop`` was asked for on the way, on any rank.
@@ -56,7 +63,7 @@ def predict_dataset(
 
     @torch.no_grad()
     def one(item: ValBatch) -> Predictions:
-        data = network_input(item.batch.image.to(device), item.batch.center.to(device))
+        data = network_input(item.batch.image.to(device), item.batch.center.to(device), sigma=sigma)
         data = data[:, : net.input_channels].contiguous(memory_format=torch.channels_last)
         decoded = [peaks(_with_background(maps, net)) for maps in net(data, stages)]
         inverse = torch.from_numpy(item.inverse)
@@ -95,7 +102,7 @@ def _joined(parts: list[Predictions]) -> Predictions:
     )
 
 
-def _with_background(maps: torch.Tensor, net: PoseMachine) -> torch.Tensor:
+def _with_background(maps: torch.Tensor, net: PoseMachine | CaffeStages) -> torch.Tensor:
     """``maps`` with a last map that decoding leaves out, where the network makes none."""
     return maps if net.maps > net.parts else torch.cat([maps, torch.zeros_like(maps[:, :1])], dim=1)
 

@@ -3,20 +3,24 @@
 import json
 import os
 import signal
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 from support import golden
 
-from cpm_repro.caffe import read_caffemodel, read_solverstate
+from cpm_repro.caffe import CaffeNet, read_caffemodel, read_solverstate
 from cpm_repro.caffe.generate import train_text
+from cpm_repro.caffe.weight_files import load_weights
 from cpm_repro.cli import main
 from cpm_repro.data import open_dataset
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.errors import UserError
-from cpm_repro.model import describe_training
+from cpm_repro.model import build, describe_training, load_by_name
 from cpm_repro.training import solver_run
+from cpm_repro.training.caffe_stages import CaffeStages
+from cpm_repro.training.report import report
 from cpm_repro.training.solver_plan import read_plan
 from cpm_repro.training.solver_run import batch_blobs, train_solver
 
@@ -24,6 +28,10 @@ SOLVER = """
 net: "train.prototxt" base_lr: 8e-05 lr_policy: "step" gamma: 0.333 stepsize: 2 momentum: 0.9
 weight_decay: 0.0005 display: 1 max_iter: 5 snapshot: 2 snapshot_prefix: "snapshots/pose" random_seed: 3
 """
+
+FLIC_AT_64 = {"crop_size_x: 368": "crop_size_x: 64", "crop_size_y: 368": "crop_size_y: 64",
+              "num_parts: 9": "num_parts: 14", "np_in_lmdb: 9": "np_in_lmdb: 16",
+              "num_output: 10": "num_output: 15", "slice_point: 10": "slice_point: 15"}  # fmt: skip
 
 
 def write(folder, solver=SOLVER, arch="tiny", width=0.05, batch=2, **changes):
@@ -36,14 +44,21 @@ def write(folder, solver=SOLVER, arch="tiny", width=0.05, batch=2, **changes):
     return folder / "solver.prototxt"
 
 
-def metrics(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def metrics(folder, kind="train"):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+def train(solver, out, **given):
+    """The caffemodel that a run of few held-out people, scored at its end, writes last."""
+    return train_solver(solver, out, validate_every=1.0, validate_people=3, **given).model
 
 
 def test_the_prototxts_are_trained_and_snapshots_written(tmp_path, capsys):
     solver = write(tmp_path)
     run = tmp_path / "run"
-    assert main(["train", "--solver", str(solver), "--data", "synthetic", "--out", str(run)]) == 0
+    command = ["train", "--solver", str(solver), "--data", "synthetic", "--out", str(run)]
+    assert main([*command, "--set", "validate_people=7", "--set", "validate_every=0.4"]) == 0
     printed = capsys.readouterr().out
     assert "iteration 5  loss" in printed
     assert printed.index("estimate: ") < printed.index("iteration 1  loss")
@@ -51,31 +66,82 @@ def test_the_prototxts_are_trained_and_snapshots_written(tmp_path, capsys):
     assert "for 5 updates" in printed
     assert printed.count("snapshot ") >= 3
     names = sorted(path.name for path in (run / "snapshots").iterdir())
-    assert names == [f"pose_iter_{i}.{kind}" for i in (2, 4, 5) for kind in ("caffemodel", "solverstate")]
+    snapshots = [f"pose_iter_{i}.{kind}" for i in (2, 4, 5) for kind in ("caffemodel", "solverstate")]
+    assert names == ["pose_best.caffemodel", *snapshots]
     made = metrics(run)
     assert [record["lr"] for record in made] == pytest.approx(
         [8e-5, 8e-5, 8e-5 * 0.333, 8e-5 * 0.333, 8e-5 * 0.333**2], rel=1e-12
     )
     assert all(len(record["loss"]) == 3 for record in made)
+    _check_watching(run, printed, made)
     state = read_solverstate(run / "snapshots" / "pose_iter_5.solverstate")
     assert (state.iter, state.current_step) == (5, 2)
     assert len(state.history) == sum(len(a) for a in read_caffemodel(
         run / "snapshots" / "pose_iter_5.caffemodel").values())  # fmt: skip
 
 
+def _check_watching(run, printed, made):
+    """Scores, curves, table and TensorBoard's events, as runs of presets have them."""
+    scored = metrics(run, "validation")
+    assert [record["iteration"] for record in scored] == [2, 4, 5]
+    assert all(len(record["pck"]) == 3 for record in scored)
+    assert printed.count("validation PCK@0.2 per stage") == 3
+    text = (run / "report.md").read_text()
+    assert text in printed
+    assert "# solver.prototxt on synthetic" in text
+    assert "| Stage | Head | Sho | Elb | Wri | Hip | Kne | Ank | Total |" in text
+    assert "| Stage | Loss, Caffe's units, last 5 updates | per pixel |" in text
+    tables = json.loads((run / "scores.json").read_text())
+    assert [table["total"] for table in tables] == pytest.approx(scored[-1]["pck"])
+    assert (run / "curves.png").stat().st_size > 1000
+    assert "data:image/png;base64," in (run / "report.html").read_text()
+    assert made[0]["loss_per_pixel"] == pytest.approx([2 * loss / (15 * 16 * 16) for loss in made[0]["loss"]])
+    assert made[0]["gradient_norm"] > 0
+    if find_spec("tensorboard"):
+        assert len(list((run / "tensorboard").iterdir())) == 1
+
+
+def test_what_is_scored_is_what_the_deploy_net_says(tmp_path):
+    """flic_4stage has dropout, which is for training alone."""
+    plan = read_plan(write(tmp_path, arch="flic_4stage", width=0.03, **FLIC_AT_64))
+    net = CaffeNet(plan.net, "TRAIN", seed=1)
+    stages = CaffeStages(net, plan.data)
+    assert stages.tops == ["conv7_stage1", *(f"Mconv5_stage{stage}" for stage in (2, 3, 4))]
+    deploy = build("flic_4stage", width=0.03, parts=14).eval()
+    net.save(tmp_path / "w.caffemodel")
+    load_by_name(deploy, load_weights(tmp_path / "w.caffemodel"))
+    data = torch.rand(2, 4, 64, 64) - 0.5
+    with torch.no_grad():
+        ours = stages.eval()(data)
+        assert len(stages(data, 2)) == 2
+        for maps, wanted in zip(ours, deploy(data), strict=True):
+            assert float((maps - wanted).abs().max()) < 1e-6
+
+
+def test_a_run_that_nobody_can_be_scored_of_goes_on(tmp_path, capsys, monkeypatch):
+    solver = write(tmp_path)
+
+    def nobody(source, split, **given):
+        if split == "val":
+            raise UserError(f"{source}: nobody is in the split val")
+        return open_dataset(source, split, **given)
+
+    monkeypatch.setattr(solver_run, "open_dataset", nobody)
+    finished = train_solver(solver, tmp_path / "run", data="synthetic", iterations=1).finished
+    assert "nothing is scored on the way: synthetic: nobody is in the split val" in capsys.readouterr().out
+    report(finished)
+    assert "Nobody was held out: nothing is scored." in (tmp_path / "run" / "report.md").read_text()
+
+
 @pytest.mark.parametrize("arch", ["tiny", "flic_4stage"])
 def test_a_snapshot_is_gone_on_from_exactly(tmp_path, arch):
     """flic_4stage has dropout; iter_size takes two batches an update."""
-    changes = {}
-    if arch == "flic_4stage":
-        changes = {"crop_size_x: 368": "crop_size_x: 64", "crop_size_y: 368": "crop_size_y: 64",
-                   "num_parts: 9": "num_parts: 14", "np_in_lmdb: 9": "np_in_lmdb: 16",
-                   "num_output: 10": "num_output: 15", "slice_point: 10": "slice_point: 15"}  # fmt: skip
+    changes = FLIC_AT_64 if arch == "flic_4stage" else {}
     solver = write(tmp_path, SOLVER + "iter_size: 2", arch, width=0.03, **changes)
-    whole = train_solver(solver, tmp_path / "whole", data="synthetic")
-    train_solver(solver, tmp_path / "parts", data="synthetic", iterations=2)
+    whole = train(solver, tmp_path / "whole", data="synthetic")
+    train(solver, tmp_path / "parts", data="synthetic", iterations=2)
     state = tmp_path / "parts" / "snapshots" / "pose_iter_2.solverstate"
-    parts = train_solver(solver, tmp_path / "parts", data="synthetic", snapshot=state)
+    parts = train(solver, tmp_path / "parts", data="synthetic", snapshot=state)
     assert [record["loss"] for record in metrics(tmp_path / "parts")] == [
         record["loss"] for record in metrics(tmp_path / "whole")
     ]
@@ -147,13 +213,17 @@ def test_solvers_that_cannot_be_followed_are_one_line(tmp_path, capsys, solver, 
 def test_data_and_options_that_do_not_fit_are_one_line(tmp_path, capsys):
     solver = write(tmp_path)
     with pytest.raises(UserError, match=r"source lmdb/MPI is not there: give --data"):
-        train_solver(solver, tmp_path / "run")
+        train(solver, tmp_path / "run")
     with pytest.raises(UserError, match="labels 14 parts, the data layer wanted num_parts 9"):
-        train_solver(write(tmp_path, **{"num_parts: 14": "num_parts: 9"}), tmp_path / "run", data="synthetic")
+        train(write(tmp_path, **{"num_parts: 14": "num_parts: 9"}), tmp_path / "run", data="synthetic")
     with pytest.raises(UserError, match=r"wanted at least one batch of \d+ people, got"):
-        train_solver(write(tmp_path, batch=100_000_000), tmp_path / "run", data="synthetic")
+        train(write(tmp_path, batch=100_000_000), tmp_path / "run", data="synthetic")
     assert main(["train", "--solver", str(write(tmp_path)), "--lr", "0.1"]) == 2
     assert "--lr does not go with --solver" in capsys.readouterr().err
+    assert main(["train", "--solver", str(write(tmp_path)), "--set", "solver.lr=0.1"]) == 2
+    assert "--set solver.lr does not go with --solver, whose prototxt says it" in capsys.readouterr().err
+    assert main(["train", "--solver", str(write(tmp_path)), "--set", "validate_every=0"]) == 2
+    assert "validate_every must lie in (0, 1], got 0" in capsys.readouterr().err
     assert main(["train", "--snapshot", "x.solverstate"]) == 2
     assert "--snapshot goes with --solver" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -162,7 +232,7 @@ def test_data_and_options_that_do_not_fit_are_one_line(tmp_path, capsys):
 def test_a_rate_that_diverges_says_when(tmp_path):
     solver = write(tmp_path, SOLVER.replace("base_lr: 8e-05", "base_lr: 1e30"))
     with pytest.raises(UserError, match=r"no longer finite at iteration \d \(loss_stage1 .*lower base_lr"):
-        train_solver(solver, tmp_path / "run", data="synthetic")
+        train(solver, tmp_path / "run", data="synthetic")
     (path,) = (tmp_path / "run" / "nonfinite").glob("*.json")
     known = json.loads(path.read_text())
     assert any(isinstance(value, str) for value in known["loss_per_stage"])  # "nan" or "inf"
@@ -173,13 +243,13 @@ def test_a_rate_that_diverges_says_when(tmp_path):
 def test_an_lmdb_of_the_original_is_trained_from(tmp_path):
     source = f'source: "{golden("cpmdata_lmdb")}"'
     solver = write(tmp_path, **{'source: "lmdb/MPI"': source})
-    train_solver(solver, tmp_path / "run", iterations=1)
+    train(solver, tmp_path / "run", iterations=1)
     assert len(metrics(tmp_path / "run")) == 1
 
 
 def test_sigterm_writes_a_snapshot_and_the_run_goes_on_exactly(tmp_path, monkeypatch, capsys):
     solver = write(tmp_path)
-    whole = train_solver(solver, tmp_path / "whole", data="synthetic")
+    whole = train(solver, tmp_path / "whole", data="synthetic")
     step = solver_run._SolverRun._step
 
     def killed_at_3(self, loader):
@@ -188,13 +258,11 @@ def test_sigterm_writes_a_snapshot_and_the_run_goes_on_exactly(tmp_path, monkeyp
         return step(self, loader)
 
     monkeypatch.setattr(solver_run._SolverRun, "_step", killed_at_3)
-    stopped = train_solver(solver, tmp_path / "parts", data="synthetic")
+    stopped = train(solver, tmp_path / "parts", data="synthetic")
     monkeypatch.undo()
     assert stopped.name == "pose_iter_3.caffemodel"
     assert "stopped; go on with --snapshot" in capsys.readouterr().out
-    parts = train_solver(
-        solver, tmp_path / "parts", data="synthetic", snapshot=stopped.with_suffix(".solverstate")
-    )
+    parts = train(solver, tmp_path / "parts", data="synthetic", snapshot=stopped.with_suffix(".solverstate"))
     a, b = read_caffemodel(whole), read_caffemodel(parts)
     assert all(np.array_equal(x, y) for name in a for x, y in zip(a[name], b[name], strict=True))
     assert [r["iteration"] for r in metrics(tmp_path / "parts")] == [1, 2, 3, 4, 5]
