@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from cpm_repro.ops import _library
+
 MAX_SIDE = 2**30  # so that a side and a block more still fit 32 bits in the kernels
 # Fixed arrays in csrc/math; tests compare the numbers.
 MAX_STAGES, MAX_SCALES, MAX_STRIDE = 32, 64, 64
@@ -29,7 +31,9 @@ def tensor(name: str, value: object) -> torch.Tensor:
 
 def tensors(name: str, value: object, one: str) -> list[torch.Tensor]:
     """``value`` as a list of tensors, one per ``one``."""
-    if isinstance(value, torch.Tensor) or not isinstance(value, Sequence) or isinstance(value, str):
+    if not isinstance(value, (tuple, list)) and (
+        isinstance(value, (torch.Tensor, str)) or not isinstance(value, Sequence)
+    ):
         raise TypeError(f"{name} must be a list with one tensor per {one}, got {type(value).__name__}")
     return [tensor(f"{name}[{index}]", item) for index, item in enumerate(value)]
 
@@ -41,18 +45,21 @@ def positions(name: str, value: object, shape: str) -> torch.Tensor:
         raise TypeError(f"{name} must be a floating-point tensor of pixels, got {given.dtype}")
     if given.ndim != shape.count(",") + 1 or given.shape[-1] != 2:
         raise ValueError(f"{name} must have shape {shape}, got {tuple(given.shape)}")
+    if given.dtype == torch.float32 and not given.requires_grad and given.is_contiguous():
+        return given  # each of the steps below costs a microsecond, even where it changes nothing
     return given.detach().to(torch.float32).contiguous()
 
 
 def visibility(value: object, joints: torch.Tensor) -> torch.Tensor:
     """``value`` as contiguous int32 codes, if it is an integer tensor that fits ``joints``."""
     given = tensor("visible", value)
-    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+    plain = given.dtype == torch.int32
+    if not plain and (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool):
         raise TypeError(f"visible must be an integer tensor of Visibility codes, got {given.dtype}")
     if given.shape != joints.shape[:-1]:
         raise ValueError(f"visible must have shape {tuple(joints.shape[:-1])}, got {tuple(given.shape)}")
     same_device("visible", given, "joints", joints)
-    return given.to(torch.int32).contiguous()
+    return given if plain and given.is_contiguous() else given.to(torch.int32).contiguous()
 
 
 def same_device(name: str, value: torch.Tensor, other: str, reference: torch.Tensor) -> None:
@@ -73,7 +80,7 @@ def positive(name: str, value: object) -> float:
 def size(name: str, value: Sequence[int]) -> tuple[int, int]:
     """``value`` as (height, width), both from 1 to 2**30."""
     try:
-        height, width = (operator.index(side) for side in value)
+        height, width = map(operator.index, value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be two whole numbers (height, width), got {value!r}") from None
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
@@ -112,10 +119,14 @@ def allocate(name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.
 def report_values(name: str, value: torch.Tensor, visible: torch.Tensor | None = None) -> None:
     """Warn once about NaN or infinite positions and refuse unknown visibility codes.
 
+    ``value`` is contiguous float32, ``visible`` contiguous int32.
+
     Only on the CPU and outside of torch.compile: elsewhere looking at values would stall the device. The
     kernels are safe either way: such joints are not drawn.
     """
-    if torch.compiler.is_compiling() or value.device.type != "cpu" or value.numel() == 0:
+    if torch.compiler.is_compiling() or not value.is_cpu or value.numel() == 0:
+        return
+    if _library.all_plain(value, visible):
         return
     if not math.isfinite(value.sum().item()) and not bool(torch.isfinite(value).all()):
         _warn_not_finite(name)

@@ -10,6 +10,7 @@ exception is kept in ``LOAD_ERROR`` and the reference back end remains.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,25 @@ def _registered() -> frozenset[tuple[str, str]]:
 
 
 _REGISTERED = _registered()
+
+
+def all_plain(positions: torch.Tensor, codes: torch.Tensor | None = None) -> bool:
+    """True if all positions are finite and all codes are 0, 1 or 2; False also where that is not known.
+
+    Args:
+        positions: contiguous float32 on the CPU.
+        codes: contiguous int32 on the CPU.
+    """
+    if _ALL_PLAIN is None:
+        return False
+    if codes is None:
+        return bool(_ALL_PLAIN(positions.data_ptr(), positions.numel(), 0, 0))
+    return bool(_ALL_PLAIN(positions.data_ptr(), positions.numel(), codes.data_ptr(), codes.numel()))
+
+
+_ALL_PLAIN: Callable[..., bool] | None = (
+    None if LOAD_ERROR else getattr(sys.modules["cpm_repro._C"], "all_plain", None)  # not in an older build
+)
 
 
 def has_kernel(operator: str, device_type: str) -> bool:

@@ -187,10 +187,9 @@ def _outputs(
         names = ("grid", "center_size")
         return [_checks.allocate(*pair, dtype, device) for pair in zip(names, shapes, strict=False)]
     given = [out] if isinstance(out, torch.Tensor) else _checks.tensors("out", out, "result")
-    fits = len(given) == len(shapes) and all(
-        t.shape == s and t.dtype == dtype and t.device == device and t.is_contiguous()
-        for t, s in zip(given, shapes, strict=True)
-    )
+    fits = len(given) == len(shapes)
+    for t, s in zip(given, shapes, strict=False):
+        fits = fits and t.shape == s and t.dtype == dtype and t.device == device and t.is_contiguous()
     if not fits:
         got = [(tuple(t.shape), t.dtype, str(t.device)) for t in given]
         raise ValueError(f"out must be contiguous {dtype} tensors of shapes {shapes} on {device}, got {got}")

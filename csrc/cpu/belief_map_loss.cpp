@@ -21,14 +21,15 @@ struct Targets {
   // Targets of one plane for the annotated person (group 0) and for everybody (group 1).
   void draw(const BeliefParams& p, long long n, int channel) {
     const long long cells = (long long)p.h * p.w;
+    const Pen pen = make_pen(p.sigma, 1);
     for (int g = 0; g < 2; ++g) {
       const int people = g == 0 ? 1 : p.people;
       if (channel < p.parts) {
-        draw_part(p, n, channel, people, group[g].data(), part.data());
+        draw_part(p, pen, n, channel, people, group[g].data(), part.data());
         continue;
       }
       std::fill_n(group[g].data(), cells, 1.0f);
-      for (int k = 0; k < p.parts; ++k) draw_part(p, n, k, people, part.data(), group[g].data());
+      for (int k = 0; k < p.parts; ++k) draw_part(p, pen, n, k, people, part.data(), group[g].data());
     }
   }
 };

@@ -1,27 +1,33 @@
 // Every plane is filled once, then only the few cells under each bump are touched while the plane is in cache.
 #include "belief_maps.h"
-#include "belief_plane.h"
 
 #include <algorithm>
 #include <type_traits>
 #include <vector>
 
+#include "belief_plane.h"
+#include "clones.h"
+#include "stream.h"
+
 namespace cpm {
 namespace {
 
-constexpr int kCenterBands = 4;  // row bands of the centre map, so that one sample still feeds several threads
+// Outputs larger than this have left the caches before anybody reads them; smaller ones stay there for the next step.
+constexpr long long kCacheBytes = 16ll << 20;
 
 template <typename T>
 void store_plane(const float* plane, long long cells, T* out) {
   std::transform(plane, plane + cells, out, [](float v) { return convert(v, T()); });
 }
 
+void store_plane(const float* plane, long long cells, float* out) { stream_copy(plane, cells, out); }
+
 // Both groups of one sample. Everybody's plane starts as a copy of the annotated person's, whose bump is made once.
-// Float planes are drawn in place, 16-bit ones in scratch planes so that sums stay in float32.
+// Planes are drawn in place; 16-bit ones in scratch planes, so that sums stay in float32, and so are streamed ones.
 template <typename T>
-void label_maps(const BeliefParams& p, long long n) {
+void label_maps(const BeliefParams& p, const Pen& pen, bool stream, long long n) {
   const long long cells = (long long)p.h * p.w;
-  constexpr bool in_place = std::is_same<T, float>::value;
+  const bool in_place = std::is_same<T, float>::value && !stream;
   T* out[2];
   out[0] = static_cast<T*>(p.label) + n * 2 * (p.parts + 1) * cells;
   out[1] = out[0] + (p.parts + 1) * cells;
@@ -33,9 +39,9 @@ void label_maps(const BeliefParams& p, long long n) {
   }
   for (int part = 0; part < p.parts; ++part) {
     for (int g = 0; g < 2; ++g) plane[g] = in_place ? reinterpret_cast<float*>(out[g] + part * cells) : scratch.data() + g * cells;
-    draw_part(p, n, part, 1, plane[0], background[0]);
+    draw_part(p, pen, n, part, 1, plane[0], background[0]);
     std::copy_n(plane[0], cells, plane[1]);
-    draw_people(p, n, part, 1, p.people, plane[1], background[1]);
+    draw_people(p, pen, n, part, 1, p.people, plane[1], background[1]);
     for (int g = 0; g < 2 && !in_place; ++g) store_plane(plane[g], cells, out[g] + part * cells);
   }
   // Where only the annotated person's bumps lie, everybody's background was not lowered yet.
@@ -43,58 +49,83 @@ void label_maps(const BeliefParams& p, long long n) {
   for (int g = 0; g < 2 && !in_place; ++g) store_plane(background[g], cells, out[g] + p.parts * cells);
 }
 
-// Columns of one row of the centre map that the cut-off leaves; the circle's edge gives them but for the last cell.
-Span row_span(float cx, float cy, float y, int width, const Bump& bump) {
-  const float dy = y - cy;
-  Span span = chord_span(cx, dy, width, bump);
-  while (span.first <= span.last && !inside_bump(squared_distance(cell_pixel(span.first, 1.0f), y, cx, cy), bump)) ++span.first;
-  while (span.first <= span.last && !inside_bump(squared_distance(cell_pixel(span.last, 1.0f), y, cx, cy), bump)) --span.last;
-  return span;
+// One row of the centre map under its bump: products of the axes' factors, where the exact rule says "inside".
+template <typename T>
+CPM_ALWAYS_INLINE void bump_row(const float* across, const float* factors, int count, float dy2, float factor, float last, T* out) {
+  for (int x = 0; x < count; ++x) out[x] = convert(across[x] + dy2 <= last ? factor * factors[x] : 0.0f, T());
+}
+
+template <typename T>
+void center_row(const float* across, const float* factors, int count, float dy2, float factor, float last, T* out) {
+  bump_row(across, factors, count, dy2, factor, last, out);
+}
+
+CPM_CLONES
+void center_row(const float* across, const float* factors, int count, float dy2, float factor, float last, float* out) {
+  bump_row(across, factors, count, dy2, factor, last, out);
 }
 
 // A wide bump: its exponentials factor into one per row and one per column, 2 roundings from the formula; which cells
 // the cut-off leaves is still decided by the formula itself.
 template <typename T>
-void center_rows(const BeliefParams& p, long long n, int band) {
-  const int first = (int)((long long)p.center_h * band / kCenterBands);
-  const int last = (int)((long long)p.center_h * (band + 1) / kCenterBands);
-  const Bump bump = make_bump(p.center_sigma, p.center_cutoff);
+void center_map(const BeliefParams& p, const Pen& pen, bool stream, long long n) {
+  const int height = p.center_h, width = p.center_w;
   const float cx = p.center[2 * n], cy = p.center[2 * n + 1];
-  T* out = static_cast<T*>(p.center_map) + n * p.center_h * p.center_w;
-  std::fill(out + (long long)first * p.center_w, out + (long long)last * p.center_w, convert(0.0f, T()));
-  if (!is_finite(cx) || !is_finite(cy)) return;
-  const Span rows = bump_span(cy, p.center_h, 1.0f, bump), columns = bump_span(cx, p.center_w, 1.0f, bump);
-  if (std::max(first, rows.first) > std::min(last - 1, rows.last) || columns.first > columns.last) return;
-  std::vector<float> factors(p.center_w);
-  for (int x = columns.first; x <= columns.last; ++x) factors[x] = axis_bump(cell_pixel(x, 1.0f) - cx, bump);
-  for (int y = std::max(first, rows.first); y <= std::min(last - 1, rows.last); ++y) {
-    const float pixel = cell_pixel(y, 1.0f), factor = axis_bump(pixel - cy, bump);
-    const Span span = row_span(cx, cy, pixel, p.center_w, bump);
-    T* row = out + (long long)y * p.center_w;
-    for (int x = span.first; x <= span.last; ++x) row[x] = convert(factor * factors[x], T());
+  T* out = static_cast<T*>(p.center_map) + n * height * width;
+  Span rows{0, -1}, columns{0, -1};
+  if (is_finite(cx) && is_finite(cy)) {
+    rows = bump_span(cy, height, 1.0f, pen.bump);
+    columns = bump_span(cx, width, 1.0f, pen.bump);
   }
-}
-
-template <typename T>
-void run_tasks(const BeliefParams& p, long long first, long long last) {
-  const int label_tasks = p.label ? 1 : 0;
-  const int per_sample = belief_tasks_per_sample(p);
-  for (long long task = first; task < last; ++task) {
-    const long long n = task / per_sample;
-    const int kind = (int)(task % per_sample);
-    if (kind < label_tasks) {
-      label_maps<T>(p, n);
-    } else {
-      center_rows<T>(p, n, kind - label_tasks);
+  const int count = std::max(columns.last + 1 - columns.first, 0);
+  std::vector<float> across(count), factors(count);
+  for (int x = 0; x < count; ++x) {
+    const float pixel = cell_pixel(columns.first + x, 1.0f);
+    across[x] = squared_distance(pixel, 0.0f, cx, 0.0f);
+    factors[x] = axis_bump(pixel - cx, pen.bump);
+  }
+  std::vector<T> line(stream ? width : 0, convert(0.0f, T()));  // a row on its way past the caches
+  if (!stream) std::fill_n(out, (long long)height * width, convert(0.0f, T()));
+  for (int y = stream ? 0 : rows.first; y < (stream ? height : rows.last + 1); ++y) {
+    T* row = stream ? line.data() : out + (long long)y * width;
+    if (y >= rows.first && y <= rows.last) {
+      const float pixel = cell_pixel(y, 1.0f), factor = axis_bump(pixel - cy, pen.bump);
+      center_row(across.data(), factors.data(), count, squared_distance(0.0f, pixel, 0.0f, cy), factor, pen.last, row + columns.first);
+    } else if (y == rows.last + 1) {
+      std::fill(line.begin(), line.end(), convert(0.0f, T()));
+    }
+    if constexpr (std::is_same<T, float>::value) {
+      if (stream) stream_copy(row, width, out + (long long)y * width);
     }
   }
 }
 
+// Float32 outputs larger than the caches go past them.
+template <typename T>
+bool streams(const BeliefParams& p) {
+  const long long label = p.label ? 2ll * (p.parts + 1) * p.h * p.w : 0, center = p.center_map ? (long long)p.center_h * p.center_w : 0;
+  return std::is_same<T, float>::value && p.samples * (label + center) > kCacheBytes / (long long)sizeof(float);
+}
+
+template <typename T>
+void run_tasks(const BeliefParams& p, long long first, long long last) {
+  const bool stream = streams<T>(p);
+  const Pen pen = make_pen(p.label ? p.sigma : 1.0, 1), center_pen = make_pen(p.center_map ? p.center_sigma : 1.0, p.center_cutoff);
+  const int per_sample = belief_tasks_per_sample(p);
+  for (long long task = first; task < last; ++task) {
+    const long long n = task / per_sample;
+    if (p.label && task % per_sample == 0) {
+      label_maps<T>(p, pen, stream, n);
+    } else {
+      center_map<T>(p, center_pen, stream, n);
+    }
+  }
+  if (stream) stream_end();
+}
+
 }  // namespace
 
-int belief_tasks_per_sample(const BeliefParams& p) {
-  return (p.label ? 1 : 0) + (p.center_map ? kCenterBands : 0);
-}
+int belief_tasks_per_sample(const BeliefParams& p) { return (p.label ? 1 : 0) + (p.center_map ? 1 : 0); }
 
 void belief_maps_cpu(const BeliefParams& p, long long first, long long last) {
   if (p.type == kFloat32) {

@@ -7,32 +7,29 @@
 
 namespace cpm {
 
-inline void draw_bump(float* plane, float* background, int h, int w, float stride, const Bump& bump, float cx, float cy) {
-  const Span rows = bump_span(cy, h, stride, bump);
-  const Span columns = bump_span(cx, w, stride, bump);
-  for (int gy = rows.first; gy <= rows.last; ++gy) {
-    const float y = cell_pixel(gy, stride);
-    for (int gx = columns.first; gx <= columns.last; ++gx) {
-      const long long cell = (long long)gy * w + gx;
-      plane[cell] = add_bump(plane[cell], squared_distance(cell_pixel(gx, stride), y, cx, cy), bump);
-      background[cell] = std::min(background[cell], background_under(plane[cell]));
-    }
-  }
-}
+// What all bumps of one width share.
+struct Pen {
+  Bump bump;
+  float last;  // largest squared distance inside: the exact rule's divisions by one comparison
+};
+
+Pen make_pen(double sigma, int cutoff);
+
+// Adds a bump at pixel (cx, cy) to a plane of h x w cells and lowers `background` under it.
+void draw_bump(float* plane, float* background, int h, int w, float stride, const Pen& pen, float cx, float cy);
 
 // Adds the bumps of persons first..last-1 of a part to `plane` and lowers `background` under them.
-inline void draw_people(const BeliefParams& p, long long n, int part, int first, int last, float* plane, float* background) {
-  const Bump bump = make_bump(p.sigma, 1);
+inline void draw_people(const BeliefParams& p, const Pen& pen, long long n, int part, int first, int last, float* plane, float* background) {
   for (int person = first; person < last; ++person) {
     float cx, cy;
-    if (drawn_joint(p, n, person, part, cx, cy)) draw_bump(plane, background, p.h, p.w, p.stride, bump, cx, cy);
+    if (drawn_joint(p, n, person, part, cx, cy)) draw_bump(plane, background, p.h, p.w, p.stride, pen, cx, cy);
   }
 }
 
 // Fills `plane` with the first `people` persons' bumps of a part and lowers `background` under them.
-inline void draw_part(const BeliefParams& p, long long n, int part, int people, float* plane, float* background) {
+inline void draw_part(const BeliefParams& p, const Pen& pen, long long n, int part, int people, float* plane, float* background) {
   std::fill_n(plane, (long long)p.h * p.w, 0.0f);
-  draw_people(p, n, part, 0, people, plane, background);
+  draw_people(p, pen, n, part, 0, people, plane, background);
 }
 
 }  // namespace cpm

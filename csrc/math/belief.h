@@ -62,14 +62,20 @@ CPM_HD float axis_bump(float d, const Bump& bump) {
   return expf(-(float)((double)d * (double)d / 2.0 / bump.sigma / bump.sigma));
 }
 
-// Adds one bump's value at squared distance d2 to a cell, and clamps: the original clamps after each person.
-// d2 is float32, the divisions and the comparison are double, the exponent is stored as float32.
-CPM_HD float add_bump(float cell, float d2, const Bump& bump) {
-  if (!(d2 <= bump.limit)) return cell;
-  const float exponent = (float)((double)d2 / 2.0 / bump.sigma / bump.sigma);
-  if (bump.cutoff && (double)exponent > kBeliefCutoff) return cell;
+// The exponent at squared distance d2: the divisions are double, the result is stored as float32.
+CPM_HD float bump_exponent(float d2, const Bump& bump) { return (float)((double)d2 / 2.0 / bump.sigma / bump.sigma); }
+
+// Adds one bump's value to a cell inside it, and clamps: the original clamps after each person.
+CPM_HD float add_exponent(float cell, float exponent) {
   const float sum = cell + expf(-exponent);
   return sum > 1.0f ? 1.0f : sum;
+}
+
+// Adds one bump's value at squared distance d2 to a cell, if it is inside; the comparison is double.
+CPM_HD float add_bump(float cell, float d2, const Bump& bump) {
+  if (!(d2 <= bump.limit)) return cell;
+  const float exponent = bump_exponent(d2, bump);
+  return bump.cutoff && (double)exponent > kBeliefCutoff ? cell : add_exponent(cell, exponent);
 }
 
 CPM_HD float squared_distance(float x, float y, float cx, float cy) {
@@ -101,21 +107,6 @@ CPM_HD Span bump_span(float c, int cells, float stride, const Bump& bump) {
   const double start = (double)stride * 0.5 - 0.5;
   span.first = clamp_int(ceil(((double)c - radius - start) / stride), 0, cells);
   span.last = clamp_int(floor(((double)c + radius - start) / stride), -1, cells - 1);
-  return span;
-}
-
-// Columns (stride 1) that can lie inside the bump on a row at distance dy, with a cell to spare on both sides.
-CPM_HD Span chord_span(float cx, float dy, int width, const Bump& bump) {
-  Span span;
-  if (!bump.cutoff) {
-    span.first = 0;
-    span.last = width - 1;
-    return span;
-  }
-  const double rest = (double)bump.limit - (double)dy * (double)dy;
-  const double half = rest > 0.0 ? sqrt(rest) : 0.0;
-  span.first = clamp_int(floor((double)cx - half), 0, width);
-  span.last = clamp_int(ceil((double)cx + half), -1, width - 1);
   return span;
 }
 

@@ -36,6 +36,11 @@ void beliefs() {
   p.center_sigma = between(1, 1000) / 10.0;
   p.center_cutoff = between(0, 1);
   p.type = between(0, 2);
+  if (between(0, 19) == 0) {  // outputs that are larger than the caches
+    p.type = 0;
+    p.center_h = 2050;
+    p.center_w = between(2050, 2060);
+  }
   const size_t bytes = p.type == 0 ? 4 : 2;
   std::vector<float> joints(p.samples * p.people * p.parts * 2), center(p.samples * 2);
   std::vector<int> visible(p.samples * p.people * p.parts);

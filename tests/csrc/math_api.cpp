@@ -31,10 +31,6 @@ void span(float c, int cells, float stride, double sigma, int cutoff, int* to) {
   const Span got = bump_span(c, cells, stride, make_bump(sigma, cutoff));
   to[0] = got.first, to[1] = got.last;
 }
-void chord(float cx, float dy, int width, double sigma, int cutoff, int* to) {
-  const Span got = chord_span(cx, dy, width, make_bump(sigma, cutoff));
-  to[0] = got.first, to[1] = got.last;
-}
 float background(float value) { return background_under(value); }
 
 // loss.h

@@ -166,21 +166,6 @@ def test_a_span_holds_every_cell_that_a_bump_reaches_and_no_other(library, sigma
     assert ints(library, "span", 2, F(-500), I(cells), F(stride), D(sigma), I(0)) == [0, cells - 1]
 
 
-@pytest.mark.parametrize("sigma", SIGMAS)
-def test_a_chord_has_a_cell_to_spare_on_both_sides_and_not_two(library, sigma):
-    width = 92
-    reach2 = 2 * sigma * sigma * CUTOFF
-    for cx in np.linspace(-30, width + 30, 41):
-        for dy in np.linspace(0, 1.1 * math.sqrt(reach2), 13):
-            first, last = ints(library, "chord", 2, F(cx), F(dy), I(width), D(sigma), I(1))
-            assert 0 <= first <= width
-            assert -1 <= last < width
-            half = math.sqrt(max(reach2 - float(np.float32(dy)) ** 2, 0))
-            assert first == min(max(math.floor(np.float32(cx) - half), 0), width)
-            assert last == min(max(math.ceil(np.float32(cx) + half), -1), width - 1)
-    assert ints(library, "chord", 2, F(-500), F(400), I(width), D(sigma), I(0)) == [0, width - 1]
-
-
 def test_16_bit_numbers_there_and_back(library):
     bits = np.arange(1 << 16, dtype=np.uint16)
     half, brain = np.empty(1 << 16, np.float32), np.empty(1 << 16, np.float32)

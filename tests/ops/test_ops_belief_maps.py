@@ -197,6 +197,21 @@ def test_threads_do_not_change_the_bits(compiled):
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
+def test_outputs_beyond_the_caches_are_the_same(compiled):
+    joints, visible, center = people(samples=28)  # 17.5 MB: streamed on the CPU
+    joints[3, 0, 1, 0] = center[5, 1] = float("nan")
+    center[7] = torch.tensor([-80.0, 500.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = belief_maps(joints, visible, center=center, backend=compiled)
+        alone = [
+            belief_maps(joints[k : k + 1], visible[k : k + 1], center=center[k : k + 1], backend=compiled)
+            for k in range(28)
+        ]
+    for got, parts in zip(whole, zip(*alone, strict=True), strict=True):
+        assert torch.equal(got, torch.cat(parts))
+
+
 def test_writes_into_given_tensors(backend):
     joints, visible, center = people()
     out = (torch.full((2, 10, 46, 46), 7.0), torch.full((2, 1, 368, 368), 7.0))
