@@ -1,12 +1,15 @@
 """Belief maps and centre maps: against filling the same memory and against other ways of making them.
 
 These results are written once and nothing but the joints is read, so filling the same tensors is the limit.
+Whatever writes into given tensors takes others at every call, ROTATED bytes in all: the same few would make
+filling measure the cache.
 The plain C++ loop looks at every cell of every part with exponentials in double precision, on one thread.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +25,9 @@ from cpm_repro.bench import Case, Goal, Question, main
 from cpm_repro.ops import _reference
 
 PARTS, PEOPLE, GRID, SIZE = 14, 2, 46, 368
+
+ROTATED = 256e6
+"""Bytes of outputs that are written in turn: several times a last-level cache."""
 
 STRAIGHTFORWARD = r"""
 #include <math.h>
@@ -97,15 +103,24 @@ class Batch:
         self.center = (torch.rand(n, 2, generator=generator) * SIZE).to(device)
         self.visible = torch.ones(n, PEOPLE, PARTS, dtype=torch.int32, device=device)
         shapes = ((n, 2 * (PARTS + 1), GRID, GRID), (n, 1, SIZE, SIZE))
-        self.out = (torch.empty(shapes[0], device=device), torch.empty(shapes[1], device=device))
+        self.bytes = 4 * sum(math.prod(shape) for shape in shapes)
+        sets = 1 + int(ROTATED / self.bytes)
+        self.outs = [
+            (torch.zeros(shapes[0], device=device), torch.zeros(shapes[1], device=device))
+            for _ in range(sets)
+        ]
 
-    def ours(self, _: int = 0) -> object:
+    def out(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tensors that a call writes into."""
+        return self.outs[number % len(self.outs)]
+
+    def ours(self, number: int = 0) -> object:
         """The operator, into given tensors."""
-        return ops.belief_maps(self.joints, self.visible, center=self.center, out=self.out)
+        return ops.belief_maps(self.joints, self.visible, center=self.center, out=self.out(number))
 
-    def fill(self, _: int = 0) -> None:
+    def fill(self, number: int = 0) -> None:
         """The limit."""
-        for tensor in self.out:
+        for tensor in self.out(number):
             tensor.fill_(0.5)
 
     def eager(self, _: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,9 +132,10 @@ class Batch:
         """Whole maps in NumPy."""
         return whole_maps_numpy(self.joints.numpy(), self.center.numpy())
 
-    def with_loop(self, library: ctypes.CDLL, _: int = 0) -> None:
-        """The plain C++ loop, into the given tensors."""
-        addresses = [ctypes.c_void_p(t.data_ptr()) for t in (self.joints, self.center, *self.out)]
+    def with_loop(self, library: ctypes.CDLL, number: int = 0) -> None:
+        """The plain C++ loop, into given tensors."""
+        given = (self.joints, self.center, *self.out(number))
+        addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in given]
         library.straightforward(*addresses, self.n, PEOPLE, PARTS, GRID, SIZE)
 
     def difference(self, library: ctypes.CDLL | None) -> float:
@@ -127,11 +143,11 @@ class Batch:
         expected = self.eager()
         if library is not None:
             self.with_loop(library)
-            for got, want in zip(self.out, expected, strict=True):
+            for got, want in zip(self.out(0), expected, strict=True):
                 torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
             np.testing.assert_allclose(self.with_numpy()[1], expected[1], atol=1e-5)
         self.ours()
-        return max(float((got - want).abs().max()) for got, want in zip(self.out, expected, strict=True))
+        return max(float((got - want).abs().max()) for got, want in zip(self.out(0), expected, strict=True))
 
 
 def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
@@ -142,6 +158,9 @@ def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
         "eager torch": batch.eager,
         "torch.compile": torch.compile(batch.eager, dynamic=False),
     }
+    captured = tuple(works) if device == "cuda" else ()
+    if device == "cuda":
+        works["cpm_repro, called from Python"] = batch.ours
     on_cpu = (Goal("limit", 0.6), Goal("eager torch", 1.0), Goal("torch.compile", 1.0))
     goals = on_cpu if device == "cpu" else (Goal("eager torch", 10.0), Goal("torch.compile", 2.0))
     if device == "cuda" and n == 256:
@@ -157,10 +176,11 @@ def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
         works,
         check=partial(batch.difference, library),
         tolerance=1e-6,
-        bytes=sum(t.numel() * t.element_size() for t in batch.out),
+        bytes=batch.bytes,
         axis=("N", n),
         limit="fill",
         goals=goals,
+        graphs=captured,
     )
 
 

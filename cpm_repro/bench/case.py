@@ -42,6 +42,7 @@ class Case:
         precision: "float32" or "bfloat16": which matrix rate limits the operations.
         goals: ratios asked for.
         unit: "s": calls are timed; "bytes": what each call returns is the memory it measured.
+        graphs: ways that on a GPU are timed as CUDA graphs: the device's work without Python's.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Case:
     precision: str = "float32"
     goals: tuple[Goal, ...] = ()
     unit: str = "s"
+    graphs: tuple[str, ...] = ()
 
     def checked(self) -> float:
         """The largest difference from the reference.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 
@@ -14,7 +15,11 @@ _SHORTEST = 2e-3
 
 
 def time_in_turn(
-    works: Mapping[str, Work], rounds: int = 15, budget: float = 20.0, device: str = "cpu"
+    works: Mapping[str, Work],
+    rounds: int = 15,
+    budget: float = 20.0,
+    device: str = "cpu",
+    graphs: Collection[str] = (),
 ) -> dict[str, list[float]]:
     """Seconds per call of every way, one sample a round; at least three rounds.
 
@@ -23,13 +28,18 @@ def time_in_turn(
         rounds: samples per way, fewer when the time is up.
         budget: seconds, after which no further round begins.
         device: "cuda" times with events on the current stream.
+        graphs: ways that a GPU replays as CUDA graphs: its work is timed and not Python's. One that cannot
+            be captured is called from Python, with a line on stderr.
     """
-    repeats = {name: _repeats(work, device) for name, work in works.items()}
+    samplers = {
+        name: _sampler(name, work, device, graph=device == "cuda" and name in graphs)
+        for name, work in works.items()
+    }
     samples: dict[str, list[float]] = {name: [] for name in works}
     end = time.perf_counter() + budget
     for number in range(rounds):
-        for name, work in works.items():
-            samples[name].append(_sample(work, number, repeats[name], device))
+        for name, sampler in samplers.items():
+            samples[name].append(sampler(number))
         if number >= 2 and time.perf_counter() > end:
             break
     return samples
@@ -47,25 +57,69 @@ def sizes_in_turn(works: Mapping[str, Work], rounds: int) -> dict[str, list[floa
     return samples
 
 
-def _repeats(work: Work, device: str) -> int:
-    """How often a sample calls the work, after warming up."""
+def _sampler(name: str, work: Work, device: str, *, graph: bool) -> Callable[[int], float]:
+    """Takes one sample in the round of that number; made after warming up."""
     once = _sample(work, 0, 1, device)
     if once < 1.0:
         once = _sample(work, 1, 1, device)
+    if graph:
+        try:
+            return _graph_sampler(work)
+        except RuntimeError as error:
+            torch.cuda.synchronize()
+            print(f"{name}: called from Python, not captured: {str(error).splitlines()[0]}", file=sys.stderr)
+    repeats = _repeats(once)
+    return lambda number: _sample(work, number, repeats, device)
+
+
+def _repeats(once: float) -> int:
     return max(1, int(_SHORTEST / max(once, 1e-9)))
 
 
+_CALLS_IN_A_GRAPH = 2000
+
+
+def _graph_sampler(work: Work) -> Callable[[int], float]:
+    """Replays a graph of as many calls as last _SHORTEST; their inputs are rotated in it."""
+    few = 4
+    once = _sample_graph(_capture(work, few)) / few
+    calls = min(_repeats(once), _CALLS_IN_A_GRAPH)
+    graph = _capture(work, calls)
+    _sample_graph(graph)
+    return lambda _: _sample_graph(graph) / calls
+
+
+def _capture(work: Work, calls: int) -> torch.cuda.CUDAGraph:
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for number in range(calls):
+            work(number)
+    return graph
+
+
+def _sample_graph(graph: torch.cuda.CUDAGraph) -> float:
+    return _between_events(graph.replay)
+
+
+def _between_events(work: Callable[[], None]) -> float:
+    """Seconds on the current stream."""
+    start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    start.record()
+    work()
+    stop.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(stop) / 1000
+
+
 def _sample(work: Work, number: int, repeats: int, device: str) -> float:
-    if device == "cuda":
-        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.synchronize()
-        start.record()
+    def run() -> None:
         for index in range(repeats):
             work(number * repeats + index)
-        stop.record()
-        torch.cuda.synchronize()
-        return start.elapsed_time(stop) / 1000 / repeats
+
+    if device == "cuda":
+        return _between_events(run) / repeats
     begin = time.perf_counter()
-    for index in range(repeats):
-        work(number * repeats + index)
+    run()
     return (time.perf_counter() - begin) / repeats

@@ -70,7 +70,7 @@ def _measure(case: Case, error: float, limits: Limits, device: str, quick: bool)
     if case.unit == "bytes":
         samples = sizes_in_turn(case.works, 3)
     else:
-        samples = time_in_turn(case.works, rounds, budget, device)
+        samples = time_in_turn(case.works, rounds, budget, device, case.graphs)
     floor = limits.seconds(case.bytes, case.operations, case.precision)
     return Measured(
         name=case.name,
