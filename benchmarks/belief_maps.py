@@ -168,6 +168,8 @@ def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
     if device == "cpu":
         works["NumPy, whole maps"] = batch.with_numpy
         goals = (*goals, Goal("NumPy, whole maps", 1.0))
+        works["cpm_repro, one set of outputs"] = lambda _: batch.ours()
+        works["fill, one set of outputs"] = lambda _: batch.fill()
     if library is not None:
         works["plain C++ loop"] = partial(batch.with_loop, library)
         goals = (*goals, Goal("plain C++ loop", 10.0))
@@ -196,7 +198,12 @@ def ask(quick: bool, device: str) -> Question:
     about = (
         "How fast are belief maps (14 parts, 2 people, 46x46) with the centre map (368x368) made, in float32?"
     )
-    return Question("Belief maps", about, cases())
+    notes = (
+        f"Every call writes into other outputs, {ROTATED / 1e6:.0f} MB in turn, so that none is still "
+        "in the caches; with one set of outputs, small batches stay there. Eager torch, torch.compile and "
+        "NumPy make new ones.",
+    )
+    return Question("Belief maps", about, cases(), notes)
 
 
 if __name__ == "__main__":

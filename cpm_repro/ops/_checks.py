@@ -35,17 +35,24 @@ def tensors(name: str, value: object, one: str) -> list[torch.Tensor]:
         isinstance(value, (torch.Tensor, str)) or not isinstance(value, Sequence)
     ):
         raise TypeError(f"{name} must be a list with one tensor per {one}, got {type(value).__name__}")
-    return [tensor(f"{name}[{index}]", item) for index, item in enumerate(value)]
+    return [
+        item
+        if isinstance(item, torch.Tensor) and item.layout == torch.strided
+        else tensor(f"{name}[{index}]", item)
+        for index, item in enumerate(value)
+    ]
 
 
 def positions(name: str, value: object, shape: str) -> torch.Tensor:
     """``value`` as contiguous float32, if it is a floating-point tensor of ``shape``, such as "(N, 2)"."""
     given = tensor(name, value)
-    if not given.is_floating_point():
+    plain = given.dtype == torch.float32
+    if not plain and not given.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor of pixels, got {given.dtype}")
-    if given.ndim != shape.count(",") + 1 or given.shape[-1] != 2:
-        raise ValueError(f"{name} must have shape {shape}, got {tuple(given.shape)}")
-    if given.dtype == torch.float32 and not given.requires_grad and given.is_contiguous():
+    sides = given.shape
+    if len(sides) != shape.count(",") + 1 or sides[-1] != 2:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(sides)}")
+    if plain and not given.requires_grad and given.is_contiguous():
         return given  # each of the steps below costs a microsecond, even where it changes nothing
     return given.detach().to(torch.float32).contiguous()
 

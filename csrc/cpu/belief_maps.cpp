@@ -22,31 +22,35 @@ void store_plane(const float* plane, long long cells, T* out) {
 
 void store_plane(const float* plane, long long cells, float* out) { stream_copy(plane, cells, out); }
 
-// Both groups of one sample. Everybody's plane starts as a copy of the annotated person's, whose bump is made once.
-// Planes are drawn in place; 16-bit ones in scratch planes, so that sums stay in float32, and so are streamed ones.
+// Both groups of one sample. The annotated person's bumps are made once, for both. Planes are drawn in place, after all
+// of them are filled: drawing does not wait for memory then. 16-bit planes are drawn in scratch planes, so that sums
+// stay in float32, and so are streamed ones.
 template <typename T>
 void label_maps(const BeliefParams& p, const Pen& pen, bool stream, long long n) {
-  const long long cells = (long long)p.h * p.w;
+  const long long cells = (long long)p.h * p.w, planes = 2 * (p.parts + 1);
   const bool in_place = std::is_same<T, float>::value && !stream;
-  T* out[2];
-  out[0] = static_cast<T*>(p.label) + n * 2 * (p.parts + 1) * cells;
-  out[1] = out[0] + (p.parts + 1) * cells;
+  T* out = static_cast<T*>(p.label) + n * planes * cells;
   std::vector<float> scratch(in_place ? 0 : 4 * cells);
-  float *plane[2], *background[2];
-  for (int g = 0; g < 2; ++g) {
-    background[g] = in_place ? reinterpret_cast<float*>(out[g] + p.parts * cells) : scratch.data() + (2 + g) * cells;
-    std::fill_n(background[g], cells, 1.0f);
-  }
+  const auto plane = [&](int group, int channel) {
+    if (in_place) return reinterpret_cast<float*>(out) + (group * (p.parts + 1) + channel) * cells;
+    return scratch.data() + (group + (channel == p.parts ? 2 : 0)) * cells;
+  };
+  const auto store = [&](int channel) {
+    for (int g = 0; g < 2 && !in_place; ++g) store_plane(plane(g, channel), cells, out + (g * (p.parts + 1) + channel) * cells);
+  };
+  if (in_place) std::fill_n(plane(0, 0), planes * cells, 0.0f);
+  float* background[2] = {plane(0, p.parts), plane(1, p.parts)};
+  for (float* each : background) std::fill_n(each, cells, 1.0f);
   for (int part = 0; part < p.parts; ++part) {
-    for (int g = 0; g < 2; ++g) plane[g] = in_place ? reinterpret_cast<float*>(out[g] + part * cells) : scratch.data() + g * cells;
-    draw_part(p, pen, n, part, 1, plane[0], background[0]);
-    std::copy_n(plane[0], cells, plane[1]);
-    draw_people(p, pen, n, part, 1, p.people, plane[1], background[1]);
-    for (int g = 0; g < 2 && !in_place; ++g) store_plane(plane[g], cells, out[g] + part * cells);
+    float *alone = plane(0, part), *everybody = plane(1, part);
+    if (!in_place) std::fill_n(alone, 2 * cells, 0.0f);
+    draw_people(p, pen, n, part, 0, 1, alone, background[0], everybody);
+    draw_people(p, pen, n, part, 1, p.people, everybody, background[1], nullptr);
+    store(part);
   }
   // Where only the annotated person's bumps lie, everybody's background was not lowered yet.
   for (long long i = 0; i < cells; ++i) background[1][i] = std::min(background[1][i], background[0][i]);
-  for (int g = 0; g < 2 && !in_place; ++g) store_plane(background[g], cells, out[g] + p.parts * cells);
+  store(p.parts);
 }
 
 // One row of the centre map under its bump: products of the axes' factors, where the exact rule says "inside".

@@ -34,7 +34,7 @@ Pen make_pen(double sigma, int cutoff) {
   return pen;
 }
 
-void draw_bump(float* plane, float* background, int h, int w, float stride, const Pen& pen, float cx, float cy) {
+void draw_bump(float* plane, float* background, float* copy, int h, int w, float stride, const Pen& pen, float cx, float cy) {
   const Span rows = bump_span(cy, h, stride, pen.bump);
   const Span columns = bump_span(cx, w, stride, pen.bump);
   float across[kLanes], distance[kLanes], exponent[kLanes];
@@ -47,6 +47,7 @@ void draw_bump(float* plane, float* background, int h, int w, float stride, cons
       for (int lane = 0; lane < count; ++lane) {
         if (!(distance[lane] <= pen.last)) continue;
         plane[cell + lane] = add_exponent(plane[cell + lane], exponent[lane]);
+        if (copy) copy[cell + lane] = plane[cell + lane];
         background[cell + lane] = std::min(background[cell + lane], background_under(plane[cell + lane]));
       }
     }
