@@ -51,7 +51,7 @@ def test_the_files_that_matter_have_faults_to_plant():
     for target in TARGETS.values():
         for file in target.files:
             assert mutants(ROOT, Path(file)) or "protocols" in file, file
-        for tests in (*target.tests, *target.rebuild):
+        for tests in target.tests:
             assert (ROOT / tests).exists()
 
 
