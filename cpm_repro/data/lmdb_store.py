@@ -11,6 +11,7 @@ import numpy as np
 from cpm_repro.data.annotations import Problem, warn_of
 from cpm_repro.data.compact_record import LAYOUT, LAYOUT_KEY, decode_compact, parse_compact
 from cpm_repro.data.datum_record import decode_record, stored_as_validation
+from cpm_repro.data.lmdb_plan import refuse_unfinished
 from cpm_repro.data.record import PersonRecord, record_joints
 from cpm_repro.data.sample import PoseSample, center_and_extent
 from cpm_repro.errors import UserError
@@ -44,7 +45,7 @@ class LmdbDataset:
     """An LMDB in the release's layout, or the compact one, as samples with a ``scale``.
 
     Keys are listed, values read when asked for. Records that are none are left out with a `DataWarning`, and
-    are in ``problems``.
+    are in ``problems``. An LMDB whose conversion was cut off is refused.
 
     Args:
         folder: of the LMDB.
@@ -91,6 +92,7 @@ class LmdbDataset:
                     continue
                 if split is None or held_out == (split == "val"):
                     keys.append(bytes(key))
+        refuse_unfinished(self._folder, read)
         warn_of(str(self._folder), read, self.problems)
         if read and len(self.problems) == read:
             raise UserError(str(self.problems[0]))

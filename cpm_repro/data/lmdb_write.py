@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,12 @@ import numpy as np
 from cpm_repro.data.compact_record import LAYOUT, LAYOUT_KEY, encode_compact, image_key
 from cpm_repro.data.datum_record import encode_record
 from cpm_repro.data.images import read_image
+from cpm_repro.data.lmdb_plan import PLAN
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import format_record
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.files import write_json
+from cpm_repro.files import read_json, write_json
 
-_PLAN = "cpm_write_plan.json"
 _COMMIT_EVERY = 200
 _MAP_GROWTH = 1 << 30
 
@@ -116,9 +115,9 @@ class _Writer:
         layout = "compact" if self.compact else "release"
         plan = {"records": len(self.records), "layout": layout, "seed": self.seed}
         plan["sha256"] = digest.hexdigest()
-        path = out / _PLAN
+        path = out / PLAN
         if path.exists():
-            if json.loads(path.read_text()) != plan:
+            if read_json(path) != plan:
                 raise UserError(
                     f"{out}: holds an LMDB begun from other records, another layout or seed; write elsewhere"
                 )

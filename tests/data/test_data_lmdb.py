@@ -19,6 +19,7 @@ from cpm_repro.cli import main
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.compact_record import decode_compact, encode_compact
 from cpm_repro.data.datum_record import decode_record, encode_record, stored_as_validation
+from cpm_repro.data.lmdb_plan import PLAN
 from cpm_repro.data.lmdb_store import LmdbDataset
 from cpm_repro.data.lmdb_write import write_lmdb
 from cpm_repro.data.record import PersonRecord
@@ -170,6 +171,8 @@ def test_1000_people_killed_halfway_leave_neither_holes_nor_duplicates(images, t
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     begun = sum(key.isdigit() for key in raw_values(out))
     assert begun == 400
+    with pytest.raises(UserError, match=r"holds 400 of 1000 records.*cut off"):
+        LmdbDataset(out)
     assert main(command[3:]) == 0
     said = capsys.readouterr().out
     assert "1000 people of 7 images" in said
@@ -178,6 +181,18 @@ def test_1000_people_killed_halfway_leave_neither_holes_nor_duplicates(images, t
     write_lmdb(read_records(tmp_path / "x.json"), files_of(records, images), whole, compact=compact)
     assert raw_values(out) == raw_values(whole)
     assert_holds(LmdbDataset(out), records)
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"records": "5"}'])
+def test_a_damaged_note_of_the_conversion_is_one_line(images, tmp_path, note):
+    records = [make_record(index) for index in range(5)]
+    write_lmdb(records, files_of(records, images), tmp_path / "lmdb")
+    assert len(LmdbDataset(tmp_path / "lmdb")) == 5
+    (tmp_path / "lmdb" / PLAN).write_text(note)
+    with pytest.raises(UserError, match=PLAN):
+        LmdbDataset(tmp_path / "lmdb")
+    with pytest.raises(UserError, match=r"lmdb"):
+        write_lmdb(records, files_of(records, images), tmp_path / "lmdb")
 
 
 def test_other_records_another_layout_or_seed_are_refused(images, tmp_path):
