@@ -137,7 +137,8 @@ class _Run:
 
     def open(self) -> None:
         """Take the cores, make the optimiser, and go back to the saved state if there is one."""
-        self.cores = cores_for(self.net, self.device, self.config.solver.batch // self.ranks.count)
+        alone = self.ranks.count == 1  # several ranks are the shares themselves
+        self.cores = cores_for(self.net, self.device, self.config.solver.batch) if alone else Cores(1)
         self.optimizers: Optimizers = build_optimizers(self.net, self.config.solver, self.cores.map)
         failures, every = self.folder.path / "nonfinite", self.config.record_gradients
         recorder = GradientRecorder(self.folder.gradients, every) if every and self.ranks.first else None

@@ -1,9 +1,10 @@
 """Several processes that train one network together.
 
-Started by ``torchrun --nproc-per-node N -m cpm_repro train ...``: one process per GPU, or per group of cores.
+Started by ``torchrun --nproc-per-node N -m cpm_repro train ...``: one process per GPU, or per core.
 The batch of a configuration is the batch of all ranks together: each takes its share of the people, losses
-are divided by the whole batch's N, and gradients are added over the ranks before the update, so that N ranks
-make the updates that one process would have made. Everybody holds the same weights; rank 0 alone writes.
+are divided by the whole batch's N, and gradients are added over the ranks before the update (`parallel.py`),
+so that N ranks make the updates that one process would have made. Everybody holds the same weights; rank 0
+alone writes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from cpm_repro.errors import EnvironmentFailure, UserError
 Result = TypeVar("Result")
 
 _BUCKET = 8_000_000
-"""Values that one exchange of gradients takes along: 32 MB, enough to hide what starting it costs."""
+"""Values that one exchange of weights takes along: 32 MB, enough to hide what starting it costs."""
 
 _PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others before it gives up."""
@@ -53,7 +54,7 @@ class Ranks:
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
-        self._exchange(lambda: dist.all_gather_object(values, value))
+        self.exchange(lambda: dist.all_gather_object(values, value))
         return values
 
     def sum(self, numbers: Sequence[float]) -> list[float]:
@@ -61,34 +62,31 @@ class Ranks:
         if self.count == 1:
             return list(numbers)
         total = torch.tensor(numbers, dtype=torch.float64)
-        self._exchange(lambda: dist.all_reduce(total))
+        self.exchange(lambda: dist.all_reduce(total))
         return total.tolist()
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Replace every tensor by its sum over ranks; all of one type."""
-        if self.count > 1:
-            for bucket in _buckets(tensors):
-                self._flat(bucket, dist.all_reduce)
-
+    @torch.no_grad()
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         """Give every rank the values of rank 0; all of one type."""
-        if self.count > 1:
-            for bucket in _buckets(tensors):
-                self._flat(bucket, lambda flat: dist.broadcast(flat, 0))
+        if self.count == 1:
+            return
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
+            self.exchange(lambda flat=flat: dist.broadcast(flat, 0))  # type: ignore[misc]
+            for tensor, values in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
+                tensor.copy_(values.view(tensor.shape))
 
-    @torch.no_grad()
-    def _flat(self, tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]) -> None:
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        self._exchange(lambda: exchange(flat))
-        for tensor, values in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-            tensor.copy_(values.view(tensor.shape))
-
-    def _exchange(self, exchange: Callable[[], object]) -> None:
+    def exchange(self, work: Callable[[], Result]) -> Result:
+        """``work()``, which every rank does; one line if another one is gone."""
         try:
-            exchange()
+            return work()
         except RuntimeError as error:  # what torch raises when the other side is gone
-            reason = str(error).splitlines()[0][:200]
-            self._leave(EnvironmentFailure(f"another rank is gone, see its own message ({reason})"))
+            self.lost(error)
+
+    def lost(self, error: RuntimeError) -> NoReturn:
+        """End this rank over what torch raised because another one is gone."""
+        reason = str(error).splitlines()[0][:200]
+        self._leave(EnvironmentFailure(f"another rank is gone, see its own message ({reason})"))
 
     def together(self, work: Callable[[], Result]) -> Result:
         """``work()`` on every rank; a UserError on any of them ends all, with one line from rank 0.

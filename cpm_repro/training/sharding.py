@@ -91,17 +91,20 @@ def sharded_backward(
         objective = losses if weights is None else losses * losses.new_tensor(weights)
         return losses.detach(), torch.autograd.grad(objective.sum(), parameters)
 
-    shares = cores.count * passes
-    edges = [round(batch * share / shares) for share in range(shares + 1)]
-    slices = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
     losses = []
     for weight in parameters:
         weight.grad = None
-    for loss, gradients in cores.stream(one, slices):
+    for loss, gradients in cores.stream(one, slices_of(batch, cores.count * passes)):
         losses.append(loss)
         _add(parameters, gradients)
     total: list[float] = torch.stack(losses).sum(0).tolist()
     return total
+
+
+def slices_of(batch: int, shares: int) -> list[slice]:
+    """``batch`` people in so many shares, which differ by one at most; empty ones are left out."""
+    edges = [round(batch * share / shares) for share in range(shares + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
 
 
 def _add(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:

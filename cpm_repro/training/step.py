@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cpm_repro.config import TrainConfig
 from cpm_repro.data import Batch, warp_windows
@@ -17,6 +18,7 @@ from cpm_repro.model import PoseMachine
 from cpm_repro.training.failure import save_failure
 from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.losses import stage_losses
+from cpm_repro.training.parallel import Parallel
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.recipe import LossScale, Optimizers, autocast_type
 from cpm_repro.training.schemes import Phase
@@ -60,8 +62,9 @@ class Step:
         self.cast = autocast_type(config.solver.precision, self.device)
         self.scale = LossScale(active=self.cast == torch.float16)
         net.recompute = config.solver.recompute
-        compiled = config.solver.compile and self.device.type == "cuda"
-        self.forward = torch.compile(net) if compiled else net
+        self.forward = self._compiled(net)
+        self.parallel: Parallel | None = None
+        self.parallel_for: Phase | None = None
 
     def __call__(self, batch: Batch, iteration: int, phase: Phase, factor: float) -> Done:
         """Move the weights once.
@@ -80,7 +83,6 @@ class Step:
         # what the uninterrupted one would have drawn; every rank draws its own.
         torch.manual_seed(self.config.seed * 1_000_003 + iteration + (self.ranks.rank << 52))
         losses = self.ranks.sum(self._backward(batch, phase))
-        self.ranks.add(self._gradients())
         norm = self._unscaled_norm()
         if not math.isfinite(sum(losses)) or not (math.isfinite(norm) or self.scale.can_fall()):
             self._fail(batch, iteration, losses, norm, self.config.solver.lr * factor)
@@ -92,8 +94,21 @@ class Step:
             self.optimizers.step(factor)
         return Done(losses, norm)
 
+    def _compiled(self, net: nn.Module) -> nn.Module:
+        compiled = self.config.solver.compile and self.device.type == "cuda"
+        return torch.compile(net) if compiled else net  # type: ignore[return-value]
+
+    def _join(self, phase: Phase) -> Parallel:
+        """The network under all ranks, as ``phase`` has frozen it."""
+        if self.parallel is None or self.parallel_for != phase:
+            self.parallel, self.forward = None, self.net
+            gc.collect()  # the phase before waits for its own parameters' gradients until it is gone
+            self.parallel, self.parallel_for = Parallel(self.net, self.ranks), phase
+            self.forward = self._compiled(self.parallel.module)
+        return self.parallel
+
     def _backward(self, batch: Batch, phase: Phase) -> list[float]:
-        """Set the gradients; the loss of every stage. Both are this rank's part of the sum."""
+        """Set the gradients, of all ranks together; this rank's part of the loss of every stage."""
         image, center, joints, visible = (
             item.to(self.device) for item in (batch.image, batch.center, batch.joints, batch.visible)
         )
@@ -113,9 +128,10 @@ class Step:
             )
 
         weights = [weight * self.scale.value for weight in phase.weights()]
-        return sharded_backward(
-            self.net, self.cores, len(image), loss_of, weights, passes=self.config.solver.accumulate
-        )
+        passes = self.config.solver.accumulate
+        if self.ranks.count > 1:
+            return self._join(phase).backward(len(image), loss_of, weights, passes)
+        return sharded_backward(self.net, self.cores, len(image), loss_of, weights, passes)
 
     def _gradients(self) -> list[Tensor]:
         return [weight.grad for weight in self.net.parameters() if weight.grad is not None]

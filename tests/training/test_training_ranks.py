@@ -15,11 +15,14 @@ import torch
 import torch.distributed as dist
 from processes import Processes, finish, wait_for
 
-from cpm_repro.config import preset
+from cpm_repro.config import TargetConfig, preset
 from cpm_repro.data import TrainLoader, open_dataset
-from cpm_repro.training import load_checkpoint
+from cpm_repro.model import build
+from cpm_repro.training import load_checkpoint, stage_losses
+from cpm_repro.training.parallel import Parallel
 from cpm_repro.training.ranks import Ranks, joined
 from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.sharding import Cores, sharded_backward
 
 PROTOS = Path(__file__).parents[2] / "protos_reference"
 SMALL = {
@@ -64,6 +67,9 @@ RECIPES = {
         "--set=solver.optimizer=adamw", "--lr=1e-3", "--set=solver.accumulate=2", "--set=solver.average=0.9",
         "--set=solver.clip=1.0",
     ],
+    "stage by stage, then all": [
+        "--scheme=stage-wise-then-end-to-end", "--set=solver.optimizer=adamw", "--lr=1e-3",
+    ],
 }  # fmt: skip
 
 
@@ -76,7 +82,8 @@ def test_two_ranks_equal_one_process_with_the_whole_batch(tmp_path, processes, r
     assert [finish(process) for process in pair] == [0, 0]
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(two) == 10  # and every update once: one writer
-    assert relative_difference(one, two) < 1e-5
+    assert [len(stages) for stages in one] == [len(stages) for stages in two]
+    assert relative_difference(np.concatenate(one), np.concatenate(two)) < 1e-5
     first = [records(tmp_path / run)[0]["gradient_norm"] for run in ("one", "two")]
     assert relative_difference(*first) < 1e-5
     # Everybody was scored, once, by both ranks together.
@@ -156,6 +163,46 @@ def test_a_solver_prototxt_is_not_trained_by_several_ranks(tmp_path, processes):
     assert "--solver trains in one process, got 2 ranks" in line
     assert (tmp_path / "rank1.txt").read_text() == ""
     assert not (tmp_path / "run").exists()
+
+
+def test_gradients_are_exchanged_while_the_backward_pass_goes_on_and_once_an_update(monkeypatch):
+    """The last stages' before the first layer's are there, and not in passes that only accumulate."""
+    torch.manual_seed(0)  # with some draws rounding decides which cell of a pool is the largest
+    net = build("tiny", width=0.4).train()
+    joints, visible = torch.rand(3, 1, 14, 2) * 32, torch.ones(3, 1, 14, dtype=torch.uint8)
+    data = torch.rand(3, 4, 32, 32)
+    events = []
+    first = net.layer("conv1_1").weight
+    first.register_hook(lambda _: events.append("first layer"))
+    exchange = dist.all_reduce
+
+    def logged(*given, **named):
+        events.append("exchange")
+        return exchange(*given, **named)
+
+    def loss_of(module, part):
+        return stage_losses(module(data[part]), joints[part], visible[part], TargetConfig(), count=3)
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        monkeypatch.setattr(dist, "all_reduce", logged)
+        parallel = Parallel(net, Ranks(0, 1, torch.device("cpu")))
+        found = []
+        for passes in (1, 1, 3):  # buckets are laid out by what the first backward pass shows
+            events.clear()
+            losses = parallel.backward(
+                3, lambda part: loss_of(parallel.module, part), [1.0, 1.0, 0.5], passes
+            )
+            found.append((losses, [weight.grad.clone() for weight in net.parameters()]))
+            if len(found) > 1:
+                assert events == ["first layer"] * (passes - 1) + ["exchange", "first layer", "exchange"]
+        alone = sharded_backward(net, Cores(1), 3, lambda part: loss_of(net, part), [1.0, 1.0, 0.5])
+    finally:
+        dist.destroy_process_group()
+    for losses, gradients in found:
+        assert losses == pytest.approx(alone, rel=1e-6)
+        for ours, weight in zip(gradients, net.parameters(), strict=True):
+            assert float((ours - weight.grad).abs().max()) <= 1e-5 * float(weight.grad.abs().max())
 
 
 @pytest.mark.slow
