@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cpm_repro.data.images import MAX_PIXELS
 from cpm_repro.errors import EnvironmentFailure, UserError
 
 ASSUMED_RATE = 25.0
@@ -63,6 +64,14 @@ class VideoReader:
                 "expected a video, got a file that is none",
             )
             raise UserError(f"{self.name}: {camera if self.live else video + ' or is cut off'}")
+        width, height = (
+            round(self._capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        if width * height > MAX_PIXELS:
+            self._capture.release()
+            raise UserError(
+                f"{self.name}: expected frames of at most {MAX_PIXELS} pixels, got {width} x {height}"
+            )
         if self.live:
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         self.rate = _sane_rate(self._capture.get(cv2.CAP_PROP_FPS))

@@ -56,6 +56,13 @@ def test_files_that_are_no_videos_are_one_line(tmp_path, name):
     assert "\n" not in str(refused.value)
 
 
+def test_a_video_of_huge_frames_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "MAX_PIXELS", 6000)
+    path = make_video(tmp_path / "x.avi", 3)
+    with pytest.raises(UserError, match="frames of at most 6000 pixels, got 96 x 64"):
+        VideoReader(path)
+
+
 def test_no_camera_is_one_line():
     with pytest.raises(UserError, match="camera 99: there is no such camera, or it is in use"):
         VideoReader(99)

@@ -1,0 +1,156 @@
+"""The size of an AVIF picture, from the coded pictures themselves: the container's own words bind no decoder.
+
+Formats: ISO/IEC 14496-12 (boxes, iloc, infe), AV1 Image File Format, AV1 bit stream 5.3 and 5.5.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+Size = tuple[int, int]
+
+_SEQUENCE_HEADER = 1
+
+
+def avif_size(view: memoryview) -> Size | None:
+    """(width, height) of the largest coded picture or stated extent of a whole file.
+
+    None where that is not known: no AVIF, a film, a picture put together of others, or of layers that state
+    times. A picture that may state another size than its stream is taken to be of the largest that it could.
+
+    Raises:
+        struct.error, IndexError: the file is cut off.
+    """
+    sizes: list[Size] = []
+    for kind, box in _boxes(view):
+        if kind == b"ftyp" and (box[:4] == b"avis" or b"avif" not in bytes(box[:256])):
+            return None
+        if kind == b"meta":
+            inside = dict(_boxes(box[4:]))
+            coded = _coded_items(inside[b"iinf"]) if b"iinf" in inside else None
+            if coded is None or b"iprp" not in inside or b"iloc" not in inside:
+                return None
+            for name, property_box in _boxes(dict(_boxes(inside[b"iprp"])).get(b"ipco", memoryview(b""))):
+                if name == b"ispe":
+                    sizes.append(struct.unpack_from(">II", property_box, 4))
+            for number, stream in _items(inside[b"iloc"], view):
+                if number in coded:
+                    stated = _stream_sizes(stream)
+                    if not stated:
+                        return None
+                    sizes += stated
+    return max(sizes, key=lambda size: size[0] * size[1], default=None)
+
+
+def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """(kind, body) of the boxes that lie one after another in ``view``."""
+    at = 0
+    while at + 8 <= len(view):
+        length, kind = struct.unpack_from(">I4s", view, at)
+        body = at + 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", view, body)
+            body += 8
+        end = at + length if length else len(view)
+        if end < body:
+            raise struct.error("a box ends before it begins")
+        yield kind, view[body:end]
+        at = end
+
+
+def _coded_items(iinf: memoryview) -> set[int] | None:
+    """Numbers of the items that are AV1 pictures; None where one is put together of others."""
+    coded = set()
+    for kind, entry in _boxes(iinf[6 if iinf[0] == 0 else 8 :]):
+        if kind == b"infe" and entry[0] >= 2:
+            number, _, item = struct.unpack_from(">HH4s" if entry[0] == 2 else ">IH4s", entry, 4)
+            if item in (b"grid", b"iovl", b"sato"):
+                return None
+            if item == b"av01":
+                coded.add(number)
+    return coded
+
+
+def _items(iloc: memoryview, file: memoryview) -> Iterator[tuple[int, bytes]]:
+    """(number, bytes) of every item that lies in the file itself; the others have none."""
+    version = iloc[0]
+    offset_size, length_size = iloc[4] >> 4, iloc[4] & 15
+    base_size, index_size = iloc[5] >> 4, iloc[5] & 15 if version else 0
+    at = 6
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        if at > len(iloc):
+            raise struct.error("iloc is cut off")
+        return int.from_bytes(iloc[at - size : at], "big")
+
+    for _ in range(number(4 if version == 2 else 2)):
+        item = number(4 if version == 2 else 2)
+        elsewhere = number(2) & 15 if version else 0
+        elsewhere |= number(2)  # another file
+        base = number(base_size)
+        stream = b""
+        for _ in range(number(2)):
+            number(index_size)
+            start = base + number(offset_size)
+            length = number(length_size)
+            if not elsewhere and len(stream) <= len(file):
+                stream += bytes(file[start : start + length] if length else file[start:])
+        yield item, stream
+
+
+def _stream_sizes(stream: bytes) -> list[Size]:
+    """The sizes that an AV1 stream's sequence headers allow; empty if one cannot be read or there is none."""
+    sizes: list[Size] = []
+    at = 0
+    while at < len(stream):
+        header = stream[at]
+        at += 2 if header & 4 else 1
+        length = len(stream) - at
+        if header & 2:
+            length = 0
+            for place in range(8):
+                length |= (stream[at] & 127) << 7 * place
+                at += 1
+                if stream[at - 1] < 128:
+                    break
+        if header >> 3 & 15 == _SEQUENCE_HEADER:
+            size = _sequence_size(stream[at : at + length])
+            if size is None:
+                return []
+            sizes.append(size)
+        at += length
+    return sizes
+
+
+def _sequence_size(header: bytes) -> Size | None:
+    """A sequence header's largest frame; None where times stand before it."""
+    bits = int.from_bytes(header, "big")
+    left = 8 * len(header)
+
+    def take(count: int) -> int:
+        nonlocal left
+        left -= count
+        if left < 0:
+            raise struct.error("a sequence header is cut off")
+        return bits >> left & (1 << count) - 1
+
+    take(4)  # profile, still picture
+    alone = take(1)  # a reduced header: frames have no size of their own
+    if alone:
+        take(5)
+    else:
+        if take(1):  # timing information
+            return None
+        delays = take(1)
+        for _ in range(take(5) + 1):
+            take(12)
+            if take(5) > 7:
+                take(1)
+            if delays and take(1):
+                take(4)
+    width_bits, height_bits = take(4) + 1, take(4) + 1
+    width, height = take(width_bits) + 1, take(height_bits) + 1
+    return (width, height) if alone else (1 << width_bits, 1 << height_bits)
