@@ -5,9 +5,6 @@
 #include <algorithm>
 
 #include "clones.h"
-#ifdef CPM_X86
-#include <immintrin.h>
-#endif
 
 namespace cpm {
 namespace {
@@ -44,68 +41,6 @@ void resample(const float* turned, int padded, const BandTable& table, int x0, i
   if (table.taps == 5) return resample_rows<5>(turned, padded, table, x0, x1, rows, out);
   if (table.taps == 6) return resample_rows<6>(turned, padded, table, x0, x1, rows, out);
   resample_rows<0>(turned, padded, table, x0, x1, rows, out);
-}
-
-// Widths at which the sums of a block of pixels stay in registers.
-constexpr int kWide = 8, kNarrow = 2;
-
-template <int kVectors>
-CPM_ALWAYS_INLINE void weighted_block(const float* const* terms, const float* factors, int count, int x, float* out) {
-  Lanes sum[kVectors] = {};
-  for (int k = 0; k < count; ++k) {
-    const Lanes* term = reinterpret_cast<const Lanes*>(terms[k] + x);
-    for (int v = 0; v < kVectors; ++v) sum[v] = factors[k] * term[v] + sum[v];
-  }
-  for (int v = 0; v < kVectors; ++v) reinterpret_cast<Lanes*>(out + x)[v] = sum[v];
-}
-
-void weighted_sum_plain(const float* const* terms, const float* factors, int count, int width, float* out) {
-  int x = 0;
-  for (; x + kWide * kLanes <= width; x += kWide * kLanes) weighted_block<kWide>(terms, factors, count, x, out);
-  for (; x + kNarrow * kLanes <= width; x += kNarrow * kLanes) weighted_block<kNarrow>(terms, factors, count, x, out);
-  for (; x + kLanes <= width; x += kLanes) weighted_block<1>(terms, factors, count, x, out);
-  if (x < width && width >= kLanes) weighted_block<1>(terms, factors, count, width - kLanes, out);  // some twice: the same values
-  for (; x < width && width < kLanes; ++x) {
-    float sum = 0.0f;
-    for (int k = 0; k < count; ++k) sum = multiply_add(factors[k], terms[k][x], sum);
-    out[x] = sum;
-  }
-}
-
-#ifdef CPM_X86
-// The same with fused multiply-adds: twice as fast, other last bits (the tolerance of this operator allows it).
-template <int kVectors>
-__attribute__((target("avx2,fma"))) inline void weighted_block_fma(const float* const* terms, const float* factors, int count, int x, float* out) {
-  __m256 sum[kVectors];
-  for (int v = 0; v < kVectors; ++v) sum[v] = _mm256_setzero_ps();
-  for (int k = 0; k < count; ++k) {
-    const __m256 factor = _mm256_broadcast_ss(factors + k);
-    for (int v = 0; v < kVectors; ++v) sum[v] = _mm256_fmadd_ps(factor, _mm256_loadu_ps(terms[k] + x + v * kLanes), sum[v]);
-  }
-  for (int v = 0; v < kVectors; ++v) _mm256_storeu_ps(out + x + v * kLanes, sum[v]);
-}
-
-__attribute__((target("avx2,fma"))) void weighted_sum_fma(const float* const* terms, const float* factors, int count, int width, float* out) {
-  int x = 0;
-  for (; x + kWide * kLanes <= width; x += kWide * kLanes) weighted_block_fma<kWide>(terms, factors, count, x, out);
-  for (; x + kNarrow * kLanes <= width; x += kNarrow * kLanes) weighted_block_fma<kNarrow>(terms, factors, count, x, out);
-  for (; x + kLanes <= width; x += kLanes) weighted_block_fma<1>(terms, factors, count, x, out);
-  if (x < width && width >= kLanes) weighted_block_fma<1>(terms, factors, count, width - kLanes, out);
-  for (; x < width && width < kLanes; ++x) {
-    float sum = 0.0f;
-    for (int k = 0; k < count; ++k) sum = __builtin_fmaf(factors[k], terms[k][x], sum);
-    out[x] = sum;
-  }
-}
-
-const bool has_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-
-void weighted_sum(const float* const* terms, const float* factors, int count, int width, float* out) {
-#ifdef CPM_X86
-  if (has_fma) return weighted_sum_fma(terms, factors, count, width, out);
-#endif
-  weighted_sum_plain(terms, factors, count, width, out);
 }
 
 void add_uncovered(const FuseParams& p, const FuseTables& tables, int y, int x0, int x1, float* out) {
@@ -157,31 +92,15 @@ void fuse_tile(const FuseParams& p, const FuseTables& tables, int channel, const
                TileScratch& scratch) {
   const int width = tile.x1 - tile.x0;
   resample_columns(p, tables, channel, tile, scratch);
-  const bool background = p.background && channel == p.channels - 1;
-  size_t most = 0;
-  for (const BandTable& table : tables.y) most += (size_t)table.taps;
-  if (scratch.terms.size() < most) {
-    scratch.terms.resize(most);
-    scratch.factors.resize(most);
+  std::vector<Strip>& strips = scratch.strips;
+  strips.clear();
+  for (int s = 0; s < p.scales; ++s) {
+    const BandTable& table = tables.y[s];
+    strips.push_back({scratch.rows.data() + scratch.start[s], table.weights.data(), table.first.data(), table.taps, scratch.first_cell[s], width});
   }
-  const float* cells = scratch.rows.data();
-  const float** terms = scratch.terms.data();
-  float* factors = scratch.factors.data();
-  for (int y = tile.y0; y < tile.y1; ++y) {
-    size_t count = 0;
-    for (int s = 0; s < p.scales; ++s) {
-      const BandTable& table = tables.y[s];
-      const float* row = cells + scratch.start[s] + (size_t)(table.first[y] - scratch.first_cell[s]) * width;
-      const float* weights = table.weights.data() + (size_t)y * table.taps;
-      for (int t = 0; t < table.taps; ++t, ++count) {
-        terms[count] = row + (size_t)t * width;
-        factors[count] = weights[t];
-      }
-    }
-    float* line = out + (y - tile.y0) * pitch;
-    weighted_sum(terms, factors, (int)count, width, line);
-    if (background) add_uncovered(p, tables, y, tile.x0, tile.x1, line);
-  }
+  weighted_rows(strips, tile.y0, tile.y1, width, out, pitch);
+  if (!p.background || channel != p.channels - 1) return;
+  for (int y = tile.y0; y < tile.y1; ++y) add_uncovered(p, tables, y, tile.x0, tile.x1, out + (y - tile.y0) * pitch);
 }
 
 }  // namespace cpm

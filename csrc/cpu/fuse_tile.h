@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "fuse_rows.h"
 #include "fuse_tables.h"
 
 namespace cpm {
@@ -39,8 +40,7 @@ struct TileScratch {
   AlignedFloats turned;             // the cells of one scale, transposed
   std::vector<size_t> start;        // (S,) where each scale's rows start
   std::vector<int> first_cell;      // (S,) cell row that is first there
-  std::vector<const float*> terms;  // the rows that make one image row
-  std::vector<float> factors;       // and their weights
+  std::vector<Strip> strips;        // (S,)
 };
 
 // Writes the tile to out, whose rows are `pitch` apart; out[0] is pixel (y0, x0).

@@ -1,6 +1,7 @@
 """No out-of-bounds access and no undefined behaviour in the CPU loops, whatever the sizes and positions."""
 
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory):
+@pytest.fixture(scope="module", params=["this machine's", pytest.param("plain", marks=pytest.mark.slow)])
+def program(request, tmp_path_factory):
+    """The loops with the vector instructions of this machine, or without any."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("g++ is not on PATH")
@@ -24,6 +26,8 @@ def program(tmp_path_factory):
         "-fno-sanitize-recover=all",
         "-DCPM_NO_CLONES",
     ]
+    if request.param != "plain" and platform.machine() == "x86_64":
+        flags.append("-DCPM_X86")
     sources = [str(path) for path in sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))]
     command = [compiler, *flags, str(ROOT / "tests/csrc/fuzz.cpp"), *sources, "-o", str(program)]
     built = subprocess.run(command, capture_output=True, text=True)

@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CPU = ROOT / "csrc" / "cpu"
 SOURCES = [
-    *(CPU / f"{n}.cpp" for n in ("fuse_tables", "fuse_tile", "peak_bounds", "fuse_multiscale_peaks")),
+    *(
+        CPU / f"{n}.cpp"
+        for n in ("fuse_tables", "fuse_rows", "fuse_tile", "peak_bounds", "fuse_multiscale_peaks")
+    ),
     CPU / "fuse_multiscale.cpp",
     ROOT / "tests/csrc/peaks_api.cpp",
 ]
