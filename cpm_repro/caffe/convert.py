@@ -100,7 +100,8 @@ def fitting(given: WeightFile, network: Network) -> dict[str, Tensor]:
     """The weights of ``network`` out of a file, in the network's order and shapes; other layers are left out.
 
     Raises:
-        UserError: weights that are missing or of another shape, all of them listed.
+        UserError: weights that are missing or of another shape, all of them listed; of a file that says that
+            it is of another architecture, the first.
     """
     weights, wrong = {}, []
     for key, shape in network.describe().parameter_shapes().items():
@@ -112,6 +113,12 @@ def fitting(given: WeightFile, network: Network) -> dict[str, Tensor]:
         else:
             weights[key] = value.reshape(shape)
     if wrong:
+        stated = given.network.arch if given.network else network.arch
+        if stated != network.arch:
+            more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise UserError(
+                f"{given.path}: wanted weights of {network.arch}, got those of {stated} ({wrong[0]}{more})"
+            )
         raise UserError(f"{given.path} does not fit {network.arch}: {'; '.join(wrong)}")
     return weights
 

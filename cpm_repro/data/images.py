@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from cpm_repro.data.image_headers import FORMATS, declared_size
+from cpm_repro.data.png_chunks import SIGN, picture_chunks
 from cpm_repro.errors import UserError
 
 MAX_PIXELS = 100_000_000
@@ -51,19 +52,33 @@ def decode_image(data: np.ndarray, name: str, *, exif: bool = False) -> np.ndarr
     if size is None:
         raise UserError(
             f"{name}: expected an image whose header states its size ({FORMATS}), "
-            f"got {data.size} bytes that are none"
+            f"got {data.size} bytes of another kind or cut off"
         )
     if size[0] * size[1] > MAX_PIXELS:
         raise UserError(f"{name}: expected at most {MAX_PIXELS} pixels, got {size[0]} x {size[1]}")
     flags = cv2.IMREAD_COLOR if exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(data, flags)
+        image = cv2.imdecode(_quiet(data), flags)
     except cv2.error:
         # OpenCV raises for its own limit on pixels and for some broken headers.
         image = None
     if image is None:
         raise UserError(f"{name}: expected an image, got {data.size} bytes that do not decode as one")
     return image
+
+
+def _quiet(data: np.ndarray) -> np.ndarray:
+    """The bytes to decode: of a PNG what its picture needs, nothing of one that is cut off or damaged.
+
+    libjpeg's line on rubbish inside of a JPEG that it can decode stays: nothing but decoding finds it.
+
+    Raises:
+        cv2.error: nothing is left to decode.
+    """
+    whole = data.tobytes() if data[: len(SIGN)].tobytes() == SIGN else None
+    if whole is None:
+        return data
+    return np.frombuffer(picture_chunks(whole) or b"", np.uint8)
 
 
 def inside(root: Path, relative: str) -> Path:

@@ -178,7 +178,9 @@ UNKNOWN = {
 def test_what_does_not_state_its_size_is_not_decoded(kind, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", None)
     data = np.frombuffer(UNKNOWN[kind], np.uint8)
-    words = rf"^x: expected an image whose header states its size \(PNG, .*\), got {data.size} bytes"
+    words = (
+        rf"^x: expected an image whose header states its size \(PNG, .*\), got {data.size} bytes of another"
+    )
     with pytest.raises(UserError, match=words):
         decode_image(data, "x")
 
