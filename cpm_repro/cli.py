@@ -278,7 +278,7 @@ def _add_predict(verbs: Any) -> tuple[str, _Parser]:
         nargs=4,
         action="append",
         metavar=("X0", "Y0", "X1", "Y1"),
-        help="a person's box in pixels, once per person (default: one person who fills the image)",
+        help="a person's box in pixels, once per person (default: one person, looked for at a few places)",
     )
     sub.add_argument(
         "--center",

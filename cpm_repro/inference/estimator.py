@@ -23,7 +23,7 @@ from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.images import as_bgr, read_photograph
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.pipeline import read_ahead
-from cpm_repro.inference.places import Box, Place, Point, places_from_boxes, places_from_centers, whole_image
+from cpm_repro.inference.places import Box, Place, Point, places_from_boxes, places_from_centers, tried_places
 from cpm_repro.inference.result import People, Person
 from cpm_repro.inference.smoothing import PoseSmoother
 from cpm_repro.inference.video import VideoReader
@@ -35,17 +35,24 @@ Image = np.ndarray | str | Path
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
+SEARCH_EVERY = 25
+"""In a video of which no places are known, the frames from one search for the person to the next."""
+
 IMAGES_AT_ONCE = 4
 """Most frames or photographs of a long row in one batch: one of 24 megapixels is 72 MB in memory."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A decoded image, the file it came from, and where its people are."""
+    """A decoded image, the file it came from, and where its people are.
+
+    With ``one_person`` the places are those that one person may have: the surest of them is kept.
+    """
 
     array: np.ndarray
     source: str
     places: list[Place]
+    one_person: bool = False
 
 
 class PoseEstimator:
@@ -154,8 +161,10 @@ class PoseEstimator:
             rgb: the arrays' colour order.
             keep_maps: keep each person's crop and the belief maps of every stage.
 
-        Where neither boxes nor centres are given the detector looks for people; without one, one person who
-        fills most of the image is assumed. What was assumed is in each person's ``assumed``.
+        Where neither boxes nor centres are given the detector looks for people; without one, one person is
+        assumed, and three places and sizes are tried, in a wide image seven, of which the one with the
+        highest sum of the parts' scores is kept (see `places.tried_places`): so many times the work. What was
+        assumed is in each person's ``assumed``.
 
         Returns:
             People in the order of the boxes or centres, or the surest detection first; image pixels. Of
@@ -201,7 +210,8 @@ class PoseEstimator:
     ) -> Generator[People, None, None]:
         """Estimate a video's or camera's frames, which are decoded in a thread of their own meanwhile.
 
-        Memory does not depend on the length: a dozen frames at most are held.
+        Memory does not depend on the length: a dozen frames at most are held. Without places and detector,
+        one person is looked for, as in an image, in every 25th frame, and taken to stay there.
 
         Args:
             source: a video file, the number of a camera, or a reader of one.
@@ -218,9 +228,17 @@ class PoseEstimator:
         with source if isinstance(source, VideoReader) else VideoReader(source) as reader:
             smoother = PoseSmoother() if smooth is True else smooth or None
             group = 1 if reader.live else min(self.batch, IMAGES_AT_ONCE)
+            searched: list[Place] = []
             with closing(read_ahead(reader, depth=2)) as frames:
                 while batch := list(itertools.islice(frames, group)):
-                    seen = [self.look(frame.image, boxes, centers, heights) for frame in batch]
+                    seen = []
+                    for frame in batch:
+                        look = self.look(frame.image, boxes, centers, heights)
+                        if look.one_person:
+                            if frame.index % SEARCH_EVERY == 0:
+                                searched = [self._surest(look)]
+                            look = replace(look, places=searched, one_person=False)
+                        seen.append(look)
                     found = self.estimate(seen, keep_maps=keep_maps)
                     for frame, people in zip(batch, found, strict=True):
                         people.source, people.frame, people.time = reader.name, frame.index, frame.time
@@ -243,7 +261,8 @@ class PoseEstimator:
             array, source = as_bgr(image, rgb=rgb), ""
         else:
             array, source = read_photograph(image), str(image)
-        return Seen(array, source, self._places(array, boxes, centers, heights))
+        alone = boxes is None and centers is None and self.detector is None
+        return Seen(array, source, self._places(array, boxes, centers, heights), one_person=alone)
 
     def estimate(self, seen: Sequence[Seen], *, keep_maps: bool) -> Iterator[People]:
         """The second half: the people of each image, everybody's crops in common batches."""
@@ -255,7 +274,14 @@ class PoseEstimator:
         people = iter(found)
         for image in seen:
             own = list(itertools.islice(people, len(image.places)))
+            if image.one_person:
+                own = [own[_surest(own)]]
             yield People(own, image.array, self.skeleton, image.source)
+
+    def _surest(self, seen: Seen) -> Place:
+        """The best of the places that one person may have."""
+        found = next(self.estimate([replace(seen, one_person=False)], keep_maps=False))
+        return seen.places[_surest(found)]
 
     def _places(
         self,
@@ -264,7 +290,7 @@ class PoseEstimator:
         centers: Sequence[Point] | None,
         heights: Sequence[float] | float | None,
     ) -> list[Place]:
-        """Where the people are: as given, as detected, or as assumed."""
+        """Where the people are: as given or as detected; else where one person may be."""
         if boxes is not None and centers is not None:
             raise ValueError("give either boxes or centers, got both")
         if heights is not None and centers is None:
@@ -276,7 +302,7 @@ class PoseEstimator:
             return places_from_centers(centers, heights, size)
         if self.detector is not None:
             return self.detector(image, share=self.augment.fill)
-        return [whole_image(size)]
+        return tried_places(size)
 
     def _people(self, jobs: list[tuple[np.ndarray, Place]], *, keep_maps: bool) -> list[Person]:
         """A few people, all in one batch."""
@@ -351,6 +377,11 @@ class PoseEstimator:
 def _is_one(image: Image | Iterable[Image]) -> bool:
     """Whether this is one image, not several."""
     return isinstance(image, str | Path) or (isinstance(image, np.ndarray) and image.ndim < 4)
+
+
+def _surest(people: Sequence[Person]) -> int:
+    """Which has the highest sum of scores; the first of equals."""
+    return int(np.argmax([person.scores.astype(np.float64).sum() for person in people]))
 
 
 def _check_settings(scales: tuple[float, ...], precision: str, batch: int) -> None:

@@ -11,6 +11,12 @@ from cpm_repro.errors import UserError
 WHOLE_IMAGE_SHARE = 0.8
 """Where nothing is said of a person's size, it is taken to be this share of the image's side."""
 
+TRIED_SHARES = (WHOLE_IMAGE_SHARE, 0.6, 0.45)
+"""Sizes of a person of whom nothing is said, that are tried; of the image's longer side."""
+
+WIDE = 1.25
+"""In an image so many times as wide as high the person is looked for beside the middle too."""
+
 Box = Sequence[float]
 Point = Sequence[float]
 ImageSize = tuple[int, int]
@@ -28,10 +34,32 @@ class Place:
 
 def whole_image(image_hw: ImageSize) -> Place:
     """One person in the middle of the image, as large as ``WHOLE_IMAGE_SHARE`` of its longer side."""
+    return _assumed(image_hw, "in the middle", 0.5, WHOLE_IMAGE_SHARE)
+
+
+def tried_places(image_hw: ImageSize) -> list[Place]:
+    """Where one person may be of whom nothing is said, :func:`whole_image` first.
+
+    In the middle, as large as each of ``TRIED_SHARES`` of the longer side; in an image of at least ``WIDE``
+    times its height also, of the smaller sizes, to the left and to the right. Three or seven places, fewer in
+    an image of a few pixels.
+    """
     height, width = image_hw
-    extent = max(1.0, WHOLE_IMAGE_SHARE * max(height, width))
-    assumed = f"one person in the middle, {WHOLE_IMAGE_SHARE:.0%} of the image's longer side"
-    return Place(((width - 1) / 2, (height - 1) / 2), extent, assumed)
+    tried = [_assumed(image_hw, "in the middle", 0.5, share) for share in TRIED_SHARES]
+    if width >= WIDE * height:
+        for share in TRIED_SHARES[1:]:
+            for words, along in (("left of the middle", 0.3), ("right of the middle", 0.7)):
+                tried.append(_assumed(image_hw, words, along, share))
+    different = {(place.center, place.extent): place for place in reversed(tried)}
+    return list(reversed(different.values()))
+
+
+def _assumed(image_hw: ImageSize, words: str, along: float, share: float) -> Place:
+    """A person at ``along`` of the image's width, of ``share`` of its longer side."""
+    height, width = image_hw
+    extent = max(1.0, share * max(height, width))
+    assumed = f"one person {words}, {share:.0%} of the image's longer side"
+    return Place(((width - 1) * along, (height - 1) / 2), extent, assumed)
 
 
 def places_from_boxes(boxes: Sequence[Box], image_hw: ImageSize) -> list[Place]:

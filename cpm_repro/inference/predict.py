@@ -184,7 +184,7 @@ class _Report:
         self.videos: list[str] = []
         self.interrupted = False
         self._problems: list[str] = []
-        self._assumed = ""
+        self._assumed: list[str] = []  # at most two that differ
 
     def problem(self, line: str) -> None:
         """Say at once what cannot be used; of a single thing, the command's last line says it."""
@@ -200,15 +200,18 @@ class _Report:
 
     def note(self, people: People) -> None:
         """Remember what was assumed."""
-        if people and not self._assumed:
-            self._assumed = people[0].assumed
+        assumed = people[0].assumed if people else ""
+        if assumed and assumed not in self._assumed and len(self._assumed) < 2:
+            self._assumed.append(assumed)
 
     def summary(self, outputs: Outputs) -> None:
         """Say what was made and where it is."""
         for line in self.videos:
             print(line)
         if self._assumed:
-            print(f"assumed: {self._assumed} (give --box X0 Y0 X1 Y1 to say better)")
+            several = "one person each, not at the same place or size everywhere: every result says where"
+            what = self._assumed[0] if len(self._assumed) == 1 else several
+            print(f"assumed: {what} (give --box X0 Y0 X1 Y1 to say better)")
         if self.done:
             folders = [outputs.predictions] if outputs.wanted.formats or outputs.wanted.maps else []
             folders += [outputs.visualizations] if outputs.wanted.pictures or outputs.wanted.grids else []

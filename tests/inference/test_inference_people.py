@@ -10,7 +10,8 @@ from cpm_repro import build
 from cpm_repro.errors import UserError
 from cpm_repro.inference.detector import PersonDetector, local_peaks
 from cpm_repro.inference.estimator import PoseEstimator
-from cpm_repro.inference.places import places_from_boxes, places_from_centers, whole_image
+from cpm_repro.inference.places import places_from_boxes, places_from_centers, tried_places, whole_image
+from cpm_repro.inference.predict import PredictOptions, predict
 from cpm_repro.inference.weights import BUNDLED
 from cpm_repro.model import initialise
 
@@ -133,6 +134,61 @@ def test_boxes_and_centres_say_the_same():
     assert assumed.extent == 96
     assert "80%" in assumed.assumed
     assert whole_image((120, 90)).center == (44.5, 59.5)
+
+
+@pytest.mark.parametrize(("size", "count"), [((120, 90), 3), ((120, 149), 3), ((120, 150), 7), ((1, 1), 1)])
+def test_places_of_one_person_of_whom_nothing_is_said(size, count):
+    places = tried_places(size)
+    assert places[0] == whole_image(size)
+    assert len({(place.center, place.extent) for place in places}) == len(places) == count
+    if count == 7:  # beside the middle, the same on either side
+        assert sum(x for (x, _), *_ in [(p.center,) for p in places]) == pytest.approx(7 * 74.5)
+        assert {place.extent for place in places[3:]} == {0.6 * 150, 0.45 * 150}
+
+
+def paste(left, width=480, height=320):
+    """A grey picture with a photograph of one person, 193 pixels high, at ``left``."""
+    person = cv2.imread(str(data_root("samples", "im1630.jpg")))
+    image = np.full((height, width, 3), 128, np.uint8)
+    image[60 : 60 + person.shape[0], left : left + person.shape[1]] = person
+    return image
+
+
+@pytest.mark.parametrize(("left", "words"), [(100, "left of the middle"), (300, "right of the middle")])
+def test_a_person_beside_the_middle_of_a_wide_picture_is_found(left, words):
+    """The place that is kept is the one with the highest sum of scores, and the result says which it was."""
+    image, estimator = paste(left), PoseEstimator(BUNDLED)
+    (person,) = estimator(image)
+    assert words in person.assumed
+    assert "45% of the image's longer side" in person.assumed or "60%" in person.assumed
+    assert abs(person.keypoints.mean(axis=0)[0] - (left + 38)) < 30
+    places = tried_places(image.shape[:2])
+    every = estimator(image, centers=[p.center for p in places], heights=[p.extent for p in places])
+    assert person.scores.sum() == pytest.approx(max(one.scores.sum() for one in every), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("lefts", "words"),
+    [((100,), "assumed: one person left of the middle"), ((100, 300), "every result says where")],
+)
+def test_what_was_assumed_is_said_of_all(tmp_path, capsys, lefts, words):
+    for left in lefts:
+        cv2.imwrite(str(tmp_path / f"{left}.png"), paste(left))
+    assert predict(PredictOptions([tmp_path], tmp_path / "out", pictures=False, grids=False)) == len(lefts)
+    assert words in capsys.readouterr().out
+
+
+def test_in_a_video_the_person_is_looked_for_once_a_second(tmp_path, monkeypatch):
+    """Between two searches the person stays where the last one found him: that costs one crop a frame."""
+    writer = cv2.VideoWriter(str(tmp_path / "x.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (480, 320))
+    for index in range(28):
+        writer.write(paste(100 if index < 10 else 300))
+    writer.release()
+    estimator, crops, run = PoseEstimator(BUNDLED, batch=2), [], PoseEstimator._run
+    monkeypatch.setattr(PoseEstimator, "_run", lambda self, x, **k: crops.append(len(x)) or run(self, x, **k))
+    places = [people[0].assumed.split(",")[0] for people in estimator.video(tmp_path / "x.avi")]
+    assert places == 25 * ["one person left of the middle"] + 3 * ["one person right of the middle"]
+    assert sum(crops) == 28 + 2 * 7
 
 
 def test_a_box_may_reach_over_the_border():
