@@ -10,14 +10,14 @@ using namespace loss_kernels;
 namespace {
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) loss_planes_kernel(LossParams p, int first_stage) {
+__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) loss_planes_kernel(LossParams p, int first_stage) {
   loss_planes_body<T>(p, first_stage);
 }
 
-__global__ void __launch_bounds__(kThreads) loss_total_kernel(LossParams p, float* losses) { loss_total_body(p, losses); }
+__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) loss_total_kernel(LossParams p, float* losses) { loss_total_body(p, losses); }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) loss_gradient_kernel(LossParams p) {
+__global__ void __launch_bounds__(kThreads, kBlocksAtLeast) loss_gradient_kernel(LossParams p) {
   loss_gradient_body<T>(p);
 }
 

@@ -9,7 +9,7 @@
 namespace cpm {
 namespace loss_kernels {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 256, kBlocksAtLeast = 3;  // left alone, ptxas takes few registers and spills
 constexpr int kStagesAtOnce = 8;  // sums that a thread keeps in registers
 
 // Sum over the block's threads, in a fixed order; valid in thread 0.

@@ -23,12 +23,12 @@ const char* launch(const BeliefParams& p, void* stream) {
   return launch_error();
 }
 
-// Four cells at once when every plane starts on a 4-element boundary.
+// Four cells at once when every plane starts on a 4-element boundary, and a centre map's four lie in two rows at most.
 template <typename T>
 const char* launch_for_type(const BeliefParams& p, void* stream) {
   const unsigned long long addresses = (unsigned long long)p.label | (unsigned long long)p.center_map;
   const bool whole = (p.label == nullptr || (long long)p.h * p.w % 4 == 0) &&
-                     (p.center_map == nullptr || (long long)p.center_h * p.center_w % 4 == 0);
+                     (p.center_map == nullptr || ((long long)p.center_h * p.center_w % 4 == 0 && p.center_w >= 4));
   const bool aligned = addresses % (4 * sizeof(T)) == 0;
   return whole && aligned ? launch<T, 4>(p, stream) : launch<T, 1>(p, stream);
 }

@@ -11,7 +11,7 @@ namespace cpm {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kCenterSteps = 4;  // vectors of the centre map that a thread makes, one after the other
+constexpr int kCenterSteps = 8;  // vectors of the centre map that a thread makes, one after the other
 
 template <typename T, int kVector>
 struct alignas(sizeof(T) * kVector) Packed {
@@ -74,21 +74,41 @@ __device__ void label_cells(const BeliefParams& p, long long n, unsigned int fir
   write<T, kVector>(all_out, all_background);
 }
 
+// kVector neighbouring cells of one row of a centre map, or of two rows where the first ends.
+template <int kVector>
+__device__ void center_values(int row, int column, int width, float cx, float cy, const Bump& bump, float* value) {
+  const float x = cell_pixel(column, 1.0f), y = cell_pixel(row, 1.0f);
+  float d2[kVector];
+  bool near = false;
+  for (int i = 0; i < kVector; ++i) {
+    const bool below = column + i >= width;  // never so where the width is a multiple of kVector
+    d2[i] = squared_distance(below ? x + (float)(i - width) : x + (float)i, below ? y + 1.0f : y, cx, cy);
+    near |= d2[i] <= bump.limit;
+    value[i] = 0.0f;
+  }
+  for (int i = 0; i < kVector && near; ++i) value[i] = add_bump(0.0f, d2[i], bump);
+}
+
 // kCenterSteps * kThreads vectors of sample n's centre map, from vector `first`.
 template <typename T, int kVector>
 __device__ void center_cells(const BeliefParams& p, long long n, unsigned int first) {
-  const long long cells = (long long)p.center_h * p.center_w;
   const Bump bump = make_bump(p.center_sigma, p.center_cutoff);
   const float cx = p.center[2 * n], cy = p.center[2 * n + 1];
   const bool drawn = is_finite(cx) && is_finite(cy);
+  const unsigned int width = (unsigned int)p.center_w, cells = (unsigned int)p.center_h * width, step = kThreads * kVector;
+  const unsigned int step_rows = step / width, step_columns = step - step_rows * width;
+  unsigned int cell = (first + threadIdx.x) * kVector, row = cell / width, column = cell - row * width;
   T* out = static_cast<T*>(p.center_map) + n * cells;
-  for (unsigned int step = 0; step < kCenterSteps; ++step) {
-    const unsigned int cell = (first + step * kThreads + threadIdx.x) * kVector;
-    if (cell >= cells) return;
-    float x[kVector], y[kVector], value[kVector];
-    cell_pixels<kVector>(cell, p.center_w, 1.0f, x, y);
-    for (int i = 0; i < kVector; ++i) value[i] = drawn ? add_bump(0.0f, squared_distance(x[i], y[i], cx, cy), bump) : 0.0f;
+  for (int k = 0; k < kCenterSteps && cell < cells; ++k, cell += step) {
+    float value[kVector];
+    for (int i = 0; i < kVector; ++i) value[i] = 0.0f;
+    if (drawn) center_values<kVector>((int)row, (int)column, p.center_w, cx, cy, bump, value);
     write<T, kVector>(out + cell, value);
+    row += step_rows;
+    column += step_columns;
+    if (column < width) continue;
+    column -= width;
+    ++row;
   }
 }
 

@@ -9,6 +9,9 @@ namespace cpm {
 
 // Bumps end where their exponent passes this number (exp(-4.6052) = 0.01). The original's constant.
 constexpr double kBeliefCutoff = 4.6052;
+// The largest float32 that does not pass it: a float32 passes the one exactly if it passes the other.
+constexpr float kBeliefCutoffFloat = 4.60519981f;
+static_assert((double)kBeliefCutoffFloat <= kBeliefCutoff && (double)kBeliefCutoffFloat + 4.0e-7 > kBeliefCutoff, "not the nearest below");
 
 enum BeliefType { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };
 
@@ -30,17 +33,18 @@ struct BeliefParams {
 
 // Width of one bump. Twice: a cheap float bound that can only err towards "inside", then the exact rule.
 struct Bump {
-  double sigma;
-  float limit;  // squared distance beyond which the exponent certainly exceeds the cut-off
+  double per_d2;  // 1 / (2 sigma^2)
+  float limit;    // squared distance beyond which the exponent certainly exceeds the cut-off
   int cutoff;
 };
 
 CPM_HD Bump make_bump(double sigma, int cutoff) {
   Bump bump;
-  bump.sigma = sigma;
   const double limit = 2.0 * sigma * sigma * kBeliefCutoff * (1.0 + 1e-5);
   bump.limit = cutoff && limit < 3e38 ? (float)limit : 3.402823466e38f;
   bump.cutoff = cutoff;
+  const double per_d2 = 0.5 / (sigma * sigma);
+  bump.per_d2 = per_d2 < 1e308 ? per_d2 : 1e308;  // infinity times the distance 0 would be no number
   return bump;
 }
 
@@ -49,21 +53,20 @@ CPM_HD bool is_finite(float value) { return value - value == 0.0f; }
 // Pixel at the middle of grid cell g.
 CPM_HD float cell_pixel(int g, float stride) { return stride * 0.5f - 0.5f + (float)g * stride; }
 
-// The exact rule for the cut-off; its divisions are left out where the float bound decides alone.
+// The exponent at squared distance d2: double, stored as float32. The original divides; its three roundings and these
+// two lie 2^-29 of a float32's last digit apart, so the stored numbers are the same.
+CPM_HD float bump_exponent(float d2, const Bump& bump) { return (float)((double)d2 * bump.per_d2); }
+
+// The exact rule for the cut-off; its double arithmetic is left out where the float bound decides alone.
 CPM_HD bool inside_bump(float d2, const Bump& bump) {
   if (!bump.cutoff) return true;
   if (!(d2 <= bump.limit)) return false;
   if (d2 <= bump.limit * (1.0f - 4e-5f)) return true;
-  return (double)(float)((double)d2 / 2.0 / bump.sigma / bump.sigma) <= kBeliefCutoff;
+  return bump_exponent(d2, bump) <= kBeliefCutoffFloat;
 }
 
 // One axis's factor of a bump.
-CPM_HD float axis_bump(float d, const Bump& bump) {
-  return expf(-(float)((double)d * (double)d / 2.0 / bump.sigma / bump.sigma));
-}
-
-// The exponent at squared distance d2: the divisions are double, the result is stored as float32.
-CPM_HD float bump_exponent(float d2, const Bump& bump) { return (float)((double)d2 / 2.0 / bump.sigma / bump.sigma); }
+CPM_HD float axis_bump(float d, const Bump& bump) { return expf(-(float)((double)d * (double)d * bump.per_d2)); }
 
 // Adds one bump's value to a cell inside it, and clamps: the original clamps after each person.
 CPM_HD float add_exponent(float cell, float exponent) {
@@ -71,11 +74,11 @@ CPM_HD float add_exponent(float cell, float exponent) {
   return sum > 1.0f ? 1.0f : sum;
 }
 
-// Adds one bump's value at squared distance d2 to a cell, if it is inside; the comparison is double.
+// Adds one bump's value at squared distance d2 to a cell, if it is inside.
 CPM_HD float add_bump(float cell, float d2, const Bump& bump) {
   if (!(d2 <= bump.limit)) return cell;
   const float exponent = bump_exponent(d2, bump);
-  return bump.cutoff && (double)exponent > kBeliefCutoff ? cell : add_exponent(cell, exponent);
+  return bump.cutoff && exponent > kBeliefCutoffFloat ? cell : add_exponent(cell, exponent);
 }
 
 CPM_HD float squared_distance(float x, float y, float cx, float cy) {

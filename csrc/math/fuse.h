@@ -77,51 +77,82 @@ struct Phases {
   double first[kMaxStride];  // first cell for the pixel with that phase in the first period
 };
 
-CPM_HD void fill_phase(const ChainAxis& c, int phase, Phases* phases) {
+// In two steps, between which other phases may be raw too: weights as they are, then normalised to sum 1.
+CPM_HD void fill_phase_raw(const ChainAxis& c, int phase, int q, Phases* phases) {
   const ResizeAxis axis = enlarge_axis(c);
-  phases->first[phase] = resize_first(axis, phase);
+  const double first = resize_first(axis, phase);
+  if (q == 0) phases->first[phase] = first;
+  phases->weight[phase * kPhaseTaps + q] = resize_weight(axis, phase, first + q);
+}
+
+CPM_HD double phase_sum(const Phases& phases, int phase) {
   double sum = 0.0;
-  for (int q = 0; q < kPhaseTaps; ++q) sum += resize_weight(axis, phase, phases->first[phase] + q);
-  for (int q = 0; q < kPhaseTaps; ++q) {
-    phases->weight[phase * kPhaseTaps + q] = resize_weight(axis, phase, phases->first[phase] + q) / sum;
+  for (int q = 0; q < kPhaseTaps; ++q) sum += phases.weight[phase * kPhaseTaps + q];
+  return sum;
+}
+
+CPM_HD void fill_phase(const ChainAxis& c, int phase, Phases* phases) {
+  for (int q = 0; q < kPhaseTaps; ++q) fill_phase_raw(c, phase, q, phases);
+  const double sum = phase_sum(*phases, phase);
+  for (int q = 0; q < kPhaseTaps; ++q) phases->weight[phase * kPhaseTaps + q] /= sum;
+}
+
+// One scaled pixel that an image pixel looks at, and where the network's input has it.
+struct ChainTap {
+  double weight;  // before normalising to sum 1
+  bool covered;   // false: outside the network's input, or without weight
+  int period, phase;
+};
+
+CPM_HD ChainTap chain_tap(const ChainAxis& c, const ResizeAxis& outer, int i, double index) {
+  ChainTap tap;
+  tap.weight = resize_weight(outer, i, index);
+  const long long box = (long long)mirror_index(index, c.scaled) + c.pad;
+  tap.covered = tap.weight != 0.0 && box >= 0 && box < (long long)c.cells * c.stride;
+  tap.period = tap.covered ? (int)box / c.stride : 0;
+  tap.phase = tap.covered ? (int)box - tap.period * c.stride : 0;
+  return tap;
+}
+
+// The q-th of the cells that a covered scaled pixel depends on, and its weight there.
+CPM_HD int tap_cell(const ChainAxis& c, const Phases& phases, const ChainTap& tap, int q) {
+  return mirror_index(phases.first[tap.phase] + (double)tap.period + q, c.cells);
+}
+
+CPM_HD double tap_weight(const Phases& phases, const ChainTap& tap, int q) { return phases.weight[tap.phase * kPhaseTaps + q]; }
+
+CPM_HD int lowest_cell(const ChainAxis& c, const Phases& phases, const ChainTap& tap) {
+  int lowest = c.cells;
+  for (int q = 0; q < kPhaseTaps && tap.covered; ++q) {
+    const int cell = tap_cell(c, phases, tap, q);
+    lowest = tap_weight(phases, tap, q) != 0.0 && cell < lowest ? cell : lowest;
   }
+  return lowest;
 }
 
 CPM_HD float matlab_row(const ChainAxis& c, const Phases& phases, int i, int taps, float* weights, int* first) {
   const ResizeAxis outer = image_axis(c);
-  const long long inner_pixels = (long long)c.cells * c.stride;
   const int outer_taps = resize_taps(outer);
   const double start = resize_first(outer, i);
   double sum = 0.0;
   int lowest = c.cells;
-  // First the sum that normalises and the lowest cell, then the weights.
   for (int p = 0; p < outer_taps; ++p) {
-    const double weight = resize_weight(outer, i, start + p);
-    sum += weight;
-    const long long box = (long long)mirror_index(start + p, c.scaled) + c.pad;
-    if (weight == 0.0 || box < 0 || box >= inner_pixels) continue;
-    const int period = (int)box / c.stride, phase = (int)box - period * c.stride;
-    const double inner_start = phases.first[phase] + (double)period;
-    for (int q = 0; q < kPhaseTaps; ++q) {
-      if (phases.weight[phase * kPhaseTaps + q] == 0.0) continue;
-      const int cell = mirror_index(inner_start + q, c.cells);
-      lowest = cell < lowest ? cell : lowest;
-    }
+    const ChainTap tap = chain_tap(c, outer, i, start + p);
+    const int cell = lowest_cell(c, phases, tap);
+    sum += tap.weight;
+    lowest = cell < lowest ? cell : lowest;
   }
   *first = lowest < c.cells - taps ? lowest : c.cells - taps;
   for (int t = 0; t < taps; ++t) weights[t] = 0.0f;
   double cover = 0.0;
   for (int p = 0; p < outer_taps; ++p) {
-    const double weight = resize_weight(outer, i, start + p) / sum;
-    const long long box = (long long)mirror_index(start + p, c.scaled) + c.pad;
-    if (weight == 0.0 || box < 0 || box >= inner_pixels) continue;
+    const ChainTap tap = chain_tap(c, outer, i, start + p);
+    if (!tap.covered) continue;
+    const double weight = tap.weight / sum;
     cover += weight;
-    const int phase = (int)(box % c.stride);
-    const double inner_start = phases.first[phase] + (double)(box / c.stride);
     for (int q = 0; q < kPhaseTaps; ++q) {
-      const double inner_weight = phases.weight[phase * kPhaseTaps + q];
-      const int t = mirror_index(inner_start + q, c.cells) - *first;
-      if (inner_weight != 0.0 && t >= 0 && t < taps) weights[t] += (float)(weight * inner_weight);
+      const int t = tap_cell(c, phases, tap, q) - *first;
+      if (t >= 0 && t < taps) weights[t] += (float)(weight * tap_weight(phases, tap, q));
     }
   }
   return (float)cover;

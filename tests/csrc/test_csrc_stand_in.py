@@ -61,6 +61,10 @@ def test_cuda_source_writes_16_bit_maps(library, dtype, grid):
     assert_like_reference(library, grid, 8, 7.0, (16, 12), dtype=dtype)
 
 
+def test_cuda_source_of_a_centre_map_narrower_than_a_vector(library):
+    assert_like_reference(library, (4, 4), 8, 7.0, (40, 3))
+
+
 def test_cuda_source_without_cutoff(library):
     assert_like_reference(library, (4, 4), 8, 7.0, (40, 44), cutoff=False)
 
@@ -157,6 +161,14 @@ def test_cuda_source_refines_positions(library, opencv):
     assert not torch.equal(xy, xy.round())
 
 
+FUSION = [
+    "fuse_multiscale.cu",
+    "fuse_multiscale_kernel.h",
+    "fuse_pixels.h",
+    "fuse_tables.h",
+]
+
+
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
@@ -165,9 +177,10 @@ def test_cuda_source_refines_positions(library, opencv):
         ("belief_map_loss_kernel.h", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
         ("imresize_kernel.h", "* p.inner + j;", "* p.inner;"),
         ("fuse_multiscale_kernel.h", "four.of[c] = sum[r][c]", "four.of[c] = sum[r][0]"),
-        ("fuse_multiscale_kernel.h", "lowest[group] + cell", "lowest[group] + cell + 1"),
+        ("fuse_tables.h", "low + cell - table_int", "low + cell + 1 - table_int"),
+        ("fuse_pixels.h", "cells += pitch;", "cells += pitch - 1;"),
         ("fuse_multiscale_kernel.h", "(point == 2)", "(point == 3)"),
-        ("fuse_multiscale_kernel.h", "  __syncthreads();\n  if (mine < groups)", "  if (mine < groups)"),
+        ("fuse_tables.h", "    __syncthreads();\n    for (int t = lane", "    for (int t = lane"),
     ],
 )
 @pytest.mark.usefixtures("library")
@@ -175,9 +188,9 @@ def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, objects, name, r
     text = (stand_in.CUDA / name).read_text()
     assert right in text
     replaced = {name: text.replace(right, wrong, 1)}
-    if name.endswith("_kernel.h"):  # a changed copy of the header needs its source beside it
-        source = name.replace("_kernel.h", ".cu")
-        replaced[source] = (stand_in.CUDA / source).read_text()
+    beside = FUSION if name in FUSION else [name.replace("_kernel.h", ".cu")]
+    for other in set(beside) - {name}:  # what includes a changed copy of a header must lie beside it
+        replaced[other] = (stand_in.CUDA / other).read_text()
     broken = stand_in.build(tmp_path, replaced, objects)
     with pytest.raises(AssertionError):  # noqa: PT012
         assert_like_reference(broken, (5, 8), 8, 7.0, (8, 8))

@@ -9,7 +9,7 @@ import torch
 
 from cpm_repro.ops._cupy.runtime import TYPES, Entry, launch, source
 
-THREADS, CENTER_STEPS = 256, 4  # kThreads and kCenterSteps of the kernel; a test compares
+THREADS, CENTER_STEPS = 256, 8  # kThreads and kCenterSteps of the kernel; a test compares
 
 # BeliefParams of csrc/math/belief.h, field by field; a test compares the layout.
 PARAMS = np.dtype(
@@ -101,7 +101,8 @@ def _launch(params: Any, like: torch.Tensor) -> None:
     cells = (int(one["h"]) * int(one["w"]), int(one["center_h"]) * int(one["center_w"]))
     width = 4 * like.element_size()
     aligned = all(int(one[name]) % width == 0 for name in ("label", "center_map"))
-    vector = 4 if aligned and all(count % 4 == 0 for count in cells) else 1
+    wide = cells[1] == 0 or int(one["center_w"]) >= 4
+    vector = 4 if aligned and wide and all(count % 4 == 0 for count in cells) else 1
     number = TYPES[like.dtype][0]
     params["type"] = number
     label, center = (-(-count // (vector * per)) for count, per in zip(cells, _VECTORS, strict=True))

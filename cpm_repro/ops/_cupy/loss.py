@@ -29,7 +29,7 @@ PARAMS = np.dtype(
 )
 
 HEADER = "belief_map_loss_kernel.h"
-_BOUNDS = "cpm::loss_kernels::kThreads"
+_BOUNDS = "cpm::loss_kernels::kThreads, cpm::loss_kernels::kBlocksAtLeast"
 ENTRIES = (
     *(
         Entry(
