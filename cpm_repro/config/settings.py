@@ -266,6 +266,10 @@ def _typed(config: ConfigT, prefix: str) -> ConfigT:
     return config
 
 
+_MOST_WORKERS = 256
+"""Threads that prepare batches, each with batches of its own: more only fill the memory."""
+
+
 def check(config: TrainConfig, ranks: int = 1) -> None:
     """Refuse numbers that no run of so many ``ranks`` can work with, before any work is done."""
     for name, value in flat(to_dict(config)).items():
@@ -320,7 +324,10 @@ def check(config: TrainConfig, ranks: int = 1) -> None:
             config.validate_people is None or config.validate_people > 0,
             f"validate_people must be positive, got {config.validate_people}",
         ),
-        (config.workers >= 0, f"workers must not be negative, got {config.workers}"),
+        (
+            0 <= config.workers <= _MOST_WORKERS,
+            f"workers must lie in 0 to {_MOST_WORKERS}, got {config.workers}",
+        ),
         (
             config.iterations is not None or config.minutes is not None,
             "a training run needs a budget: iterations or minutes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from cpm_repro.model import ARCHITECTURES
 from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.person import PersonCentres
-from cpm_repro.training.ranks import joined
+from cpm_repro.training.ranks import Ranks, joined
 from cpm_repro.training.report import Finished, report, scores_markdown
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
@@ -96,7 +96,7 @@ def _solver_from_options(options: Mapping[str, Any]) -> None:
     out = given.pop("out", Path("runs") / solver.resolve().parent.name)
     if "weights" in given:
         given["weights"] = Path(given["weights"])
-    validation = _validation_of(options["set"])
+    validation = _validation_of(options)
     with joined() as ranks:
         if ranks.count > 1:
             ranks.fail(
@@ -110,16 +110,21 @@ def _solver_from_options(options: Mapping[str, Any]) -> None:
         report(result.finished)
 
 
-def _validation_of(assignments: Sequence[str]) -> dict[str, Any]:
-    """What a solver prototxt does not say: when validation runs, and on how many people."""
-    changes = dict(_assignment(text) for text in assignments)
+def _validation_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a solver prototxt does not say: when validation runs, and on how many people.
+
+    Raises:
+        UserError: anything else, and numbers among the other options that no run can work with.
+    """
+    changes = dict(_assignment(text) for text in options["set"])
     for name in changes:
         if name not in _NOT_IN_SOLVERS:
             raise UserError(
                 f"--set {name} does not go with --solver, whose prototxt says it "
                 f"(only {' and '.join(_NOT_IN_SOLVERS)} do)"
             )
-    config = override(TrainConfig(iterations=1), changes)
+    numbers = {name: options[name] for name in ("iterations", "seed", "workers") if options[name] is not None}
+    config = override(TrainConfig(iterations=1), numbers | changes)
     check(config)
     return {name: getattr(config, name) for name in changes}
 
@@ -128,11 +133,11 @@ def run_from_options(options: Mapping[str, Any]) -> RunResult:
     """Train as ``cpm train`` was asked to: preset, then single options, then ``--set``; print the table."""
     with joined() as ranks:
         config, out = ranks.together(lambda: _wanted(options))
-        if ranks.first:
-            if options["resume"] and not (out / "config.json").exists():
-                print(f"{out}: nothing to resume there, starting a new run")
-            print("\n".join(compared(config)))
-        return run_from_config(config, out, resume=options["resume"])
+        opening = compared(config)
+        if options["resume"] and not (out / "config.json").exists():
+            opening = [f"{out}: nothing to resume there, starting a new run", *opening]
+        result = train(config, out, resume=options["resume"], opening="\n".join(opening))
+        return _reported(result, config, ranks)
 
 
 def _wanted(options: Mapping[str, Any]) -> tuple[TrainConfig, Path]:
@@ -153,9 +158,12 @@ def _wanted(options: Mapping[str, Any]) -> tuple[TrainConfig, Path]:
 def run_from_config(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
     """Train, then write and print the run's report; a run that was stopped has none yet."""
     with joined() as ranks:
-        result = train(config, out, resume=resume)
-        if ranks.first and not result.stopped:
-            report(Finished.of(result, config))
+        return _reported(train(config, out, resume=resume), config, ranks)
+
+
+def _reported(result: RunResult, config: TrainConfig, ranks: Ranks) -> RunResult:
+    if ranks.first and not result.stopped:
+        report(Finished.of(result, config))
     return result
 
 

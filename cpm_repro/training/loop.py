@@ -52,7 +52,7 @@ class RunResult:
     stopped: bool = False  # by a signal, before the budget was spent; nothing was scored then
 
 
-def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
+def train(config: TrainConfig, out: Path, *, resume: bool = False, opening: str = "") -> RunResult:
     """Train until the budget of ``config`` is spent, leaving a run folder at ``out``.
 
     With ``resume`` the run in ``out`` goes on after its last checkpoint, and makes the same losses it
@@ -62,6 +62,8 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
 
     Under torchrun the ranks share every batch, and make the updates that one process would have made; dropout
     alone draws otherwise. A restart by torchrun goes on after the last checkpoint.
+
+    ``opening`` is printed once nothing is left that would refuse the run.
 
     SIGTERM and SIGINT let the update in hand end, save, and return a result that says ``stopped``.
 
@@ -80,6 +82,8 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
         ranks.same({"the checkpoint's iteration": found.checkpoint.iteration if found else None})
         run = ranks.together(lambda: _Run(config, folder, ranks, stop, resume=resume, found=found))
         try:
+            if opening:
+                run.journal.say(opening)
             run.open()
             run.work()
             return run.finish()

@@ -14,6 +14,7 @@ from cpm_repro.data import PoseDataset, open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.inference.weights import build_from
 from cpm_repro.model import PoseMachine, describe, initialise, initialise_from_vgg19, load_by_name
+from cpm_repro.ops._checks import MAX_STAGES
 from cpm_repro.training.person import PersonCentres
 
 
@@ -53,9 +54,13 @@ def build_net(config: TrainConfig, labelled: int) -> PoseMachine:
     """The network with its fillers' weights, for data of so many ``labelled`` parts.
 
     Raises:
-        UserError: the configuration's network has another number.
+        UserError: the configuration's network has another number, or more stages than can be trained.
     """
     net = build_from(config.network)
+    if net.stages > MAX_STAGES:
+        raise UserError(
+            f"training runs 1 to {MAX_STAGES} stages, the network has {net.stages}: lower --stages"
+        )
     check_parts(config, labelled, net.parts)
     initialise(net, config.solver.initialisation, torch.Generator().manual_seed(config.seed))
     return net

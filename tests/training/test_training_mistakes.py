@@ -40,6 +40,8 @@ MISTAKES = {
     "nothing to do": (["--iterations", "0"], "iterations must be positive, got 0"),
     "more passes than people": (["--set", "solver.accumulate=3"], "accumulate must lie in 1 to batch (2)"),
     "no stages": (["--stages", "0"], "stages"),
+    "too many stages": (["--stages", "33"], "training runs 1 to 32 stages, the network has 33"),
+    "too many threads": (["--workers", "1000000"], "workers must lie in 0 to 256, got 1000000"),
 }
 
 
@@ -48,10 +50,12 @@ def test_a_mistake_is_one_line_before_any_work(tmp_path, capsys, monkeypatch, mi
     monkeypatch.chdir(tmp_path)
     given, expected = MISTAKES[mistake]
     assert main(["train", "--iterations", "1", "--out", "run", *SMALL, *given]) == 2
-    said = capsys.readouterr().err.strip()
+    captured = capsys.readouterr()
+    said = captured.err.strip()
     assert expected in said
     assert said.startswith("cpm train: error: ")
     assert len(said.splitlines()) == 1
+    assert captured.out == ""
     assert list(tmp_path.iterdir()) == []
 
 

@@ -224,6 +224,8 @@ def test_data_and_options_that_do_not_fit_are_one_line(tmp_path, capsys):
     assert "--set solver.lr does not go with --solver, whose prototxt says it" in capsys.readouterr().err
     assert main(["train", "--solver", str(write(tmp_path)), "--set", "validate_every=0"]) == 2
     assert "validate_every must lie in (0, 1], got 0" in capsys.readouterr().err
+    assert main(["train", "--solver", str(write(tmp_path)), "--iterations", "0"]) == 2
+    assert "iterations must be positive, got 0" in capsys.readouterr().err
     assert main(["train", "--snapshot", "x.solverstate"]) == 2
     assert "--snapshot goes with --solver" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
