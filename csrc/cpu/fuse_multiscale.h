@@ -1,5 +1,8 @@
 #pragma once
 
+#include <atomic>
+#include <limits>
+
 #include "fuse_tile.h"
 #include "peak_bounds.h"
 
@@ -32,8 +35,29 @@ struct PeakScratch {
   std::vector<CellSpan> spans;  // (S, tile rows, tile columns)
 };
 
-// The first maximum of a channel.
-Peak find_peak_cpu(const FuseParams& params, const FuseTables& tables, const PeakTables& peaks, int channel, PeakScratch& scratch);
+// The highest value that any search of a channel has found: what cannot reach it is skipped by all of them.
+class Reached {
+ public:
+  float value() const { return value_.load(std::memory_order_relaxed); }
+  void raise(float to) {
+    float now = value();
+    while (to > now && !value_.compare_exchange_weak(now, to, std::memory_order_relaxed)) {
+    }
+  }
+
+ private:
+  std::atomic<float> value_{-std::numeric_limits<float>::infinity()};
+};
+
+// In how many bands of tile rows a channel is searched, so that threads can share its search: the background's is as
+// long as that of all parts together.
+int peak_bands(const FuseParams& params, const PeakTables& peaks, int channel);
+
+// The first maximum of band number `band` of `bands` of a channel; if another one's is higher, perhaps any pixel.
+Peak find_peak_cpu(const FuseParams& params, const FuseTables& tables, const PeakTables& peaks, int channel, int band, int bands, Reached& reached, PeakScratch& scratch);
+
+// The first of the higher ones.
+inline const Peak& higher(const Peak& a, const Peak& b) { return b.value > a.value || (b.value == a.value && b.rank < a.rank) ? b : a; }
 
 // Its position, refined if params ask for it: x, y.
 void peak_position(const FuseParams& params, const FuseTables& tables, int channel, const Peak& peak, float* xy);

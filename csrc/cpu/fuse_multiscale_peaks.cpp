@@ -16,6 +16,8 @@ constexpr size_t kWorthCoarse = 48;  // tiles still in question that make the co
 constexpr int kLargestTile = 48;     // pixels; the tables' tiles are at most this
 constexpr int kStripWidth = 64;      // coarse pixels made at a time
 constexpr int kLevels = 65534;       // of a coarse map that is kept in 16 bits
+constexpr int kBandTiles = 100;      // that make a band worth its own search
+constexpr int kMostBands = 8;
 constexpr double kMerge = 1.5;       // patches are made together when that is at most so much more work
 
 struct Candidate {
@@ -35,18 +37,18 @@ void column_extremes(const float* plane, int w, CellRange rows, float* high, flo
   }
 }
 
-// The search for the first maximum of one channel.
+// The search for the first maximum of one channel, in some rows of tiles.
 class Search {
  public:
-  Search(const FuseParams& p, const FuseTables& tables, const PeakTables& peaks, int channel, PeakScratch& scratch)
-      : p_(p), tables_(tables), peaks_(peaks), channel_(channel), scratch_(scratch), rows_(peak_tiles(p.image_h, peaks)),
+  Search(const FuseParams& p, const FuseTables& tables, const PeakTables& peaks, int channel, CellRange rows, Reached& reached, PeakScratch& scratch)
+      : p_(p), tables_(tables), peaks_(peaks), channel_(channel), reached_(reached), scratch_(scratch), first_(rows.first), last_(rows.last),
         columns_(peak_tiles(p.image_w, peaks)), background_(p.background && channel == p.channels - 1) {}
 
   Peak run() {
     const std::vector<Candidate> all = candidates();
     size_t k = 0;
-    for (; k < all.size() && !(all[k].bound < best_.value); ++k) {
-      const bool undecided = k == kPlainTiles && k + kWorthCoarse < all.size() && !(all[k + kWorthCoarse].bound < best_.value);
+    for (; k < all.size() && !(all[k].bound < reached_.value()); ++k) {
+      const bool undecided = k == kPlainTiles && k + kWorthCoarse < all.size() && !(all[k + kWorthCoarse].bound < reached_.value());
       if (undecided && peaks_.step > 1 && all_finite()) return through_coarse(all, k);
       const int y = all[k].row * peaks_.tile, x = all[k].column * peaks_.tile;
       look_at({y, std::min(y + peaks_.tile, p_.image_h), x, std::min(x + peaks_.tile, p_.image_w)});
@@ -56,26 +58,26 @@ class Search {
 
  private:
   const float* plane(int scale) const { return p_.maps + ((long long)scale * p_.channels + channel_) * p_.h * p_.w; }
-  CellSpan& span(int scale, int row, int column) { return scratch_.spans[((size_t)scale * rows_ + row) * columns_ + column]; }
+  CellSpan& span(int scale, int row, int column) { return scratch_.spans[((size_t)scale * (last_ - first_) + row - first_) * columns_ + column]; }
 
   // Tiles by what they can reach, the most promising first; keeps the spans of the cells under them.
   std::vector<Candidate> candidates() {
-    scratch_.spans.resize((size_t)p_.scales * rows_ * columns_);
+    scratch_.spans.resize((size_t)p_.scales * (last_ - first_) * columns_);
     std::vector<Candidate> all;
     // The background's uncovered border adds at most the scale's weight; cover may overshoot a little at a seam.
-    for (int i = 0; i < rows_; ++i) {
+    for (int i = first_; i < last_; ++i) {
       for (int j = 0; j < columns_; ++j) all.push_back({background_ ? 2.0 : 0.0, i, j});
     }
     std::vector<float> high(p_.w), low(p_.w);
     for (int s = 0; s < p_.scales; ++s) {
-      for (int i = 0; i < rows_; ++i) {
+      for (int i = first_; i < last_; ++i) {
         column_extremes(plane(s), p_.w, peaks_.y[s].cells[i], high.data(), low.data());
         for (int j = 0; j < columns_; ++j) {
           const CellRange cells = peaks_.x[s].cells[j];
           CellSpan& under = span(s, i, j);
           under.high = *std::max_element(high.data() + cells.first, high.data() + cells.last);
           under.low = *std::min_element(low.data() + cells.first, low.data() + cells.last);
-          all[(size_t)i * columns_ + j].bound += scale_bound(s, i, j, under);
+          all[(size_t)(i - first_) * columns_ + j].bound += scale_bound(s, i, j, under);
         }
       }
     }
@@ -113,6 +115,7 @@ class Search {
         if (value > best_.value || rank < best_.rank) best_ = {value, y, x, rank};
       }
     }
+    reached_.raise(best_.value);
   }
 
   Peak through_coarse(const std::vector<Candidate>& all, size_t first) {
@@ -124,27 +127,28 @@ class Search {
     }
     const double rounding = kRounding * largest;
     const float highest = make_coarse(largest * (1.0 + kRounding) + (double)std::numeric_limits<float>::min());
-    double reached = std::max((double)best_.value, (double)highest - rounding);
+    double reached = std::max((double)reached_.value(), (double)highest - rounding);
     for (size_t k = first; k < all.size() && !(all[k].bound < reached); ++k) {
       look_at_steps(all[k].row, all[k].column, reached - rounding);
-      reached = std::max(reached, (double)best_.value);
+      reached = std::max(reached, (double)reached_.value());
     }
     return best_;
   }
 
-  // The map at every step-th pixel, into scratch, rounded up to levels above -limit; its maximum. No value is beyond
+  // The band's map at every step-th pixel, into scratch, rounded up to levels above -limit; its maximum. No value is beyond
   // the limit.
   float make_coarse(double limit) {
     const FuseParams& c = peaks_.params;
     lowest_ = -limit;
     level_ = 2.0 * limit / kLevels;
-    scratch_.coarse.resize((size_t)c.image_h * c.image_w);
-    scratch_.strip.resize((size_t)c.image_h * kStripWidth);
+    const int top = coarse_row(first_), height = std::min(coarse_row(last_) + 1, c.image_h) - top;
+    scratch_.coarse.resize((size_t)height * c.image_w);
+    scratch_.strip.resize((size_t)height * kStripWidth);
     float highest = -std::numeric_limits<float>::infinity();
     for (int x = 0; x < c.image_w; x += kStripWidth) {
       const int width = std::min(kStripWidth, c.image_w - x);
-      fuse_tile(c, peaks_.coarse, channel_, {0, c.image_h, x, x + width}, scratch_.strip.data(), width, scratch_.tile);
-      for (int y = 0; y < c.image_h; ++y) {
+      fuse_tile(c, peaks_.coarse, channel_, {top, top + height, x, x + width}, scratch_.strip.data(), width, scratch_.tile);
+      for (int y = 0; y < height; ++y) {
         const float* from = scratch_.strip.data() + (size_t)y * width;
         highest = std::max(highest, *std::max_element(from, from + width));
         levels(from, width, scratch_.coarse.data() + (size_t)y * c.image_w + x);
@@ -152,6 +156,9 @@ class Search {
     }
     return highest;
   }
+
+  // The coarse row with which a row of tiles begins.
+  int coarse_row(int row) const { return row * (peaks_.tile / peaks_.step); }
 
   // Levels that lie above the values.
   void levels(const float* values, int count, unsigned short* to) const {
@@ -178,7 +185,7 @@ class Search {
   // stretches together.
   void look_at_steps(int row, int column, double wanted) {
     const int steps = peaks_.tile / peaks_.step, pitch = peaks_.params.image_w;
-    const int y = row * steps, x = column * steps;
+    const int y = coarse_row(row), x = column * steps;
     const int height = std::min(steps, peaks_.params.image_h - 1 - y), width = std::min(steps, pitch - 1 - x);
     if (height <= 0 || width <= 0) return;  // a last tile of one pixel: its neighbour looks at that
     double above_y[kLargestTile], above_x[kLargestTile];
@@ -186,7 +193,7 @@ class Search {
     deviations(row, column, 1, x, width, above_x);
     Tile box{0, 0, 0, 0};  // in steps
     for (int i = 0; i < height; ++i) {
-      const unsigned short* top = scratch_.coarse.data() + (size_t)(y + i) * pitch + x;
+      const unsigned short* top = scratch_.coarse.data() + (size_t)(y - coarse_row(first_) + i) * pitch + x;
       int first = width, last = 0;
       for (int j = 0; j < width; ++j) {
         const int corner = std::max(std::max(top[j], top[j + 1]), std::max(top[pitch + j], top[pitch + j + 1]));
@@ -219,8 +226,9 @@ class Search {
   const FuseTables& tables_;
   const PeakTables& peaks_;
   const int channel_;
+  Reached& reached_;
   PeakScratch& scratch_;
-  const int rows_, columns_;
+  const int first_, last_, columns_;  // of tiles
   const bool background_;
   double lowest_ = 0.0, level_ = 0.0;  // of the coarse map: level 0, and what a level adds
   Peak best_{-std::numeric_limits<float>::infinity(), 0, 0, std::numeric_limits<long long>::max()};
@@ -245,8 +253,15 @@ float fused_value(const FuseParams& p, const FuseTables& tables, int channel, in
 
 }  // namespace
 
-Peak find_peak_cpu(const FuseParams& p, const FuseTables& tables, const PeakTables& peaks, int channel, PeakScratch& scratch) {
-  return Search(p, tables, peaks, channel, scratch).run();
+int peak_bands(const FuseParams& p, const PeakTables& peaks, int channel) {
+  const int rows = peak_tiles(p.image_h, peaks), columns = peak_tiles(p.image_w, peaks);
+  if (!p.background || channel != p.channels - 1) return 1;
+  return std::max(std::min({(int)((long long)rows * columns / kBandTiles), rows, kMostBands}), 1);
+}
+
+Peak find_peak_cpu(const FuseParams& p, const FuseTables& tables, const PeakTables& peaks, int channel, int band, int bands, Reached& reached, PeakScratch& scratch) {
+  const long long rows = peak_tiles(p.image_h, peaks);
+  return Search(p, tables, peaks, channel, {(int)(rows * band / bands), (int)(rows * (band + 1) / bands)}, reached, scratch).run();
 }
 
 void peak_position(const FuseParams& p, const FuseTables& tables, int channel, const Peak& peak, float* xy) {

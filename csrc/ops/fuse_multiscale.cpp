@@ -157,22 +157,35 @@ std::vector<PeakTables> peak_tables_in_parallel(const std::vector<FuseParams>& p
   return peaks;
 }
 
-// Channels take very different times: every thread fetches the next one when it is done. The last channel of a person,
-// the background, is the longest and comes first.
-template <typename Work>
-void for_each_channel(const std::vector<FuseParams>& people, const Work& work) {
-  std::vector<std::pair<size_t, int>> order;
+// One search: a channel of a person, or a band of it.
+struct PeakJob {
+  size_t person;
+  int channel, band, bands;
+};
+
+// All searches. Those of the last channel of a person, the background, are the longest and come first.
+std::vector<PeakJob> peak_jobs(const std::vector<FuseParams>& people, const std::vector<PeakTables>& peaks) {
+  std::vector<PeakJob> jobs;
   int deepest = 0;
   for (const FuseParams& p : people) deepest = std::max(deepest, p.channels);
   for (int back = 1; back <= deepest; ++back) {
     for (size_t i = 0; i < people.size(); ++i) {
-      if (back <= people[i].channels) order.emplace_back(i, people[i].channels - back);
+      const int channel = people[i].channels - back;
+      if (channel < 0) continue;
+      const int bands = peak_bands(people[i], peaks[i], channel);
+      for (int band = 0; band < bands; ++band) jobs.push_back({i, channel, band, bands});
     }
   }
+  return jobs;
+}
+
+// Searches take very different times: every thread fetches the next one when it is done.
+template <typename Work>
+void for_each_job(size_t jobs, const Work& work) {
   std::atomic<size_t> next{0};
-  torch::stable::parallel_for(0, static_cast<int64_t>(order.size()), 1, [&](int64_t, int64_t) {
+  torch::stable::parallel_for(0, static_cast<int64_t>(jobs), 1, [&](int64_t, int64_t) {
     PeakScratch scratch;
-    for (size_t k = next++; k < order.size(); k = next++) work(order[k].first, order[k].second, scratch);
+    for (size_t k = next++; k < jobs; k = next++) work(k, scratch);
   });
 }
 
@@ -185,12 +198,21 @@ std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cpu_op(std::vector<Tensor> maps
   Tensor score = torch::stable::new_empty(maps[0], {channels.starts.back()});
   float* to_xy = static_cast<float*>(xy.mutable_data_ptr());
   float* to_score = static_cast<float*>(score.mutable_data_ptr());
-  for_each_channel(people, [&](size_t i, int channel, PeakScratch& scratch) {
-    const int64_t place = channels.starts[i] + channel;
-    const Peak peak = find_peak_cpu(people[i], tables[i], peaks[i], channel, scratch);
-    peak_position(people[i], tables[i], channel, peak, to_xy + 2 * place);
-    to_score[place] = peak.value;
+  const std::vector<PeakJob> jobs = peak_jobs(people, peaks);
+  std::vector<Reached> reached(channels.starts.back());
+  std::vector<Peak> found(jobs.size());
+  for_each_job(jobs.size(), [&](size_t k, PeakScratch& scratch) {
+    const auto& [i, channel, band, bands] = jobs[k];
+    found[k] = find_peak_cpu(people[i], tables[i], peaks[i], channel, band, bands, reached[channels.starts[i] + channel], scratch);
   });
+  for (size_t k = 0; k < jobs.size(); ++k) {
+    const auto& [i, channel, band, bands] = jobs[k];
+    if (band > 0) found[k] = higher(found[k - 1], found[k]);
+    if (band + 1 < bands) continue;
+    const int64_t place = channels.starts[i] + channel;
+    peak_position(people[i], tables[i], channel, found[k], to_xy + 2 * place);
+    to_score[place] = found[k].value;
+  }
   return {xy, score};
 }
 

@@ -1,5 +1,6 @@
 // Test-only: random sizes, positions and geometry through the CPU loops, on exactly sized heap buffers, for
 // AddressSanitizer and UndefinedBehaviorSanitizer. Prints how many cases ran.
+#include <algorithm>
 #include <cstdio>
 #include <limits>
 #include <random>
@@ -105,7 +106,12 @@ void fusion() {
   for (int number = 0; number < 2 * p.scales; ++number) cpm::fill_peak_table(p, tables, peaks, number);
   cpm::PeakScratch scratch;
   for (int channel = 0; channel < p.channels; ++channel) {
-    const cpm::Peak peak = cpm::find_peak_cpu(p, tables, peaks, channel, scratch);
+    cpm::Reached reached;
+    const int bands = between(1, std::min(3, cpm::peak_tiles(p.image_h, peaks)));
+    cpm::Peak peak = cpm::find_peak_cpu(p, tables, peaks, channel, 0, bands, reached, scratch);
+    for (int band = 1; band < bands; ++band) {
+      peak = cpm::higher(peak, cpm::find_peak_cpu(p, tables, peaks, channel, band, bands, reached, scratch));
+    }
     if (peak.x < 0 || peak.y < 0 || peak.x >= p.image_w || peak.y >= p.image_h) std::abort();
     const float* full = p.out + (long long)channel * p.image_h * p.image_w;
     for (int i = 0; i < p.image_h * p.image_w; ++i) {

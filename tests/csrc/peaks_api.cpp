@@ -33,7 +33,8 @@ extern "C" int peaks(const float* maps, const int* sizes, const int* geometry, c
   cpm::fuse_multiscale_cpu(p, tables, 0, cpm::fuse_tiles(p));
   cpm::PeakScratch scratch;
   for (int c = 0; c < p.channels; ++c) {
-    const cpm::Peak peak = cpm::find_peak_cpu(p, tables, bounds, c, scratch);
+    cpm::Reached reached;
+    const cpm::Peak peak = cpm::find_peak_cpu(p, tables, bounds, c, 0, 1, reached, scratch);
     places[2 * c] = peak.y;
     places[2 * c + 1] = peak.x;
   }
