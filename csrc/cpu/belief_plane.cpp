@@ -1,5 +1,5 @@
-// The exponents of a row of cells are made side by side, with the original's divisions; the exponentials, of the cells
-// inside alone, one by one: the C library's bits are the original's.
+// The exponents of a row of cells are made side by side; the exponentials, of the cells inside alone, one by one: the C
+// library's bits are the original's.
 #include "belief_plane.h"
 
 #include <limits>

@@ -10,7 +10,7 @@ namespace cpm {
 // What all bumps of one width share.
 struct Pen {
   Bump bump;
-  float last;  // largest squared distance inside: the exact rule's divisions by one comparison
+  float last;  // largest squared distance inside: the exact rule by one comparison
 };
 
 Pen make_pen(double sigma, int cutoff);
