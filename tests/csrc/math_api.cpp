@@ -1,4 +1,6 @@
 // The functions of csrc/math one by one, for tests/csrc/test_csrc_math.py: doubles and ints in, doubles out.
+#include <string.h>
+
 #include "../../csrc/math/fuse.h"
 #include "../../csrc/math/loss.h"
 
@@ -72,8 +74,10 @@ void stored(const double* values, unsigned char* bytes, float* singles, double* 
 
 // fuse.h
 int taps_of_chain(const ChainAxis* chain) { return chain_taps(*chain); }
+int depth_of_chain(const ChainAxis* chain, int count) { return chain_depth(*chain, count); }
 float row_of_chain(const ChainAxis* chain, int i, int taps, float* weights, int* first) {
   Phases phases;
+  memset(&phases, 0xff, sizeof phases);  // NaN: what nobody filled must not be read
   for (int phase = 0; phase < chain->stride; ++phase) fill_phase(*chain, phase, &phases);
   return chain_row(*chain, phases, i, taps, weights, first);
 }

@@ -329,7 +329,11 @@ GEOMETRIES = [
     (5, 8, -30, 40, 33), (10, 4, 12, 16, 1), (3, 8, 5, 14, 50), (1, 8, 2, 5, 9), (6, 2, 1, 9, 31),
     (4, 8, -1, 20, 10), (4, 8, 13, 40, 20), (12, 8, 0, 96, 7), (7, 3, -25, 70, 23), (3, 8, 0, 24, 24),
     (9, 8, 31, 11, 5), (5, 4, 0, 20, 40), (2, 8, 3, 10, 64),
+    (60, 8, 40, 400, 90), (30, 4, 7, 100, 333), (46, 8, 0, 368, 368),
 ]  # fmt: skip
+
+
+GUARD = 8
 
 
 @pytest.mark.parametrize("opencv", [0, 1])
@@ -340,27 +344,48 @@ def test_a_row_of_the_chain_is_that_of_the_two_matrices(library, geometry, openc
     taps = call(library, "taps_of_chain", ctypes.c_int, ctypes.byref(chain))
     assert 1 <= taps <= chain.cells
     for i in range(chain.image):
-        weights = np.full(taps + 2, 77, np.float32)
+        # Beside the row are negative zeros: also nothing that is added there would make them positive.
+        memory = np.full(GUARD + taps + GUARD, -0.0, np.float32)
+        weights = memory[GUARD:-GUARD]
+        weights[:] = 77
         first = ctypes.c_int(-77)
         covered = call(library, "row_of_chain", ctypes.c_float, ctypes.byref(chain), I(i), I(taps),
                        pointer(weights), ctypes.byref(first))  # fmt: skip
         assert covered == pytest.approx(cover[i], abs=1e-6)
         assert 0 <= first.value <= chain.cells - taps
         row = np.zeros(chain.cells)
-        row[first.value : first.value + taps] = weights[:taps]
+        row[first.value : first.value + taps] = weights
         np.testing.assert_allclose(row, matrix[i], rtol=0, atol=2e-6)
-        assert weights[taps:].tolist() == [77, 77], "written beyond the row"
+        beside = np.delete(memory, np.arange(GUARD, GUARD + taps))
+        assert (beside == 0).all(), "written beside the row"
+        assert np.signbit(beside).all(), "written beside the row"
 
 
 def test_few_cells_are_looked_at(library):
-    """Four cells where OpenCV looks at four; at most one more than can weigh anything when enlarging."""
+    """Four cells where OpenCV looks at four; of the release's steps hardly more than weigh anything."""
     assert call(library, "taps_of_chain", ctypes.c_int, ctypes.byref(Chain(46, 8, 0, 300, 300, 1))) == 4
     assert call(library, "taps_of_chain", ctypes.c_int, ctypes.byref(Chain(3, 8, 0, 24, 24, 1))) == 3
     for scaled in (100, 300, 900):
         chain = Chain(200, 8, 0, scaled, 300, 0)
         used = (np.abs(release_chain(chain)[0]) > 1e-9).sum(1).max()
+        assert used <= call(library, "taps_of_chain", ctypes.c_int, ctypes.byref(chain)) <= used + 1
+
+
+@pytest.mark.parametrize("opencv", [0, 1])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_neighbouring_pixels_depend_on_few_cells_together(library, geometry, opencv):
+    chain = Chain(*geometry, opencv)
+    used = np.abs((opencv_chain if opencv else release_chain)(chain)[0]) > 1e-9
+    for count in (1, 2, 8, 32):
+        most = 0
+        for i in range(max(1, chain.image - count + 1)):
+            cells = np.flatnonzero(used[i : i + count].any(0))
+            most = max(most, np.ptp(cells) + 1 if len(cells) else 0)
+        depth = call(library, "depth_of_chain", ctypes.c_int, ctypes.byref(chain), I(count))
+        assert most <= depth <= chain.cells
+        between = (count - 1) * chain.scaled / chain.image / chain.stride
         taps = call(library, "taps_of_chain", ctypes.c_int, ctypes.byref(chain))
-        assert used <= taps <= used + 2
+        assert depth == min(chain.cells, taps + math.ceil(between))
 
 
 def test_the_axes_of_a_chain(library):
