@@ -58,10 +58,11 @@ class ImageSizes:
     def _note(self, path: str, stamp: list[int], found: tuple[int, int] | str) -> None:
         if self._notes is None:
             return
-        self._notes.write(json.dumps([path, stamp, found]) + "\n")
         self._unflushed = (self._unflushed + 1) % _FLUSH_EVERY
-        if not self._unflushed:
-            self._notes.flush()
+        with _one_line(self._notes.name):
+            self._notes.write(json.dumps([path, stamp, found]) + "\n")
+            if not self._unflushed:
+                self._notes.flush()
 
 
 def _look(file: Path) -> tuple[int, int] | str:
@@ -82,13 +83,27 @@ def _stamp(file: Path) -> list[int]:
 
 
 @contextmanager
-def noted_sizes(path: Path) -> Iterator[ImageSizes]:
-    """`ImageSizes` with the notes ``path``, which are deleted when the body is through without an error."""
+def _one_line(path: str | Path) -> Iterator[None]:
+    """What goes wrong with the notes, in one line."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        yield
     except OSError as error:
         raise EnvironmentFailure(f"cannot write {path}: {error.strerror or error}") from error
-    with open(path, "a+", encoding="utf-8") as notes:
+
+
+@contextmanager
+def noted_sizes(path: Path) -> Iterator[ImageSizes]:
+    """`ImageSizes` with the notes ``path``, which are deleted when the body is through without an error.
+
+    Raises:
+        EnvironmentFailure: they cannot be written.
+    """
+    with _one_line(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        notes = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    try:
         yield ImageSizes(notes)
+    finally:
+        with _one_line(path):  # a full disk shows here too: what is not yet written is written now
+            notes.close()
     path.unlink()

@@ -106,7 +106,9 @@ class _Writer:
         try:
             return lmdb.open(str(out), map_size=_MAP_GROWTH, subdir=True)
         except lmdb.Error as error:
-            raise EnvironmentFailure(f"cannot write {out}: {error}") from error
+            # A write that was cut short is an input/output error to LMDB.
+            full = "; is the disk full?" if "Input/output" in str(error) else ""
+            raise EnvironmentFailure(f"cannot write {out}: {error}{full}") from error
 
     def _check_plan(self, out: Path) -> None:
         digest = hashlib.sha256()
@@ -150,4 +152,6 @@ def _put(environment: Any, chunk: dict[bytes, bytes], out: Path) -> None:
         except lmdb.MapFullError:
             environment.set_mapsize(environment.info()["map_size"] + _MAP_GROWTH)
         except lmdb.Error as error:
-            raise EnvironmentFailure(f"cannot write {out}: {error}") from error
+            # A write that was cut short is an input/output error to LMDB.
+            full = "; is the disk full?" if "Input/output" in str(error) else ""
+            raise EnvironmentFailure(f"cannot write {out}: {error}{full}") from error
