@@ -94,3 +94,12 @@ def test_a_name_longer_than_any_file_system_allows(words, capsys):
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert "xxx" in said
+
+
+def test_a_prediction_of_nothing_is_refused_before_a_network_is_built(monkeypatch, capsys):
+    """It took seconds on a busy machine, and the network was never used."""
+    from cpm_repro.inference import predict
+
+    monkeypatch.setattr(predict, "PoseEstimator", lambda *_, **__: pytest.fail("a network was built"))
+    assert cli.main(["predict", "no.png", "none.jpg"]) == 2
+    assert "2 could not be used" in capsys.readouterr().err

@@ -5,6 +5,7 @@ Training has the same in ``tests/training/test_training_stopping.py``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -30,14 +31,26 @@ def start(arguments: list[str], folder: Path) -> subprocess.Popen:
 
 def worked(process: subprocess.Popen) -> float:
     """Seconds of processor time so far: unlike the clock's, they do not depend on what else is running."""
+    if process.returncode is not None:
+        return float("inf")
     ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def touched(folder: Path) -> int:
+    """When something below ``folder`` last changed, in nanoseconds; 0 when there is none."""
+    times = []
+    for path in (folder, *folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime_ns)
+    return max(times, default=0)
 
 
 def killed_and_ended(arguments: list[str], folder: Path, kills: int = KILLS) -> None:
     """Run the command whole into ``whole``; run it into ``out``, killed at random moments; compare.
 
-    Three kills of four fall into the time in which the whole run wrote, the others anywhere.
+    Three kills of four fall into the time from the first change of ``out`` on, the others anywhere. A run
+    that ends before its kill does not count; when all is there it begins again from nothing.
     """
     process, wrote, ended = start([*arguments, "--out", "whole"], folder), 0.0, 0.0
     while process.poll() is None:
@@ -45,28 +58,33 @@ def killed_and_ended(arguments: list[str], folder: Path, kills: int = KILLS) -> 
         wrote = wrote if (folder / "whole").exists() else ended
         time.sleep(0.005)
     assert process.returncode == 0
-    whole = finished(folder / "whole")
+    whole, out = finished(folder / "whole"), folder / "out"
     assert whole
-    chance, partly, killed = random.Random(0), 0, 0
-    for index in range(kills):
-        before = finished(folder / "out")
+    chance, partly, killed, runs = random.Random(0), 0, 0, 0
+    while killed < kills:
+        before, runs = finished(out), runs + 1
+        assert runs <= 4 * kills, "the runs end before they are killed"
         if before == whole:
-            shutil.rmtree(folder / "out")
+            shutil.rmtree(out)
             before = {}
-        moment = chance.uniform(wrote if index % 4 else 0, ended)
+        unchanged = touched(out)
         process = start([*arguments, "--out", "out"], folder)
+        if runs % 4:
+            while process.poll() is None and touched(out) == unchanged:
+                time.sleep(0.002)
+        begun = worked(process) if runs % 4 else 0.0
+        moment = begun + chance.uniform(0, ended - wrote if runs % 4 else ended)
         while process.poll() is None and worked(process) < moment:
-            time.sleep(0.005)
+            time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
-        after = finished(folder / "out")
+        after = finished(out)
         assert before.keys() <= after.keys(), "something finished is lost"
         assert after.items() <= whole.items(), "something half-written is taken for whole"
         partly += 0 < len(after) < len(whole)
-    print(f"{killed} of {kills} runs were killed, {partly} times a part of the files or records was there")
-    assert killed >= kills / 2, "the runs ended before they were killed"
+    print(f"{killed} kills in {runs} runs, {partly} times a part of the files or records was there")
     assert start([*arguments, "--out", "out"], folder).wait() == 0
-    assert finished(folder / "out") == whole
+    assert finished(out) == whole
 
 
 @pytest.fixture
