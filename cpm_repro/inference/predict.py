@@ -62,15 +62,16 @@ def predict(options: PredictOptions) -> int:
     _check(options)
     sources = find_sources(options.things)
     report = _Report(alone=len(sources.found) + len(sources.problems) == 1)
-    for problem in sources.problems:
-        report.problem(problem)
-    if not sources.found:
-        report.finish()  # before weights are read, which takes longer than a refusal should
-    if options.weights is None:
+    if options.weights is None and sources.found:
         print(
             f"no --weights: this is {BUNDLED.stem}, a small network that ships with the package to try it out"
         )
-    estimator = PoseEstimator(options.weights, **options.estimator)
+    if options.weights is not None or sources.found:  # else a network would be built only to refuse
+        estimator = PoseEstimator(options.weights, **options.estimator)
+    for problem in sources.problems:
+        report.problem(problem)
+    if not sources.found:
+        report.finish()
     images = [source for source in sources.found if not source.is_video]
     grids = len(images) <= MANY if options.grids is None else options.grids
     wanted = Wanted(Path(options.out), tuple(options.formats), options.pictures, grids, options.maps)

@@ -76,10 +76,14 @@ void stored(const double* values, unsigned char* bytes, float* singles, double* 
 int taps_of_chain(const ChainAxis* chain) { return chain_taps(*chain); }
 int depth_of_chain(const ChainAxis* chain, int count) { return chain_depth(*chain, count); }
 float row_of_chain(const ChainAxis* chain, int i, int taps, float* weights, int* first) {
-  Phases phases;
-  memset(&phases, 0xff, sizeof phases);  // NaN: what nobody filled must not be read
-  for (int phase = 0; phase < chain->stride; ++phase) fill_phase(*chain, phase, &phases);
-  return chain_row(*chain, phases, i, taps, weights, first);
+  struct {
+    double before[1024];
+    Phases phases;
+    double after[1024];
+  } guarded;
+  memset(&guarded, 0xff, sizeof guarded);  // NaN: what nobody filled must not be read
+  for (int phase = 0; phase < chain->stride; ++phase) fill_phase(*chain, phase, &guarded.phases);
+  return chain_row(*chain, guarded.phases, i, taps, weights, first);
 }
 void axis_of_chain(int axis, int opencv, int* to) {
   FuseParams p = {};
