@@ -11,9 +11,9 @@ namespace {
 
 __global__ void __launch_bounds__(kTableThreads, kTableBlocksAtLeast) tables_kernel(FuseParams p, Tables t) { tables_body(p, t); }
 
-template <bool kPeaks, int kHeld, bool kStaged>
+template <bool kPeaks, int kHeld>
 __global__ void __launch_bounds__(kThreads, kBlocksAtLeast) fuse_kernel(FuseParams p, Tables t, unsigned long long* best) {
-  fuse_body<kPeaks, kHeld, kStaged>(p, t, best);
+  fuse_body<kPeaks, kHeld>(p, t, best);
 }
 
 __global__ void clear_kernel(unsigned long long* best, int channels) { clear_body(best, channels); }
@@ -52,17 +52,16 @@ Tables lay_out(const FuseParams& p, float* base, long long* total) {
 
 const char* launch_tables(const FuseParams& p, const Tables& t, void* stream) {
   const int longest = p.image_h > p.image_w ? p.image_h : p.image_w;
-  const unsigned int blocks = (unsigned int)((longest - 1) / kTableRows + 1);
+  const unsigned int blocks = (unsigned int)((longest - 1) / kTableThreads + 1);
   CPM_LAUNCH(tables_kernel, dim3(blocks, (unsigned int)p.scales, 2), kTableThreads, 0, stream, p, t);
   return launch_error();
 }
 
 template <bool kPeaks>
 const char* launch_fuse(const FuseParams& p, const Tables& t, unsigned long long* best, void* stream) {
-  const long long tiles = (long long)((p.image_w - 1) / kTileColumns + 1) * groups_of(p, 0) * ((p.channels - 1) / kWarps + 1);
+  const long long tiles = (long long)((p.image_w - 1) / kTileColumns + 1) * groups_of(p, 0) * p.channels;
   const unsigned int grid = (unsigned int)(tiles < (1ll << 30) ? tiles : (1ll << 30));
-  const auto any = t.depth[1] % kWindow == 0 ? fuse_kernel<kPeaks, kWindow, false> : fuse_kernel<kPeaks, 1, false>;
-  const auto kernel = t.depth[1] % kWindow == 0 && p.w <= kStage ? fuse_kernel<kPeaks, kWindow, true> : any;
+  const auto kernel = t.depth[1] % kWindow == 0 ? fuse_kernel<kPeaks, kWindow> : fuse_kernel<kPeaks, 1>;  // 1: a narrow map
   CPM_LAUNCH(kernel, grid, kThreads, 0, stream, p, t, best);
   return launch_error();
 }

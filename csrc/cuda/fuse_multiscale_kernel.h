@@ -1,15 +1,73 @@
-// The fusion's second launch, without the launch: nvcc compiles it into the extension, NVRTC for CuPy. The full-size maps
-// are written once, or, for peaks, never: then each warp contributes its maximum with one atomic, whose result does not
-// depend on the order, and a third launch turns that into a position.
+// The kernels of the fusion, without their launches: nvcc compiles them into the extension, NVRTC for CuPy.
+//
+// A first launch makes the tables. In the second a warp makes kRows x kTileColumns pixels of one channel. A thread owns
+// kColumns neighbouring columns; it resamples cell rows to them one by one and adds each to all of its rows. All its sums
+// are in registers, nothing is shared and nothing waits. The full-size maps are written once, or, for peaks, never: then
+// each warp contributes its maximum with one atomic, whose result does not depend on the order.
 #pragma once
 
-#include "fuse_pixels.h"
+#include "fuse_tables.h"
 
 namespace cpm {
 namespace fuse_kernels {
 
-constexpr int kBlocksAtLeast = 3;  // per multiprocessor: up to 168 registers a thread
-constexpr int kCross = 5;          // a maximum and its neighbours
+constexpr int kThreads = 32;         // a block is one warp
+constexpr int kBlocksAtLeast = 16;   // per multiprocessor: up to 128 registers a thread
+constexpr int kTileColumns = kThreads * kColumns;
+constexpr int kWindow = 6;           // cells of a row whose weights a thread keeps in registers
+constexpr int kCross = 5, kLanes = 32;  // a maximum with its neighbours; threads that share one of those pixels
+
+// One cell row resampled to image column x.
+inline __device__ float resample(const FuseParams& p, const Tables& t, const float* cells, int scale, int x) {
+  const long long row = (long long)scale * p.image_w + x;
+  const float* weights = t.base + t.weights[1] + row * t.taps[1];
+  const int first = reinterpret_cast<const int*>(t.base)[t.first[1] + row];
+  float sum = 0.0f;
+  for (int k = 0; k < t.taps[1] && first + k < p.w; ++k) sum = multiply_add(weights[k], cells[first + k], sum);
+  return sum;
+}
+
+// Sums of the thread's pixels: sum[r][c] is image row y0 + r, column x + c. kHeld: cells of a row whose weights are held
+// at a time; any number divides t.depth[1], and t.depth[1] is not more than the cells of a row.
+template <int kHeld>
+__device__ __forceinline__ void fuse_pixels(const FuseParams& p, const Tables& t, int channel, int y0, int x, float (*sum)[kColumns]) {
+  const int last_group = (int)groups_of(p, 1) - 1, group_x = x / kColumns < last_group ? x / kColumns : last_group;
+#pragma unroll 1
+  for (int scale = 0; scale < p.scales; ++scale) {
+    const long long down = scale * groups_of(p, 0) + y0 / kRows, right = (long long)scale * (last_group + 1) + group_x;
+    const int count = table_int(t, t.count[0] + down);
+    const float* plane = p.maps + ((long long)scale * p.channels + channel) * p.h * p.w + (long long)table_int(t, t.low[0] + down) * p.w +
+                         table_int(t, t.low[1] + right);
+#pragma unroll 1
+    for (int window = 0; window < t.depth[1]; window += kHeld) {
+      Four across[kHeld];
+#pragma unroll
+      for (int k = 0; k < kHeld; ++k) across[k] = load_four(t.base + t.dense[1] + (right * t.depth[1] + window + k) * kColumns);
+      const float* cells = plane + window;
+      const float* weights = t.base + t.dense[0] + down * t.depth[0] * kRows;
+#pragma unroll 1
+      for (int row = 0; row < count; ++row) {
+        float value[kColumns] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+        for (int k = 0; k < kHeld; ++k) {
+#pragma unroll
+          for (int c = 0; c < kColumns; ++c) value[c] = multiply_add(across[k].of[c], cells[k], value[c]);
+        }
+#pragma unroll
+        for (int r = 0; r < kRows; r += 4) {
+          const Four weight = load_four(weights + r);
+#pragma unroll
+          for (int k = 0; k < 4; ++k) {
+#pragma unroll
+            for (int c = 0; c < kColumns; ++c) sum[r + k][c] = multiply_add(weight.of[k], value[c], sum[r + k][c]);
+          }
+        }
+        cells += p.w;
+        weights += kRows;
+      }
+    }
+  }
+}
 
 // The background's share where the network's input did not reach.
 inline __device__ void add_border(const FuseParams& p, const Tables& t, int y0, int x, float (*sum)[kColumns]) {
@@ -81,47 +139,34 @@ inline __device__ unsigned long long largest_key(const FuseParams& p, int y0, in
   return key;
 }
 
-template <bool kPeaks, int kHeld, bool kStaged>
+template <bool kPeaks, int kHeld>
 __device__ __forceinline__ void fuse_body(const FuseParams& p, const Tables& t, unsigned long long* best) {
-  __shared__ Unit<kHeld, kStaged> shared[kUnits];
   __shared__ unsigned long long keys[kThreads];
-  const int lane = (int)threadIdx.x % kLanes, warp = (int)threadIdx.x / kLanes;
   const long long tiles_x = (p.image_w - 1) / kTileColumns + 1, tiles_y = groups_of(p, 0);
-  const long long tiles = tiles_x * tiles_y * ((p.channels - 1) / kWarps + 1);
+  const long long tiles = tiles_x * tiles_y * p.channels;
   for (long long tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const int channel = (int)(tile / (tiles_x * tiles_y)) * kWarps + warp;
-    const int y0 = (int)(tile / tiles_x % tiles_y) * kRows, x0 = (int)(tile % tiles_x) * kTileColumns, x = x0 + lane * kColumns;
-    const bool works = channel < p.channels;
-    const unsigned long long known = kPeaks && works ? *static_cast<volatile unsigned long long*>(best + channel) : 0;
+    const int channel = (int)(tile / (tiles_x * tiles_y));
+    const int y0 = (int)(tile / tiles_x % tiles_y) * kRows, x = (int)(tile % tiles_x) * kTileColumns + (int)threadIdx.x * kColumns;
+    const unsigned long long known = kPeaks ? *static_cast<volatile unsigned long long*>(best + channel) : 0;
     float sum[kRows][kColumns];
-#pragma unroll
     for (int r = 0; r < kRows; ++r) {
-#pragma unroll
       for (int c = 0; c < kColumns; ++c) sum[r][c] = 0.0f;
     }
-    fuse_pixels<kHeld, kStaged>(p, t, channel, y0, x0, shared, sum);
-    if (works && p.background && channel == p.channels - 1) add_border(p, t, y0, x, sum);
+    fuse_pixels<kHeld>(p, t, channel, y0, x, sum);
+    if (p.background && channel == p.channels - 1) add_border(p, t, y0, x, sum);
     if (!kPeaks) {
-      if (works) write_pixels(p, channel, y0, x, sum);
+      write_pixels(p, channel, y0, x, sum);
       continue;
     }
-    keys[threadIdx.x] = works ? largest_key(p, y0, x, sum, known) : 0;
-    for (int half = kLanes / 2; half > 0; half /= 2) {
+    keys[threadIdx.x] = largest_key(p, y0, x, sum, known);
+    __syncthreads();
+    for (int half = kThreads / 2; half > 0; half /= 2) {
+      if ((int)threadIdx.x < half && keys[threadIdx.x + half] > keys[threadIdx.x]) keys[threadIdx.x] = keys[threadIdx.x + half];
       __syncthreads();
-      if (lane < half && keys[threadIdx.x + half] > keys[threadIdx.x]) keys[threadIdx.x] = keys[threadIdx.x + half];
     }
-    if (lane == 0 && keys[threadIdx.x] > known) atomicMax(best + channel, keys[threadIdx.x]);
+    if (threadIdx.x == 0 && keys[0] > known) atomicMax(best + channel, keys[0]);
+    __syncthreads();
   }
-}
-
-// One cell row resampled to image column x.
-inline __device__ float resample(const FuseParams& p, const Tables& t, const float* cells, int scale, int x) {
-  const long long row = (long long)scale * p.image_w + x;
-  const float* weights = t.base + t.weights[1] + row * t.taps[1];
-  const int first = reinterpret_cast<const int*>(t.base)[t.first[1] + row];
-  float sum = 0.0f;
-  for (int k = 0; k < t.taps[1] && first + k < p.w; ++k) sum = multiply_add(weights[k], cells[first + k], sum);
-  return sum;
 }
 
 // What one lane of kLanes adds to a fused pixel: every kLanes-th pair of scale and cell row.
@@ -132,7 +177,7 @@ inline __device__ float pixel_share(const FuseParams& p, const Tables& t, int ch
     const long long row = (long long)scale * p.image_h + y;
     const int cell = reinterpret_cast<const int*>(t.base)[t.first[0] + row] + tap;
     const float* plane = p.maps + ((long long)scale * p.channels + channel) * p.h * p.w;
-    if (cell < p.h) sum = multiply_add(p.weight[scale] * t.base[t.weights[0] + row * t.taps[0] + tap], resample(p, t, plane + (long long)cell * p.w, scale, x), sum);
+    if (cell < p.h) sum = multiply_add(t.base[t.weights[0] + row * t.taps[0] + tap], resample(p, t, plane + (long long)cell * p.w, scale, x), sum);
     if (tap == 0 && p.background && channel == p.channels - 1) {
       const float cover_y = t.base[t.cover[0] + row], cover_x = t.base[t.cover[1] + (long long)scale * p.image_w + x];
       sum = multiply_add(p.weight[scale], uncovered(cover_y, cover_x), sum);

@@ -77,24 +77,14 @@ struct Phases {
   double first[kMaxStride];  // first cell for the pixel with that phase in the first period
 };
 
-// In two steps, between which other phases may be raw too: weights as they are, then normalised to sum 1.
-CPM_HD void fill_phase_raw(const ChainAxis& c, int phase, int q, Phases* phases) {
-  const ResizeAxis axis = enlarge_axis(c);
-  const double first = resize_first(axis, phase);
-  if (q == 0) phases->first[phase] = first;
-  phases->weight[phase * kPhaseTaps + q] = resize_weight(axis, phase, first + q);
-}
-
-CPM_HD double phase_sum(const Phases& phases, int phase) {
-  double sum = 0.0;
-  for (int q = 0; q < kPhaseTaps; ++q) sum += phases.weight[phase * kPhaseTaps + q];
-  return sum;
-}
-
 CPM_HD void fill_phase(const ChainAxis& c, int phase, Phases* phases) {
-  for (int q = 0; q < kPhaseTaps; ++q) fill_phase_raw(c, phase, q, phases);
-  const double sum = phase_sum(*phases, phase);
-  for (int q = 0; q < kPhaseTaps; ++q) phases->weight[phase * kPhaseTaps + q] /= sum;
+  const ResizeAxis axis = enlarge_axis(c);
+  phases->first[phase] = resize_first(axis, phase);
+  double sum = 0.0;
+  for (int q = 0; q < kPhaseTaps; ++q) sum += resize_weight(axis, phase, phases->first[phase] + q);
+  for (int q = 0; q < kPhaseTaps; ++q) {
+    phases->weight[phase * kPhaseTaps + q] = resize_weight(axis, phase, phases->first[phase] + q) / sum;
+  }
 }
 
 // One scaled pixel that an image pixel looks at, and where the network's input has it.

@@ -161,14 +161,6 @@ def test_cuda_source_refines_positions(library, opencv):
     assert not torch.equal(xy, xy.round())
 
 
-FUSION = [
-    "fuse_multiscale.cu",
-    "fuse_multiscale_kernel.h",
-    "fuse_pixels.h",
-    "fuse_tables.h",
-]
-
-
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
@@ -177,10 +169,10 @@ FUSION = [
         ("belief_map_loss_kernel.h", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
         ("imresize_kernel.h", "* p.inner + j;", "* p.inner;"),
         ("fuse_multiscale_kernel.h", "four.of[c] = sum[r][c]", "four.of[c] = sum[r][0]"),
-        ("fuse_tables.h", "low + cell - table_int", "low + cell + 1 - table_int"),
-        ("fuse_pixels.h", "cells += pitch;", "cells += pitch - 1;"),
+        ("fuse_tables.h", "lowest[group] + cell", "lowest[group] + cell + 1"),
+        ("fuse_multiscale_kernel.h", "cells += p.w;", "cells += p.w - 1;"),
         ("fuse_multiscale_kernel.h", "(point == 2)", "(point == 3)"),
-        ("fuse_tables.h", "    __syncthreads();\n    for (int t = lane", "    for (int t = lane"),
+        ("fuse_tables.h", "  __syncthreads();\n  if (mine < groups)", "  if (mine < groups)"),
     ],
 )
 @pytest.mark.usefixtures("library")
@@ -188,8 +180,9 @@ def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, objects, name, r
     text = (stand_in.CUDA / name).read_text()
     assert right in text
     replaced = {name: text.replace(right, wrong, 1)}
-    beside = FUSION if name in FUSION else [name.replace("_kernel.h", ".cu")]
-    for other in set(beside) - {name}:  # what includes a changed copy of a header must lie beside it
+    # What includes a changed copy of a header must lie beside it.
+    beside = {"fuse_tables.h": ["fuse_multiscale_kernel.h", "fuse_multiscale.cu"]}
+    for other in beside.get(name, [name.replace("_kernel.h", ".cu")]):
         replaced[other] = (stand_in.CUDA / other).read_text()
     broken = stand_in.build(tmp_path, replaced, objects)
     with pytest.raises(AssertionError):  # noqa: PT012

@@ -13,9 +13,7 @@ import torch
 from cpm_repro.ops._cupy.runtime import Entry, blocks_for, launch, pointer, source
 
 # As in the headers; a test compares.
-LANES, WARPS, COLUMNS, ROWS, WINDOW, STAGE = 32, 4, 4, 16, 6, 48
-TAP_LANES, TABLE_ROWS, CROSS, MAX_SCALES = 8, 16, 5, 64
-THREADS, TABLE_THREADS = LANES * WARPS, TAP_LANES * TABLE_ROWS
+THREADS, TABLE_THREADS, COLUMNS, ROWS, WINDOW, CROSS, LANES, MAX_SCALES = 32, 96, 4, 12, 6, 5, 32, 64
 
 # FuseParams of csrc/math/fuse.h and Tables of the kernel, field by field; a test compares the layouts.
 PARAMS = np.dtype(
@@ -52,13 +50,13 @@ ENTRIES = (
     Entry("fuse_tables", _BOTH, f"{_ROOM}tables_body(p, t)", _TABLE_BOUNDS),
     *(
         Entry(
-            f"fuse_{name}_{held}_{staged}",
+            f"fuse_{name}_{held}",
             f"{_BOTH}, unsigned long long* best",
-            f"{_ROOM}fuse_body<{peaks}, {held}, {staged}>(p, t, best)",
+            f"{_ROOM}fuse_body<{peaks}, {held}>(p, t, best)",
             _BOUNDS,
         )
         for name, peaks in (("maps", "false"), ("peaks", "true"))
-        for held, staged in ((WINDOW, "true"), (WINDOW, "false"), (1, "false"))
+        for held in (WINDOW, 1)
     ),
     Entry(
         "fuse_clear",
@@ -91,12 +89,11 @@ class _Task:
         """The tables, then maps or peaks out of them."""
         one = self.params[0]
         height, width = int(one["image_h"]), int(one["image_w"])
-        grid = (blocks_for(max(height, width), TABLE_ROWS), int(one["scales"]), 2)
+        grid = (blocks_for(max(height, width), TABLE_THREADS), int(one["scales"]), 2)
         self.launch("fuse_tables", grid, threads=TABLE_THREADS)
-        tiles = -(-width // (LANES * COLUMNS)) * -(-height // ROWS) * -(-int(one["channels"]) // WARPS)
+        tiles = -(-width // (THREADS * COLUMNS)) * -(-height // ROWS) * int(one["channels"])
         held = WINDOW if self.tables[0]["depth"][1] % WINDOW == 0 else 1
-        staged = "true" if held == WINDOW and int(one["w"]) <= STAGE else "false"
-        self.launch(f"{entry}_{held}_{staged}", (blocks_for(tiles),), best)
+        self.launch(f"{entry}_{held}", (blocks_for(tiles),), best)
 
 
 def fuse_multiscale_out(
