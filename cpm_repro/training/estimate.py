@@ -17,6 +17,12 @@ from cpm_repro.model import PoseMachine
 from cpm_repro.training.recipe import split_for_muon
 from cpm_repro.training.watch import clock
 
+_FILLS = 8
+"""People in the probe on a GPU, to time its work and not that of launching it.
+
+With one person the estimate was three times what an update then took on an H200.
+"""
+
 _BACKWARD = 2.0
 """The backward pass multiplies twice as much as the forward pass: for the inputs and for the weights."""
 
@@ -62,7 +68,7 @@ class Estimate:
 def estimate(
     net: PoseMachine, config: TrainConfig, people: int, cores: int = 1, cast: torch.dtype | None = None
 ) -> Estimate:
-    """Estimate from one forward pass of one person, on zeros.
+    """Estimate from one forward pass, on zeros: of one person, or of as many as begin to fill a GPU.
 
     Args:
         net: on its device, ready to train.
@@ -73,8 +79,10 @@ def estimate(
     """
     device = next(net.parameters()).device
     solver = config.solver
-    kept, seconds = _probe(net, config.augment.crop, cast)
     at_once = -(-people // (cores * solver.accumulate)) * cores
+    kept, seconds = _probe(
+        net, config.augment.crop, cast, min(at_once, _FILLS) if device.type == "cuda" else 1
+    )
     again = 1.0 if solver.recompute else 0.0
     # With recomputation one stage's activations are there at a time, on every core.
     per_person = max(kept) if solver.recompute else sum(kept)
@@ -133,10 +141,10 @@ class _Kept:
         return tensor
 
 
-def _probe(net: PoseMachine, crop: int, cast: torch.dtype | None) -> tuple[list[int], float]:
-    """Bytes that autograd keeps for every stage of one person, and the forward pass's seconds."""
+def _probe(net: PoseMachine, crop: int, cast: torch.dtype | None, people: int) -> tuple[list[int], float]:
+    """Bytes that autograd keeps for every stage, and seconds of the forward pass, a person of ``people``."""
     device = next(net.parameters()).device
-    data = torch.zeros(1, net.input_channels, crop, crop, device=device)
+    data = torch.zeros(people, net.input_channels, crop, crop, device=device)
     data = data.contiguous(memory_format=torch.channels_last)
     kept = _Kept(net.parameters())
     marks: list[int] = []
@@ -160,7 +168,7 @@ def _probe(net: PoseMachine, crop: int, cast: torch.dtype | None) -> tuple[list[
         net.recompute = recompute
         for hook in hooks:
             hook.remove()
-    return [b - a for a, b in itertools.pairwise(marks)], seconds
+    return [(b - a) // people for a, b in itertools.pairwise(marks)], seconds / people
 
 
 def _now(device: torch.device) -> float:
