@@ -14,7 +14,7 @@ constexpr double kRounding = 1e-5;   // relative; covers the float32 sums with r
 constexpr size_t kPlainTiles = 8;    // are made before anything else is tried
 constexpr size_t kWorthCoarse = 48;  // tiles still in question that make the coarse map worth its cost
 constexpr int kLargestTile = 48;     // pixels; the tables' tiles are at most this
-constexpr int kStripWidth = 64;      // coarse pixels made at a time
+constexpr int kStripWidth = 48;      // coarse pixels made at a time
 constexpr int kLevels = 65534;       // of a coarse map that is kept in 16 bits
 constexpr int kBandTiles = 100;      // that make a band worth its own search
 constexpr int kMostBands = 8;
@@ -62,8 +62,9 @@ class Search {
 
   // Tiles by what they can reach, the most promising first; keeps the spans of the cells under them.
   std::vector<Candidate> candidates() {
-    scratch_.spans.resize((size_t)p_.scales * (last_ - first_) * columns_);
+    require(scratch_.spans, (size_t)p_.scales * (last_ - first_) * columns_);
     std::vector<Candidate> all;
+    all.reserve((size_t)(last_ - first_) * columns_);
     // The background's uncovered border adds at most the scale's weight; cover may overshoot a little at a seam.
     for (int i = first_; i < last_; ++i) {
       for (int j = 0; j < columns_; ++j) all.push_back({background_ ? 2.0 : 0.0, i, j});
@@ -142,8 +143,8 @@ class Search {
     lowest_ = -limit;
     level_ = 2.0 * limit / kLevels;
     const int top = coarse_row(first_), height = std::min(coarse_row(last_) + 1, c.image_h) - top;
-    scratch_.coarse.resize((size_t)height * c.image_w);
-    scratch_.strip.resize((size_t)height * kStripWidth);
+    require(scratch_.coarse, (size_t)height * c.image_w);
+    require(scratch_.strip, (size_t)height * kStripWidth);
     float highest = -std::numeric_limits<float>::infinity();
     for (int x = 0; x < c.image_w; x += kStripWidth) {
       const int width = std::min(kStripWidth, c.image_w - x);

@@ -18,12 +18,18 @@ struct CellRange {
 };
 CellRange cells_under(const BandTable& table, int a, int b);
 
+// At least so many elements, of any value: what was there is given back first, never kept beside its successor.
+template <typename T>
+void require(std::vector<T>& space, size_t count) {
+  if (space.size() >= count) return;
+  std::vector<T>().swap(space);
+  space.resize(count);
+}
+
 // Floats that start on a cache line: vector loads that straddle two lines cost double.
 class AlignedFloats {
  public:
-  void require(size_t count) {
-    if (storage_.size() < count + kLine) storage_.resize(count + kLine);
-  }
+  void require(size_t count) { cpm::require(storage_, count + kLine); }
   float* data() {
     const size_t address = reinterpret_cast<size_t>(storage_.data()) / sizeof(float);
     return storage_.data() + (kLine - address % kLine) % kLine;

@@ -144,6 +144,8 @@ def test_every_modern_preset_trains(tmp_path, name):
     """At a reduced size: its optimiser, schedule, average and initialisation together, over a few updates."""
     config = replace(preset(name), iterations=4, validate_every=1.0)
     small = {"network.width": 0.02, "network.stages": 3, "solver.batch": 2, "solver.warmup": 0}
+    if config.network.arch == "flic_4stage":
+        small["network.parts"] = 14  # FLIC has nine, the rendered people fourteen
     result = train(override(config, {**SMALL, **small}), tmp_path / "run")
     records = [record for record in RunFolder(tmp_path / "run").records() if record["kind"] == "train"]
     assert len(records) == 4

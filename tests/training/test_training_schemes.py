@@ -148,8 +148,8 @@ def test_last_stage_loss_has_gradients_everywhere_from_one_loss(tmp_path, monkey
     seen = []
     original = step.sharded_backward
 
-    def backward(net, cores, batch, loss_of, weights, **more):
-        values = original(net, cores, batch, loss_of, weights, **more)
+    def backward(net, cores, batch, loss_of, weights, *more):
+        values = original(net, cores, batch, loss_of, weights, *more)
         wanted = torch.autograd.grad(loss_of(slice(0, batch))[-1], list(net.parameters()))
         seen.extend(
             float((weight.grad - gradient).norm()) <= 1e-4 * float(gradient.norm())
