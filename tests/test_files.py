@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from cpm_repro.errors import EnvironmentFailure
-from cpm_repro.files import atomic_write, write_json
+from cpm_repro.files import atomic_write, read_json, write_json
 
 
 def test_writes_and_makes_folders(tmp_path):
@@ -73,3 +73,9 @@ def test_nan_is_not_json(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", float("nan"))
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_name_that_is_no_utf8_is_written_escaped_and_read_back(tmp_path):
+    name = b"photo\xff.jpg".decode("utf-8", "surrogateescape")
+    write_json(tmp_path / "x.json", {"image": name})
+    assert read_json(tmp_path / "x.json") == {"image": name}

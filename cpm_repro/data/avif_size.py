@@ -12,6 +12,9 @@ Size = tuple[int, int]
 
 _SEQUENCE_HEADER = 1
 
+_MOST_EXTENTS = 4096
+"""Pieces of all items together: a hostile file may claim 65535 of no bytes for each of its items."""
+
 
 def avif_size(view: memoryview) -> Size | None:
     """(width, height) of the largest coded picture or stated extent of a whole file.
@@ -36,7 +39,7 @@ def avif_size(view: memoryview) -> Size | None:
                     sizes.append(struct.unpack_from(">II", property_box, 4))
             for number, stream in _items(inside[b"iloc"], view):
                 if number in coded:
-                    stated = _stream_sizes(stream)
+                    stated = _stream_sizes(bytes(stream))
                     if not stated:
                         return None
                     sizes += stated
@@ -72,12 +75,16 @@ def _coded_items(iinf: memoryview) -> set[int] | None:
     return coded
 
 
-def _items(iloc: memoryview, file: memoryview) -> Iterator[tuple[int, bytes]]:
-    """(number, bytes) of every item that lies in the file itself; the others have none."""
+def _items(iloc: memoryview, file: memoryview) -> Iterator[tuple[int, bytearray]]:
+    """(number, bytes) of every item that lies in the file itself; the others have none.
+
+    Raises:
+        struct.error: cut off, or of more pieces than _MOST_EXTENTS.
+    """
     version = iloc[0]
     offset_size, length_size = iloc[4] >> 4, iloc[4] & 15
     base_size, index_size = iloc[5] >> 4, iloc[5] & 15 if version else 0
-    at = 6
+    at, extents = 6, 0
 
     def number(size: int) -> int:
         nonlocal at
@@ -91,13 +98,16 @@ def _items(iloc: memoryview, file: memoryview) -> Iterator[tuple[int, bytes]]:
         elsewhere = number(2) & 15 if version else 0
         elsewhere |= number(2)  # another file
         base = number(base_size)
-        stream = b""
+        stream = bytearray()
         for _ in range(number(2)):
+            extents += 1
+            if extents > _MOST_EXTENTS:
+                raise struct.error("iloc has more pieces than any picture")
             number(index_size)
             start = base + number(offset_size)
             length = number(length_size)
             if not elsewhere and len(stream) <= len(file):
-                stream += bytes(file[start : start + length] if length else file[start:])
+                stream += file[start : start + length] if length else file[start:]
         yield item, stream
 
 

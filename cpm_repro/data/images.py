@@ -29,15 +29,19 @@ def read_image(path: str | Path, *, exif: bool = False) -> np.ndarray:
             refer to the raw pixels, so their readers leave it off.
 
     Raises:
-        UserError: the file is missing, a folder, empty, of no size that its header tells, larger than
-            MAX_PIXELS, or does not decode.
+        UserError: the file is missing, a folder, may not be read, is empty, of no size that its header tells,
+            larger than MAX_PIXELS, or does not decode.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: image file is missing")
     if not path.is_file():
-        raise UserError(f"{path}: expected an image file, got a folder")
-    data = np.fromfile(path, dtype=np.uint8)
+        other = "a folder" if path.is_dir() else "something that is no ordinary file"
+        raise UserError(f"{path}: expected an image file, got {other}")
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:  # no permission, or gone since
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not data.size:
         raise UserError(f"{path}: expected an image, got an empty file")
     return decode_image(data, str(path), exif=exif)

@@ -265,7 +265,16 @@ class PoseEstimator:
         return Seen(array, source, self._places(array, boxes, centers, heights), one_person=alone)
 
     def estimate(self, seen: Sequence[Seen], *, keep_maps: bool) -> Iterator[People]:
-        """The second half: the people of each image, everybody's crops in common batches."""
+        """The second half: the people of each image, everybody's crops in common batches.
+
+        Maps are kept of the places that are told, not of all that are tried: that would be seven times the
+        memory.
+        """
+        if keep_maps:
+            seen = [
+                replace(image, places=[self._surest(image)], one_person=False) if image.one_person else image
+                for image in seen
+            ]
         jobs = [(image.array, place) for image in seen for place in image.places]
         size = max(1, self.batch // (len(self.scales) * (1 + self.flip_test)))
         found: list[Person] = []

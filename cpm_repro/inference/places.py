@@ -17,6 +17,9 @@ TRIED_SHARES = (WHOLE_IMAGE_SHARE, 0.6, 0.45)
 WIDE = 1.25
 """In an image so many times as wide as high the person is looked for beside the middle too."""
 
+LARGEST = 1_000_000
+"""Pixels that a person may be tall: no photograph is as large; far beyond it the arithmetic of crops ends."""
+
 Box = Sequence[float]
 Point = Sequence[float]
 ImageSize = tuple[int, int]
@@ -80,7 +83,10 @@ def places_from_boxes(boxes: Sequence[Box], image_hw: ImageSize) -> list[Place]:
             raise UserError(f"box: wanted x0 < x1 and y0 < y1, got {tuple(box)}")
         if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
             raise UserError(f"box: {tuple(box)} lies outside the {width}x{height} image")
-        places.append(Place(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0)))
+        extent = max(x1 - x0, y1 - y0)
+        if extent > LARGEST:
+            raise UserError(f"box: wanted at most {LARGEST} pixels along a side, got {tuple(box)}")
+        places.append(Place(((x0 + x1) / 2, (y0 + y1) / 2), extent))
     return places
 
 
@@ -121,6 +127,6 @@ def _checked_center(center: Point, image_hw: ImageSize) -> tuple[float, float]:
 
 
 def _checked_height(height: float) -> float:
-    if not (math.isfinite(height) and height > 0):
-        raise UserError(f"height: wanted a positive number of pixels, got {height:g}")
+    if not 0 < height <= LARGEST:
+        raise UserError(f"height: wanted a positive number of pixels up to {LARGEST}, got {height:g}")
     return float(height)

@@ -67,7 +67,7 @@ def load(
     Layers that the network lacks are ignored; all of its own must be there.
 
     Raises:
-        UserError: nothing there, damaged, or weights that do not fit (all of them are listed).
+        UserError: nothing there, damaged, or weights that do not fit.
     """
     return _build(read_weight_file(_file_of(Path(path))), arch, stages, parts, width)
 
@@ -116,9 +116,16 @@ def bundled_weights() -> Path:
 def load_model(
     path: str | Path, arch: str | None = None, *, parts: int | None = None, width: float | None = None
 ) -> LoadedModel:
-    """As :func:`load`, with the crop the weights were trained on (the usual one if the file does not say)."""
+    """As :func:`load`, with the crop the weights were trained on (the usual one if the file does not say).
+
+    Raises:
+        UserError: as there; or a weight is not finite, as after a run that diverged.
+    """
     given = read_weight_file(_file_of(Path(path)))
     net, about = _build(given, arch, parts=parts, width=width), given.about
+    for name, weight in net.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise UserError(f"{given.path}: wanted finite weights, got others in {name}")
     if about is not None:
         return LoadedModel(net, about.augment, about.trained_on, about.skeleton)
     if net.arch == "tiny":

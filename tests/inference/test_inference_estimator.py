@@ -20,6 +20,7 @@ from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.places import TRIED_SHARES
 from cpm_repro.inference.weights import BUNDLED, load, load_model
+from cpm_repro.model import build
 from cpm_repro.skeleton import CPM14
 
 
@@ -268,3 +269,12 @@ def test_one_estimator_serves_several_threads(run_folder):
     for got, wanted in zip(together, alone * 3, strict=True):
         assert np.array_equal(got.keypoints, wanted.keypoints)
         assert np.array_equal(got.scores, wanted.scores)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    net = build("tiny")
+    with torch.no_grad():
+        net.layer("conv1_1").bias[0] = float("nan")
+    torch.save(net.state_dict(), tmp_path / "x.pt")
+    with pytest.raises(UserError, match=r"x\.pt: wanted finite weights, got others in conv1_1\.bias"):
+        PoseEstimator(tmp_path / "x.pt", arch="tiny")

@@ -196,12 +196,35 @@ def test_a_box_may_reach_over_the_border():
     assert place.center == (-5, 30)
 
 
+def test_a_box_has_a_largest_size():
+    with pytest.raises(UserError, match="box: wanted at most 1000000 pixels along a side"):
+        places_from_boxes([(0, 0, 1e25, 1e25)], (120, 90))
+
+
+def test_kept_maps_are_those_of_the_place_that_is_told(monkeypatch):
+    """Of all the places that are tried they would take seven times the memory."""
+    image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    estimator, kept, people = PoseEstimator(BUNDLED), [], PoseEstimator._people
+    monkeypatch.setattr(
+        PoseEstimator,
+        "_people",
+        lambda self, jobs, keep_maps: (
+            kept.extend([keep_maps] * len(jobs)) or people(self, jobs, keep_maps=keep_maps)
+        ),
+    )
+    (mapped,), (plain,) = estimator(image, keep_maps=True), estimator(image)
+    assert mapped.assumed == plain.assumed
+    np.testing.assert_array_equal(mapped.keypoints, plain.keypoints)
+    assert kept == [False] * 7 + [True] + [False] * 7
+
+
 @pytest.mark.parametrize(
     ("center", "height", "words"),
     [
-        ((30, 60), 0, "height: wanted a positive number of pixels, got 0"),
+        ((30, 60), 0, "height: wanted a positive number of pixels up to 1000000, got 0"),
         ((30, 60), -5, "got -5"),
         ((30, 60), float("nan"), "got nan"),
+        ((30, 60), 1e25, "up to 1000000, got 1e\\+25"),
         ((30, 60), [50, 60], r"one per centre \(1\)"),
         ((90, 60), 50, "outside the 90x120 image"),
         ((30, -1), 50, "outside the 90x120 image"),
