@@ -14,7 +14,10 @@ LARGEST_SPECTRUM = 64e6
 
 LARGEST_TILE = 40
 
-# Rates in the proportions measured on two cores of a Zen 4 (benchmarks/inference.py lists every layer);
+SMALLEST_KERNEL = 7
+"""Of 5x5 layers the prediction is wrong: the released networks' took 2.3 times as long through tiles."""
+
+# Rates in the proportions measured on two cores of a Zen 4 (benchmarks/inference_layers.py measures every layer);
 # only the proportions matter for the choice.
 _PRODUCTS, _TRANSFORMS, _DIRECT, _BYTES = 100e9, 55e9, 85e9, 20e9
 
@@ -113,7 +116,7 @@ def choose_tile(
         count, channels, outputs, height, width, kernel: N, C, O, H, W, K.
         ready: tiles whose spectra exist already: kept unless another is a quarter faster.
     """
-    if kernel < 5 or min(count, height, width) < 1:
+    if kernel < SMALLEST_KERNEL or min(count, height, width) < 1:
         return None
 
     def shapes(tiles: Iterable[int]) -> list[TileShape]:
