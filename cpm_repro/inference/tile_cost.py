@@ -17,8 +17,8 @@ LARGEST_TILE = 40
 SMALLEST_KERNEL = 7
 """Of 5x5 layers the prediction is wrong: the released networks' took 2.3 times as long through tiles."""
 
-# Rates in the proportions measured on two cores of a Zen 4 (benchmarks/inference_layers.py measures every layer);
-# only the proportions matter for the choice.
+# Rates in the proportions measured on two cores of a Zen 4 (benchmarks/inference_layers.py measures every
+# layer); only the proportions matter for the choice.
 _PRODUCTS, _TRANSFORMS, _DIRECT, _BYTES = 100e9, 55e9, 85e9, 20e9
 
 _STEPS = 3e-4
