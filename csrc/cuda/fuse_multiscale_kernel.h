@@ -2,8 +2,8 @@
 //
 // A first launch makes the tables. In the second a warp makes kRows x kTileColumns pixels of one channel. A thread owns
 // kColumns neighbouring columns; it resamples cell rows to them one by one and adds each to all of its rows. All its sums
-// are in registers, nothing is shared and nothing waits. The full-size maps are written once, or, for peaks, never: then
-// each warp contributes its maximum with one atomic, whose result does not depend on the order.
+// are in registers, and warps need nothing of one another. The full-size maps are written once, or, for peaks, never:
+// then each warp contributes its maximum with one atomic, whose result does not depend on the order.
 #pragma once
 
 #include "fuse_tables.h"
