@@ -162,6 +162,7 @@ def _add_train(verbs: Any) -> tuple[str, _Parser]:
     )
     sub.add_argument("--seed", type=int)
     sub.add_argument("--workers", type=int, help="threads that prepare batches")
+    _add_device(sub)
     sub.add_argument("--checkpoint-iterations", type=int, help="save every so many updates")
     sub.add_argument(
         "--set",
@@ -217,6 +218,7 @@ def _add_eval(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("--images", type=Path, help="with --predictions: photographs, to draw the worst people")
     sub.add_argument("--keep-sides", action="store_true", help="flic-pck without turning the truth's sides")
     sub.add_argument("--out", type=Path, help="folder for the tables and curves")
+    _add_device(sub)
 
     def run(options: argparse.Namespace) -> None:
         release = options.weights is not None and options.procedure == "release"
@@ -225,13 +227,13 @@ def _add_eval(verbs: Any) -> tuple[str, _Parser]:
         if release:
             from cpm_repro.inference.benchmark import evaluate_release
 
-            chosen = {name: getattr(options, name) for name in ("arch", "split", "first")}
+            chosen = {name: getattr(options, name) for name in ("arch", "device", "split", "first")}
             evaluate_release(options.weights, options.data, options.out, **chosen)
             return
         if options.weights is not None:
             from cpm_repro.training import evaluate_weights
 
-            evaluate_weights(options.weights, options.data, options.out, options.arch)
+            evaluate_weights(options.weights, options.data, options.out, options.arch, options.device)
             return
         from cpm_repro.viz.score_report import score_report
 
@@ -312,7 +314,7 @@ def _add_predict(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("--flip-test", action="store_true", help="average with the mirror image")
     sub.add_argument("--sub-pixel", action="store_true", help="peaks between pixels")
     sub.add_argument("--precision", default="float32", help="float32 or bf16")
-    sub.add_argument("--device", help="for instance cpu or cuda:1 (default: a GPU if there is one)")
+    _add_device(sub)
     sub.add_argument("--batch", type=int, default=8, help="most crops in one pass (8)")
 
     def run(options: argparse.Namespace) -> None:
@@ -559,6 +561,11 @@ def _add_export(verbs: Any) -> tuple[str, _Parser]:
     return "export", sub
 
 
+def _add_device(sub: _Parser) -> None:
+    """Where the network runs."""
+    sub.add_argument("--device", help="for instance cpu or cuda:1 (default: a GPU if there is one)")
+
+
 def _add_network(sub: _Parser) -> None:
     """The options that name a network where a file does not."""
     sub.add_argument("--arch", help="architecture, where the file does not say")
@@ -630,6 +637,7 @@ def _add_study(verbs: Any) -> tuple[str, _Parser]:
     sub.add_argument("--iterations", type=int, help="budget of each run in updates")
     sub.add_argument("--seeds", type=int, default=3, help="runs per variant; 3 are the least that decide")
     sub.add_argument("--jobs", type=int, help="runs at a time (default: one per GPU, else per core)")
+    _add_device(sub)
     sub.add_argument("--quick", action="store_true", help="a smaller network and budget, to see everything")
     sub.add_argument(
         "--out", type=Path, default=Path("studies"), help="folder; the same command goes on there"

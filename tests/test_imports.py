@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cpm_repro"
 
-BASE = {"errors", "files", "matlab_file", "npz_file", "environment", "skeleton", "config"}
+BASE = {"errors", "files", "matlab_file", "npz_file", "environment", "device", "skeleton", "config"}
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
 TOP = {"training", "checklist", "studies", "viz", "bench"}
 ENTRANCES = {"cli", "demo", "doctor", "__main__"}
@@ -19,6 +19,7 @@ ALLOWED = {
     "matlab_file": {"errors"},
     "npz_file": {"errors"},
     "environment": set(),
+    "device": {"errors"},
     "skeleton": {"errors"},
     "config": {"errors"},
     "model": BASE | {"model", "ops"},

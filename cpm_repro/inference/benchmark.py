@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from cpm_repro.device import usable_device
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.evaluation import ScoreTable, ScoreWarning, evaluate
 from cpm_repro.files import atomic_write, write_json
@@ -33,6 +34,7 @@ def evaluate_release(
     out: Path | None,
     *,
     arch: str | None = None,
+    device: str | None = None,
     split: Split = "val",
     first: int | None = None,
 ) -> ScoreTable | None:
@@ -42,6 +44,7 @@ def evaluate_release(
 
     Args:
         weights: see :func:`cpm_repro.inference.weights.load`. arch: their architecture.
+        device: where to run; None takes a GPU when there is one.
         data: see `open_subjects`; None takes what the weights were trained on.
         out: folder for predictions (.npz, .mat, .json) and scores.
         split: whom; see `open_subjects`.
@@ -51,16 +54,17 @@ def evaluate_release(
         The table; None where the truth is secret.
 
     Raises:
-        UserError: unusable weights or data, results of other work in ``out``, or people who could not be
-            estimated (after all others are done and written; they count as misses).
+        UserError: unusable weights, device or data, results of other work in ``out``, or people who could not
+            be estimated (after all others are done and written; they count as misses).
     """
+    place = usable_device(device)  # refused before a network is built
     model = load_model(weights, arch)
     data = data or model.trained_on
     if not data:
         raise UserError(f"{weights} does not say what it was trained on: give --data")
     if first is not None and first < 1:
         raise UserError(f"first: wanted at least one person, got {first}")
-    procedure = BenchmarkProcedure(model.net, box=model.augment.crop)
+    procedure = BenchmarkProcedure(model.net, box=model.augment.crop, device=place)
     subjects = open_subjects(data, split, model.augment)
     if len(subjects.skeleton) != model.net.parts:
         raise UserError(f"{data} labels {len(subjects.skeleton)} parts, the network has {model.net.parts}")

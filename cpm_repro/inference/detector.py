@@ -13,6 +13,7 @@ from scipy import ndimage
 from cpm_repro.config import FULL_CROP
 from cpm_repro.data.augment import BORDER
 from cpm_repro.data.images import read_image
+from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.images import as_bgr
@@ -60,7 +61,7 @@ class PersonDetector:
         height: int | None = None,
     ) -> None:
         net, crop = _person_net(weights, arch)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = usable_device(device)
         net = fast_convolutions(net.to(self.device)).eval()
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.threshold = threshold

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cpm_repro.config import unknown
 from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
+from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.inference.decode import average_views, highest, sub_pixel, to_image
 from cpm_repro.inference.detector import PersonDetector
@@ -95,7 +96,7 @@ class PoseEstimator:
         detector: PersonDetector | str | Path | None = None,
     ) -> None:
         self.weights = Path(weights) if weights is not None else bundled_weights()
-        self.device = _device(device)
+        self.device = usable_device(device)
         self.scales = tuple(float(scale) for scale in scales)
         _check_settings(self.scales, precision, batch)
         model = load_model(self.weights, arch)
@@ -400,16 +401,6 @@ def _check_settings(scales: tuple[float, ...], precision: str, batch: int) -> No
         raise UserError(unknown("precision", precision, list(PRECISIONS)))
     if batch < 1:
         raise UserError(f"batch: wanted at least 1, got {batch}")
-
-
-def _device(name: str | None) -> torch.device:
-    """The device of that name, or the best one there is; UserError if it cannot be used."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device {name}: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _skeleton(parts: int) -> Skeleton:

@@ -19,6 +19,7 @@ from cpm_repro.config import FULL_CROP
 from cpm_repro.data.augment import BORDER
 from cpm_repro.data.images import MAX_PIXELS
 from cpm_repro.data.lsp_scale import TARGET
+from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.network_input import network_input
@@ -118,7 +119,7 @@ class BenchmarkProcedure:
             raise UserError(f"{net.arch} finds people, not parts: wanted a pose network")
         if box % 2 or not net.accepts(box) or net.map_size(box) * net.stride != box:
             raise UserError(f"box: {net.arch} wanted a side that is a multiple of {net.stride}, got {box}")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = usable_device(device)
         net = fast_convolutions(net.to(self.device)).eval()
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.box = box

@@ -9,6 +9,7 @@ from pathlib import Path
 from cpm_repro.checklist.verdicts import StudyVerdict
 from cpm_repro.config import TrainConfig, check, preset, unknown
 from cpm_repro.data import open_dataset
+from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.studies import precision, receptive_field, schemes, sensitivity, stages, supervision
 from cpm_repro.studies.plan import Material, Run, Study, Variant, described
@@ -47,6 +48,7 @@ class Request:
     iterations: int | None = None
     seeds: int = 3
     jobs: int | None = None
+    device: str | None = None
     quick: bool = False
     command: str = "cpm study"
 
@@ -112,6 +114,7 @@ def run_studies(request: Request) -> list[StudyVerdict]:
         raise UserError(f"--seeds: wanted at least 1, got {request.seeds}")
     if request.jobs is not None and request.jobs < 1:
         raise UserError(f"--jobs: wanted at least 1, got {request.jobs}")
+    usable_device(request.device)  # refused before anything is trained
     base = base_config(request)
     plans = {study.name: study.variants(base) for study in studies}
     _check(base, plans)
@@ -124,14 +127,14 @@ def run_studies(request: Request) -> list[StudyVerdict]:
     }
     folder = request.out / RUNS
     print(f"{len(runs)} runs for {', '.join(plans)}: {setting_of(base, request.seeds)}")
-    train_all(list(runs.values()), folder, request.jobs or default_jobs())
+    train_all(list(runs.values()), folder, request.jobs or default_jobs(request.device), request.device)
     verdicts = []
     for study in studies:
         records = {
             variant.label: [read_run(_run(variant, seed), folder) for seed in seeds]
             for variant in plans[study.name]
         }
-        material = Material(base, records, request.out / study.name)
+        material = Material(base, records, request.out / study.name, request.device)
         found = write_study(study, material, study.analyse(material), request.command)
         print(f"\n{found.paragraph}\n  {material.out / 'study.md'}", flush=True)
         verdicts.append(found)

@@ -85,6 +85,7 @@ class Material:
     base: TrainConfig
     runs: Mapping[str, Sequence[RunRecord]]
     out: Path
+    device: str | None = None  # where to measure; None takes a GPU when there is one
 
     def last(self, label: str) -> list[float]:
         """PCK@0.2 of the variant's last stage, per seed."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from cpm_repro.config import TrainConfig, from_dict, to_dict
+from cpm_repro.device import usable_device
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.evaluation import pck_curve
 from cpm_repro.files import write_json
@@ -26,13 +27,16 @@ RESULT = "result.json"
 """A run folder that has it is finished."""
 
 
-def default_jobs() -> int:
-    """Processes that suit this machine: one per GPU, else one per thread that torch would use."""
-    return torch.cuda.device_count() if torch.cuda.is_available() else torch.get_num_threads()
+def default_jobs(device: str | None = None) -> int:
+    """Processes that suit this machine: one per GPU of ``device``, else one per thread of torch's."""
+    gpus = _devices(device)
+    return len(gpus) if gpus != [""] else torch.get_num_threads()
 
 
-def train_all(runs: Sequence[Run], folder: Path, jobs: int) -> None:
+def train_all(runs: Sequence[Run], folder: Path, jobs: int, device: str | None = None) -> None:
     """Train every run below ``folder`` that is not finished, ``jobs`` at a time; one bar for all of them.
+
+    ``device`` is where; None and ``cuda`` take every GPU there is.
 
     A run that was interrupted goes on after its last checkpoint, a finished one is not touched.
 
@@ -46,7 +50,7 @@ def train_all(runs: Sequence[Run], folder: Path, jobs: int) -> None:
     jobs = min(jobs, len(waiting))
     context = get_context("spawn")  # a forked CUDA or OpenMP does not work
     devices = context.SimpleQueue()
-    named = _devices()
+    named = _devices(device)
     for job in range(jobs):
         devices.put(named[job % len(named)])
     threads = max(1, torch.get_num_threads() // jobs)
@@ -77,12 +81,14 @@ def _raise_failures(finished: set[Future[None]]) -> None:
             ) from error
 
 
-def _devices() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may name, one entry a GPU; a single empty one without any."""
-    if not torch.cuda.is_available():
+def _devices(device: str | None) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may name, one entry a GPU of ``device``; a single empty one without."""
+    place = usable_device(device)
+    if place.type != "cuda":
         return [""]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+    names = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+    return names if place.index is None else [names[place.index]]
 
 
 def _start_worker(devices: Any, threads: int) -> None:

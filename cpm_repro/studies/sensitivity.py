@@ -18,6 +18,7 @@ import torch
 from cpm_repro.config import TrainConfig
 from cpm_repro.data import PoseDataset, PoseSample, Readable, open_dataset
 from cpm_repro.data.augment import apply_matrix, warp_image
+from cpm_repro.device import usable_device
 from cpm_repro.inference.weights import load_model
 from cpm_repro.skeleton import Skeleton
 from cpm_repro.studies.draw import PCK_LABEL, line_with_spread
@@ -139,7 +140,7 @@ class Series:
 
 def analyse(material: Material) -> Finding:
     """Tables and the figure; the remark says what is tolerated."""
-    found = [_measure(run) for run in material.runs[LABEL]]
+    found = [_measure(run, usable_device(material.device)) for run in material.runs[LABEL]]
     series = [
         Series(
             "centre", "shares of the person's extent, mean of four ways", SHIFTS, 0.0, [f[0] for f in found]
@@ -156,17 +157,18 @@ def analyse(material: Material) -> Finding:
     )
 
 
-def _measure(run: RunRecord) -> tuple[list[float], list[float], list[float]]:
+def _measure(run: RunRecord, device: torch.device) -> tuple[list[float], list[float], list[float]]:
     """PCK@0.2 of the final weights under every shift, scale and rotation."""
     model = load_model(run.folder / "checkpoints" / "last.pt")
     config = run.config
     people = Kept(
         open_dataset(config.data, "val", seed=config.seed, size=config.validate_people or MOST_PEOPLE)
     )
-    with cores_for(model.net, torch.device("cpu"), batch=16) as cores:
+    net = model.net.to(device)
+    with cores_for(net, device, batch=16) as cores:
 
         def score(dataset: PoseDataset) -> float:
-            predictions = predict_dataset(model.net, dataset, config.augment, cores)
+            predictions = predict_dataset(net, dataset, config.augment, cores)
             return score_stages(predictions, people)[-1].total
 
         def shifted(size: float) -> float:

@@ -13,6 +13,7 @@ import torch
 
 from cpm_repro.checklist.verdicts import HOLDS, UNDECIDED, Verdict
 from cpm_repro.config import TrainConfig
+from cpm_repro.device import usable_device
 from cpm_repro.inference.weights import build_from
 from cpm_repro.model import multiply_accumulates
 from cpm_repro.studies.draw import PCK_LABEL, line_with_spread
@@ -54,7 +55,7 @@ def variants(base: TrainConfig) -> list[Variant]:
 def analyse(material: Material) -> Finding:
     """Verdicts, tables and the figure."""
     networks = [label_of(count) for count in range(1, MOST + 1)]
-    milliseconds = exit_times(material.runs[networks[-1]][0].config)
+    milliseconds = exit_times(material.runs[networks[-1]][0].config, material.device)
     weak = too_weak(CLAIMS, RULE, material.last(networks[-1]))
     return Finding(
         verdicts=weak or _verdicts(material, networks),
@@ -108,11 +109,11 @@ def _slope(values: Sequence[float]) -> float:
     return sum((x - middle) * y for x, y in enumerate(values, start=1)) / squares
 
 
-def exit_times(config: TrainConfig, repeats: int = 15) -> list[float]:
+def exit_times(config: TrainConfig, device: str | None = None, repeats: int = 15) -> list[float]:
     """Median milliseconds of one crop through the first 1, 2, ... stages, here (CPU: one thread)."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = build_from(config.network).eval().to(device)
-    data = torch.zeros(1, net.input_channels, config.augment.crop, config.augment.crop, device=device)
+    place = usable_device(device)
+    net = build_from(config.network).eval().to(place)
+    data = torch.zeros(1, net.input_channels, config.augment.crop, config.augment.crop, device=place)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

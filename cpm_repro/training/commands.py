@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cpm_repro.config import (
     FULL_CROP,
@@ -24,6 +23,7 @@ from cpm_repro.config import (
     unknown,
 )
 from cpm_repro.data import open_dataset
+from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import atomic_write, write_json
@@ -56,7 +56,7 @@ _DOTTED = {
 
 
 _NOT_IN_SOLVERS = ("validate_every", "validate_people")
-_WITH_SOLVER = ("data", "out", "snapshot", "weights", "iterations", "seed", "workers")
+_WITH_SOLVER = ("data", "out", "snapshot", "weights", "iterations", "seed", "workers", "device")
 
 
 def train_from_options(options: Mapping[str, Any]) -> None:
@@ -131,12 +131,14 @@ def _validation_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def run_from_options(options: Mapping[str, Any]) -> RunResult:
     """Train as ``cpm train`` was asked to: preset, then single options, then ``--set``; print the table."""
-    with joined() as ranks:
+    with joined(options["device"]) as ranks:
         config, out = ranks.together(lambda: _wanted(options))
         opening = compared(config)
         if options["resume"] and not (out / "config.json").exists():
             opening = [f"{out}: nothing to resume there, starting a new run", *opening]
-        result = train(config, out, resume=options["resume"], opening="\n".join(opening))
+        result = train(
+            config, out, resume=options["resume"], opening="\n".join(opening), device=options["device"]
+        )
         return _reported(result, config, ranks)
 
 
@@ -223,12 +225,18 @@ def _read_config(path: Path) -> TrainConfig:
 
 
 def evaluate_weights(
-    weights: Path, data: str | None, out: Path | None, arch: str | None = None
+    weights: Path,
+    data: str | None,
+    out: Path | None,
+    arch: str | None = None,
+    device: str | None = None,
 ) -> list[ScoreTable]:
     """Score ``weights`` on the held-out people of ``data``; print the table, and save it when asked to.
 
     A person network is scored, as while it trains, by where its highest belief lies in each person's crop.
+    It runs on ``device``; None takes a GPU when there is one.
     """
+    place = usable_device(device)
     model = load_model(weights, arch)
     data = data or model.trained_on
     if not data:
@@ -238,8 +246,9 @@ def evaluate_weights(
         dataset = PersonCentres(dataset)
     if len(dataset.skeleton) != model.net.parts:
         raise UserError(f"{data} labels {len(dataset.skeleton)} parts, the network has {model.net.parts}")
-    with cores_for(model.net, torch.device("cpu"), batch=16) as cores:
-        predictions = predict_dataset(model.net, dataset, model.augment, cores)
+    net = model.net.to(place)
+    with cores_for(net, place, batch=16) as cores:
+        predictions = predict_dataset(net, dataset, model.augment, cores)
     tables = score_stages(predictions, dataset)
     text = scores_markdown(tables)
     print(text)

@@ -52,7 +52,9 @@ class RunResult:
     stopped: bool = False  # by a signal, before the budget was spent; nothing was scored then
 
 
-def train(config: TrainConfig, out: Path, *, resume: bool = False, opening: str = "") -> RunResult:
+def train(
+    config: TrainConfig, out: Path, *, resume: bool = False, opening: str = "", device: str | None = None
+) -> RunResult:
     """Train until the budget of ``config`` is spent, leaving a run folder at ``out``.
 
     With ``resume`` the run in ``out`` goes on after its last checkpoint, and makes the same losses it
@@ -63,7 +65,8 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, opening: str 
     Under torchrun the ranks share every batch, and make the updates that one process would have made; dropout
     alone draws otherwise. A restart by torchrun goes on after the last checkpoint.
 
-    ``opening`` is printed once nothing is left that would refuse the run.
+    ``opening`` is printed once nothing is left that would refuse the run. ``device`` is where it trains; None
+    takes a GPU when there is one (see :func:`~cpm_repro.training.ranks.joined`).
 
     SIGTERM and SIGINT let the update in hand end, save, and return a result that says ``stopped``.
 
@@ -74,7 +77,7 @@ def train(config: TrainConfig, out: Path, *, resume: bool = False, opening: str 
     """
     keep_freed_memory()
     folder = RunFolder(out)
-    with joined() as ranks, stop_on_signals() as stop:
+    with joined(device) as ranks, stop_on_signals() as stop:
         resume = resume or restarted()
         ranks.together(lambda: check(config, ranks.count))
         ranks.same({**flat(to_dict(replace(config, workers=0))), "out": str(out), "resume": resume})

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cpm_repro.device import usable_device
 from cpm_repro.errors import EnvironmentFailure, UserError
 
 Result = TypeVar("Result")
@@ -152,25 +153,31 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def joined(device: str | None = None) -> Iterator[Ranks]:
     """The ranks that torchrun started, or this process alone. May be nested.
 
+    Args:
+        device: where to work; None takes a GPU when there is one. Ranks of one machine take a GPU each.
+
     Raises:
+        UserError: no such device, or one GPU named for several ranks.
         EnvironmentFailure: the others could not be reached.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Ranks()
+        yield Ranks(device=usable_device(device))
         return
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        torch.cuda.set_device(device)
+    own = usable_device(device)
+    if device is not None and own.index is not None:
+        raise UserError(f"device {device}: {count} ranks cannot share it: wanted cpu or cuda, a GPU for each")
+    if own.type == "cuda":
+        own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(own)
     if dist.is_initialized():
-        yield Ranks(dist.get_rank(), count, device)
+        yield Ranks(dist.get_rank(), count, own)
         return
     # Numbers and objects are exchanged on the CPU, gradients where they are.
-    engine = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    engine = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
     try:
         store, rank, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
         # torchrun's store outlives the ranks: without names of their own, new ones meet dead ones' addresses
@@ -179,7 +186,7 @@ def joined() -> Iterator[Ranks]:
     except (RuntimeError, ValueError) as error:
         raise EnvironmentFailure(f"the ranks did not find one another: {error}") from error
     try:
-        yield Ranks(dist.get_rank(), count, device)
+        yield Ranks(dist.get_rank(), count, own)
     finally:
         dist.destroy_process_group()
 

@@ -19,6 +19,7 @@ from cpm_repro.caffe.solverstate import SolverState, read_solverstate, write_sol
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseSample
+from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import write_json
@@ -61,6 +62,7 @@ def train_solver(
     workers: int = 1,
     validate_every: float = 0.25,
     validate_people: int | None = None,
+    device: str | None = None,
 ) -> SolverResult:
     """Train what the solver prototxt ``path`` says.
 
@@ -80,6 +82,7 @@ def train_solver(
         workers: threads that prepare batches.
         validate_every: share of the iterations between two validations.
         validate_people: the first so many held-out people; None: all.
+        device: where to train; None takes a GPU when there is one.
 
     Raises:
         UserError: prototxts, data or snapshots that cannot be trained from, before any work is done; a loss
@@ -90,9 +93,11 @@ def train_solver(
         raise UserError("wanted --snapshot or --weights, got both: a snapshot has weights of its own")
     if seed is None:
         seed = max(0, int(plan.solver.random_seed))
+    place = usable_device(device)
     source = _source(plan, data)
     dataset = _open_data(plan, source)
-    run = _SolverRun(plan, dataset, out, iterations or plan.solver.max_iter, seed, validate_every)
+    until = iterations or plan.solver.max_iter
+    run = _SolverRun(plan, dataset, out, until, seed, validate_every, place)
     try:
         run.start(snapshot, weights)
         run.hold_out(source, validate_people)
@@ -159,11 +164,18 @@ class _SolverRun:
     """State between the first and the last iteration."""
 
     def __init__(
-        self, plan: SolverPlan, dataset: PoseDataset, out: Path, until: int, seed: int, validate_every: float
+        self,
+        plan: SolverPlan,
+        dataset: PoseDataset,
+        out: Path,
+        until: int,
+        seed: int,
+        validate_every: float,
+        device: torch.device,
     ) -> None:
         self.plan, self.dataset, self.until, self.seed = plan, dataset, until, seed
         self.validate_every = validate_every
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device
         state = plan.solver.train_state
         self.net = CaffeNet(plan.net, "TRAIN", level=state.level, stages=plan.stages, seed=seed)
         self.net.to(self.device)

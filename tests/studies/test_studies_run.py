@@ -11,6 +11,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from studies_support import small_base
 
 from cpm_repro.checklist import run_checklist
@@ -18,7 +19,7 @@ from cpm_repro.checklist.verdicts import StudyVerdict, Verdict, read_verdict, ta
 from cpm_repro.cli import main
 from cpm_repro.data import open_dataset
 from cpm_repro.errors import UserError
-from cpm_repro.studies import STUDIES, Request, command, run_studies
+from cpm_repro.studies import STUDIES, Request, command, run_studies, runs
 from cpm_repro.studies.plan import Run
 from cpm_repro.studies.progress import share_done
 from cpm_repro.studies.sensitivity import Misplaced, turned
@@ -172,3 +173,13 @@ def test_progress_is_read_from_the_run_itself(tmp_path):
     assert share_done(tmp_path, replace(config, iterations=None, minutes=1.0)) == 0.1
     (tmp_path / "result.json").write_text("{}")
     assert share_done(tmp_path, config) == 1
+
+
+def test_runs_go_to_the_gpus_that_are_named(monkeypatch):
+    """Each process sees one of them; a CPU none."""
+    monkeypatch.setattr(runs, "usable_device", lambda name: torch.device(name or "cuda"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
+    assert runs._devices(None) == runs._devices("cuda") == ["4", "6", "7"]
+    assert (runs._devices("cuda:1"), runs._devices("cpu")) == (["6"], [""])
+    assert (runs.default_jobs("cuda"), runs.default_jobs("cuda:2")) == (3, 1)
+    assert runs.default_jobs("cpu") == torch.get_num_threads()

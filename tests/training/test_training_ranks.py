@@ -17,8 +17,9 @@ from processes import Processes, finish, wait_for
 
 from cpm_repro.config import TargetConfig, preset
 from cpm_repro.data import TrainLoader, open_dataset
+from cpm_repro.errors import UserError
 from cpm_repro.model import build
-from cpm_repro.training import load_checkpoint, stage_losses
+from cpm_repro.training import load_checkpoint, ranks, stage_losses
 from cpm_repro.training.parallel import Parallel
 from cpm_repro.training.ranks import Ranks, joined
 from cpm_repro.training.run_folder import RunFolder
@@ -274,3 +275,12 @@ def test_ranks_draw_their_own_dropout():
     seeds = {3 * 1_000_003 + iteration + (rank << 52) for rank in range(64) for iteration in range(100)}
     assert len(seeds) == 6400
     assert max(seeds) < 2**63
+
+
+def test_ranks_do_not_share_a_named_gpu(monkeypatch):
+    monkeypatch.setattr(ranks, "usable_device", torch.device)
+    with joined("cuda:3") as alone:
+        assert alone.device == torch.device("cuda:3")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="device cuda:3: 2 ranks cannot share it"), joined("cuda:3"):
+        pass
