@@ -19,9 +19,9 @@ import torch
 from cpm_repro.bench import Case, Goal, Question, main
 from cpm_repro.config import AugmentConfig
 from cpm_repro.data import Crop, LspetDataset, PoseSample, TrainLoader, collate
-from cpm_repro.data.images import read_image
 from cpm_repro.data.loader import stream
 from cpm_repro.data.release import ReleaseAugment
+from cpm_repro.image_file import read_image
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.skeleton import CPM14
 

@@ -89,3 +89,15 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: expected JSON: nested too deeply") from error
     except ValueError as error:
         raise UserError(f"{path}: expected JSON: {error}") from error
+
+
+def inside(root: Path, relative: str) -> Path:
+    """``root / relative``, refused when it would leave ``root`` (also through a symbolic link).
+
+    Raises:
+        UserError: the path is absolute or leads outside.
+    """
+    joined = root / relative
+    if os.path.isabs(relative) or not joined.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{relative}: expected a path inside {root}, got one that leaves it")
+    return joined

@@ -8,8 +8,8 @@ import stat
 
 import pytest
 
-from cpm_repro.errors import EnvironmentFailure
-from cpm_repro.files import atomic_write, read_json, write_json
+from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.files import atomic_write, inside, read_json, write_json
 
 
 def test_writes_and_makes_folders(tmp_path):
@@ -79,3 +79,13 @@ def test_a_name_that_is_no_utf8_is_written_escaped_and_read_back(tmp_path):
     name = b"photo\xff.jpg".decode("utf-8", "surrogateescape")
     write_json(tmp_path / "x.json", {"image": name})
     assert read_json(tmp_path / "x.json") == {"image": name}
+
+
+def test_paths_stay_inside(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "secret.png").write_text("x")
+    (tmp_path / "data" / "link.png").symlink_to(tmp_path / "secret.png")
+    assert inside(tmp_path / "data", "a/b.png") == tmp_path / "data" / "a" / "b.png"
+    for path in ("../secret.png", str(tmp_path / "secret.png"), "link.png"):
+        with pytest.raises(UserError, match="leaves it"):
+            inside(tmp_path / "data", path)

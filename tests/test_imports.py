@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cpm_repro"
 
-BASE = {"errors", "files", "matlab_file", "npz_file", "environment", "device", "skeleton", "config"}
+BASE = {
+    "errors", "files", "image_file", "matlab_file", "npz_file", "environment", "device", "skeleton", "config"
+}  # fmt: skip
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
 TOP = {"training", "checklist", "studies", "viz", "bench"}
 ENTRANCES = {"cli", "demo", "doctor", "__main__"}
@@ -16,6 +18,7 @@ ENTRANCES = {"cli", "demo", "doctor", "__main__"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
+    "image_file": {"errors"},
     "matlab_file": {"errors"},
     "npz_file": {"errors"},
     "environment": set(),

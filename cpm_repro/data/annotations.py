@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_repro.data.images import DEFAULT_CACHE_BYTES, ImageCache, inside
+from cpm_repro.data.image_cache import DEFAULT_CACHE_BYTES, ImageCache
 from cpm_repro.data.sample import PoseSample, center_and_extent
 from cpm_repro.errors import UserError
+from cpm_repro.files import inside
 from cpm_repro.skeleton import Skeleton, Visibility, permutation
 
 

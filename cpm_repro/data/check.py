@@ -11,11 +11,12 @@ import numpy as np
 
 from cpm_repro.data.annotations import AnnotatedImage, Annotations, Intake, Person, Problem
 from cpm_repro.data.flic import faces_away, read_flic
-from cpm_repro.data.images import inside, read_image
 from cpm_repro.data.lsp import is_lspet_folder, read_lspet_joints
 from cpm_repro.data.matlab import load_mat_array
 from cpm_repro.data.open import read_annotations
 from cpm_repro.errors import UserError
+from cpm_repro.files import inside
+from cpm_repro.image_file import read_image
 from cpm_repro.skeleton import LSP14, Skeleton, Visibility
 
 SAME_PERSON_PX = 2.0

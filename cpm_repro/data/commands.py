@@ -18,13 +18,15 @@ def json_command(path: str | Path, out: str | Path, *, strict: bool = False, pro
     Images that were looked at before a kill are not looked at again.
 
     Raises:
-        UserError: nothing readable at ``path``; with ``strict`` the first person who cannot be used.
+        UserError: nothing readable at ``path``, or nobody who can be used; with ``strict`` the first
+            person who cannot be used.
     """
     out = Path(out)
     if out.suffix == ".json":
         raise UserError(f"{out}: expected a folder; the file in it is named by its data set")
     with noted_sizes(out / ".image_sizes.part") as sizes:
         people = read_record_set(path, sizes, strict=strict, progress=progress)
+        _refuse_nobody([people])
         target = out / f"{people.dataset}_annotations.json"
         write_records(target, people.records)
     return f"{people.summary()}\n{target}"
@@ -52,7 +54,7 @@ def lmdb_command(
         progress: show bars.
 
     Raises:
-        UserError: nothing readable, or folders that do not match in number.
+        UserError: nothing readable, nobody who can be used, or folders that do not match in number.
     """
     if len(images) not in (0, 1, len(paths)):
         raise UserError(f"--images: expected one folder or {len(paths)}, got {len(images)}")
@@ -64,8 +66,7 @@ def lmdb_command(
             sets.append(people if compact else without_misfits(people, strict=strict))
         records = [record for people in sets for record in people.records]
         files = [file for people in sets for file in people.files]
-        if not records:
-            raise UserError("; ".join(people.summary(limit=1) for people in sets) + ": nobody to write")
+        _refuse_nobody(sets)
         written = write_lmdb(records, files, out, compact=compact, seed=seed, progress=progress)
     size = (Path(out) / "data.mdb").stat().st_blocks * 512
     lines = [people.summary() for people in sets]
@@ -74,3 +75,14 @@ def lmdb_command(
         + (f", {len(records) - written} of them from an earlier call" if written < len(records) else "")
     )
     return "\n".join(lines)
+
+
+def _refuse_nobody(sets: Sequence[RecordSet]) -> None:
+    """An empty file of records would be found out only by whoever trains on it.
+
+    Raises:
+        UserError: none of the sets has a record; a line for all.
+    """
+    if not any(people.records for people in sets):
+        summaries = "; ".join(" ".join(people.summary(limit=1).split()) for people in sets)
+        raise UserError(f"{summaries}: nobody to write")

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 
 from cpm_repro.data.datum_record import MIN_WIDTH
-from cpm_repro.data.images import decode_image
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import format_record, record_of
 from cpm_repro.errors import UserError
+from cpm_repro.image_file import decode_image
 
 LAYOUT_KEY, LAYOUT = b"layout", b"cpm_repro compact 1"
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from cpm_repro.data.images import read_image
 from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.image_file import read_image
 
 _FLUSH_EVERY = 50
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from cpm_repro.data.compact_record import LAYOUT, LAYOUT_KEY, encode_compact, image_key
 from cpm_repro.data.datum_record import encode_record
-from cpm_repro.data.images import read_image
 from cpm_repro.data.lmdb_plan import PLAN
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import format_record
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.files import read_json, write_json
+from cpm_repro.image_file import read_image
 
 _COMMIT_EVERY = 200
 _MAP_GROWTH = 1 << 30

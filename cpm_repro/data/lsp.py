@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cpm_repro.data.annotations import Annotations, Intake, Person, Problem, warn_of
-from cpm_repro.data.images import DEFAULT_CACHE_BYTES, ImageCache
+from cpm_repro.data.image_cache import DEFAULT_CACHE_BYTES, ImageCache
 from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.matlab import load_mat_array
 from cpm_repro.data.sample import PoseSample, center_and_extent

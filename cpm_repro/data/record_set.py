@@ -10,7 +10,6 @@ from typing import Any
 from cpm_repro.data.annotations import Problem
 from cpm_repro.data.datum_record import misfit
 from cpm_repro.data.image_sizes import ImageSizes
-from cpm_repro.data.images import inside
 from cpm_repro.data.lsp import LSP_TRAIN, is_lspet_folder
 from cpm_repro.data.matlab import load_mat_array
 from cpm_repro.data.open import read_annotations
@@ -18,6 +17,7 @@ from cpm_repro.data.record import PersonRecord, record_fault
 from cpm_repro.data.record_json import read_record_items, record_of, rounded
 from cpm_repro.data.release_records import annotation_records, gets_record, leeds_records, refuse
 from cpm_repro.errors import UserError
+from cpm_repro.files import inside
 
 _LEEDS = ("lspet_dataset", "lsp_dataset")
 

@@ -12,9 +12,9 @@ from scipy import ndimage
 
 from cpm_repro.config import FULL_CROP
 from cpm_repro.data.augment import BORDER
-from cpm_repro.data.images import read_image
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
+from cpm_repro.image_file import read_image
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.places import WHOLE_IMAGE_SHARE, Place

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_repro.data.images import read_image
+from cpm_repro.image_file import read_image
 
 
 def read_photograph(path: str | Path) -> np.ndarray:

@@ -17,10 +17,10 @@ import torch
 from cpm_repro import ops
 from cpm_repro.config import FULL_CROP
 from cpm_repro.data.augment import BORDER
-from cpm_repro.data.images import MAX_PIXELS
 from cpm_repro.data.lsp_scale import TARGET
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
+from cpm_repro.image_file import MAX_PIXELS
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine

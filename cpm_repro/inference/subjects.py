@@ -12,7 +12,6 @@ import numpy as np
 
 from cpm_repro.config import FULL_CROP, AugmentConfig, unknown
 from cpm_repro.data import Annotations, PoseDataset, center_and_extent, open_dataset, read_annotations
-from cpm_repro.data.images import inside, read_image
 from cpm_repro.data.lmdb_store import is_lmdb_folder
 from cpm_repro.data.lsp import is_lspet_folder
 from cpm_repro.data.matlab import load_mat_array
@@ -20,6 +19,8 @@ from cpm_repro.data.mpii_test import read_mpii_test
 from cpm_repro.data.open import MPII_MAT, split_people
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation.truth_files import HEAD_SHARE
+from cpm_repro.files import inside
+from cpm_repro.image_file import read_image
 from cpm_repro.inference.procedure import lsp_place, person_scale
 from cpm_repro.skeleton import CPM14, FLIC9, LSP14, MPII16, Skeleton, Visibility, permutation
 

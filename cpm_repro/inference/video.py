@@ -18,8 +18,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cpm_repro.data.images import MAX_PIXELS
 from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.image_file import MAX_PIXELS
 
 ASSUMED_RATE = 25.0
 """Frames per second where a video or camera does not say."""

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from cpm_repro.errors import UserError
+from cpm_repro.files import read_json
+from cpm_repro.image_file import read_image
+from cpm_repro.npz_file import load_npz
 from cpm_repro.skeleton import Skeleton
 from cpm_repro.viz.beliefs import belief_grid
 from cpm_repro.viz.page import results_page
@@ -77,7 +79,7 @@ def _records(path: Path) -> list[Mapping[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             records.append(json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}: expected JSON") from error
     return [record for record in records if isinstance(record, dict)]
@@ -85,9 +87,8 @@ def _records(path: Path) -> list[Mapping[str, Any]]:
 
 def _grids(path: Path, out: Path) -> list[Path]:
     """One stage x joint picture per person of a file that ``cpm predict --maps`` wrote."""
+    arrays = load_npz(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
         names = [str(name) for name in arrays["names"]]
         stages = [arrays[f"stage{number}"] for number in range(1, 1 + _stages(arrays))]
         done = []
@@ -95,7 +96,7 @@ def _grids(path: Path, out: Path) -> list[Path]:
             picture = belief_grid(crop, [stage[person] for stage in stages], names)
             done.append(out / f"{path.stem}{f'_{person}' if person else ''}.png")
             save_png(done[-1], picture)
-    except (OSError, EOFError, KeyError, IndexError, ValueError, BadZipFile) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UserError(f"{path}: expected belief maps as cpm predict --maps writes them: {error}") from error
     return done
 
@@ -106,8 +107,8 @@ def _stages(arrays: Mapping[str, np.ndarray]) -> int:
 
 def _overlay(path: Path, out: Path, images: Path | None) -> Path:
     """The photograph with the poses of a JSON that ``cpm predict`` wrote."""
+    values = read_json(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
         if "frames" in values:
             raise UserError(f"{path}: key points of a video: its overlay is made by cpm predict")
         people = values["people"]
@@ -117,7 +118,7 @@ def _overlay(path: Path, out: Path, images: Path | None) -> Path:
         numbers = [[(p["x"], p["y"], p["score"]) for p in person["keypoints"]] for person in people]
         points = np.array(numbers, np.float64).reshape(len(people), len(names), 3)
         source = Path(values["image"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: expected key points as cpm predict writes them: {error}") from error
     photograph = _photograph(source if images is None else images / source.name, path)
     target = out / f"{path.stem}.png"
@@ -127,9 +128,8 @@ def _overlay(path: Path, out: Path, images: Path | None) -> Path:
 
 
 def _photograph(source: Path, path: Path) -> np.ndarray:
-    import cv2
-
-    image = cv2.imread(str(source), cv2.IMREAD_COLOR) if source.is_file() else None
-    if image is None:
-        raise UserError(f"{path}: its photograph {source} cannot be read; name its folder with --images")
-    return image
+    """The photograph as ``cpm predict`` saw it: turned as its EXIF data says."""
+    try:
+        return read_image(source, exif=True)
+    except UserError as error:
+        raise UserError(f"{path}: its photograph: {error}; name its folder with --images") from error

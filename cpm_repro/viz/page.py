@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import html
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from cpm_repro.errors import UserError
-from cpm_repro.files import atomic_write
+from cpm_repro.files import atomic_write, read_json
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 80em; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -69,8 +68,9 @@ def _is_video(path: Path) -> bool:
 
 
 def _people(path: Path) -> list[dict[str, Any]]:
+    content = read_json(path)
     try:
-        people: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["people"]
+        people: list[dict[str, Any]] = content["people"]
         for person in people:
             _table(person)  # whatever is wrong with it shows here
         return people

@@ -22,6 +22,7 @@ from cpm_repro.evaluation import (
     score_file,
 )
 from cpm_repro.files import atomic_write, write_json
+from cpm_repro.image_file import read_image
 from cpm_repro.viz.plots import pck_figure
 from cpm_repro.viz.pose import draw_pose
 from cpm_repro.viz.save import save_png
@@ -87,8 +88,9 @@ def failure_sheet(scored: ScoredFile, images: Path, path: Path, count: int = 12)
 
     pictures, labels = [], []
     for failure in failures(scored.table):
-        image = cv2.imread(str(images / Path(scored.people[failure.person]).name))
-        if image is None:
+        try:
+            image = read_image(images / Path(scored.people[failure.person]).name)
+        except UserError:  # the truth may name more people than there are photographs here
             continue
         points = scored.predicted[failure.person]
         drawn = draw_pose(image, points, np.ones(len(points)), scored.skeleton, enlarge_to=480)
@@ -102,7 +104,7 @@ def failure_sheet(scored: ScoredFile, images: Path, path: Path, count: int = 12)
         if len(pictures) == count:
             break
     if not pictures:
-        raise UserError(f"{images}: none of the photographs named in {scored.people[0]}, ... is there")
+        raise UserError(f"{images}: none of the photographs named in {scored.people[0]}, ... can be read")
     save_png(path, contact_sheet(pictures, labels))
 
 

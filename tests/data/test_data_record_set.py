@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -210,3 +212,14 @@ def test_mistakes(mpii, tmp_path):
     (tmp_path / "none.json").write_text('{"root": []}')
     with pytest.raises(UserError, match="nobody to write"):
         lmdb_command([tmp_path / "none.json"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("action", ["json", "lmdb"])
+def test_a_data_set_in_which_nobody_can_be_used_is_refused_in_one_line(mpii, tmp_path, capsys, action):
+    for image in filter(Path.is_file, (mpii / "images").iterdir()):
+        image.write_bytes(b"<html>gone</html>")
+    assert main(["data", action, str(mpii), "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"MPI: \d+ people read, 0 used, .*: nobody to write$", line)
+    left = [path.name for path in (tmp_path / "out").iterdir()] if (tmp_path / "out").exists() else []
+    assert not [name for name in left if name.endswith((".json", ".mdb"))]

@@ -1,6 +1,11 @@
 """``cpm viz``: pictures of what other commands left."""
 
+import io
 import json
+import struct
+import tracemalloc
+import zipfile
+import zlib
 
 import cv2
 import numpy as np
@@ -92,6 +97,7 @@ def test_curves_of_a_run(tmp_path):
         ("none.json", None), ("a.json", b"{"), ("b.json", b"[]"), ("c.json", b'{"people": [{}]}'),
         ("d.npz", b"PK"), ("e.npz", b""), ("f.txt", b"x"),
         ("g.json", b'{"frames": []}'), ("h.json", b"\xff\xfe"),
+        ("i.json", b"[" * 200_000), ("j.json", b"7"), ("k.json", b'{"people": [[]]}'),
     ],
 )  # fmt: skip
 def test_what_cannot_be_drawn_is_one_line_and_the_rest_is_drawn(results, capsys, name, content):
@@ -112,10 +118,52 @@ def test_damaged_maps_and_key_points(results, capsys):
         np.savez(path, **(arrays | change))
         assert main(["viz", str(path), "--out", str(results / "viz")]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
-    for wrong in ('{"people": 3}', '{"people": [{"keypoints": [{"name": "a"}]}]}', "[1]", "{"):
+    for wrong in ('{"people": 3}', '{"people": [{"keypoints": [{"name": "a"}]}]}', "[1]", "{", "[" * 200_000):
         (results / "out/predictions/x y.json").write_text(wrong)
         assert main(["viz", str(results / "out")]) == 2
-        assert "x y.json: expected key points" in capsys.readouterr().err
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "x y.json: expected" in line
+
+
+def test_maps_that_claim_more_than_they_hold_are_not_allocated(results, capsys):
+    path = results / "out/predictions/x y_maps.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("crops.npy", npy_header((1 << 36,)) + bytes(64))
+    tracemalloc.start()
+    assert main(["viz", str(path), "--out", str(results / "viz")]) == 2
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+    assert "claims" in capsys.readouterr().err
+
+
+def npy_header(shape):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def test_a_photograph_that_claims_endless_pixels_is_not_decoded(results, capsys):
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    (results / "x y.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    assert main(["viz", str(results / "out/predictions/x y.json"), "--out", str(results / "viz")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected at most 100000000 pixels, got 30000 x 30000" in line
+    assert "--images" in line
+
+
+def test_a_photograph_is_turned_as_predict_turned_it(results):
+    upright = cv2.imencode(".jpg", np.zeros((60, 80, 3), np.uint8))[1].tobytes()
+    tag = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    exif = b"Exif\0\0" + tag
+    turned = upright[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + upright[2:]
+    (results / "moved").mkdir()
+    (results / "moved" / "x y.png").write_bytes(turned)
+    key_points = results / "out/predictions/x y.json"
+    words = ["viz", str(key_points), "--out", str(results / "viz"), "--images", str(results / "moved")]
+    assert main(words) == 0
+    height, width = cv2.imread(str(results / "viz" / "x y.png")).shape[:2]
+    assert height > width
 
 
 def test_pictures_that_cannot_be_written_are_exit_code_1(results, capsys):

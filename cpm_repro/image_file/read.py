@@ -1,23 +1,18 @@
-"""Reading photographs: checked before they are decoded, decoded once, kept while memory allows."""
+"""Reading photographs: checked before they are decoded."""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Hashable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from cpm_repro.data.image_headers import FORMATS, declared_size
-from cpm_repro.data.png_chunks import SIGN, picture_chunks
 from cpm_repro.errors import UserError
+from cpm_repro.image_file.headers import FORMATS, declared_size
+from cpm_repro.image_file.png_chunks import SIGN, picture_chunks
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a small file can claim gigabytes of pixels."""
-
-DEFAULT_CACHE_BYTES = 2 << 30
 
 
 def read_image(path: str | Path, *, exif: bool = False) -> np.ndarray:
@@ -83,41 +78,3 @@ def _quiet(data: np.ndarray) -> np.ndarray:
     if whole is None:
         return data
     return np.frombuffer(picture_chunks(whole) or b"", np.uint8)
-
-
-def inside(root: Path, relative: str) -> Path:
-    """``root / relative``, refused when it would leave ``root`` (also through a symbolic link).
-
-    Raises:
-        UserError: the path is absolute or leads outside.
-    """
-    joined = root / relative
-    if os.path.isabs(relative) or not joined.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"{relative}: expected a path inside {root}, got one that leaves it")
-    return joined
-
-
-class ImageCache:
-    """Decoded images up to a number of bytes; what does not fit is decoded anew each time.
-
-    Nothing is evicted: training visits images in random order, once per epoch, so that keeping the first ones
-    saves as many decodes as any replacement rule would and costs no bookkeeping.
-    """
-
-    def __init__(self, budget: int = DEFAULT_CACHE_BYTES) -> None:
-        self._budget = budget
-        self._used = 0
-        self._images: dict[Hashable, np.ndarray] = {}
-        self._lock = threading.Lock()
-
-    def read(self, path: Path) -> np.ndarray:
-        """The image at ``path`` (see `read_image`), read-only and shared between callers."""
-        image = self._images.get(path)
-        if image is None:
-            image = read_image(path)
-            image.flags.writeable = False
-            with self._lock:
-                if path not in self._images and self._used + image.nbytes <= self._budget:
-                    self._images[path] = image
-                    self._used += image.nbytes
-        return image

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from cpm_repro.data.image_headers import declared_size
-from cpm_repro.data.images import decode_image
 from cpm_repro.errors import UserError
+from cpm_repro.image_file import decode_image
+from cpm_repro.image_file.headers import declared_size
 
 ENCODINGS = {
     "png": (".png", []),
@@ -46,7 +46,7 @@ def test_the_size_of_every_format_that_opencv_writes(kind):
 @pytest.mark.parametrize("kind", ENCODINGS)
 def test_large_pictures_of_every_format_are_refused_by_their_header(kind, monkeypatch):
     data = encoded(kind)
-    monkeypatch.setattr("cpm_repro.data.images.MAX_PIXELS", 1000)
+    monkeypatch.setattr("cpm_repro.image_file.read.MAX_PIXELS", 1000)
     monkeypatch.setattr(cv2, "imdecode", None)
     with pytest.raises(UserError, match="bomb: expected at most 1000 pixels, got 147 x 130"):
         decode_image(data, "bomb")

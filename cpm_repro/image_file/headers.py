@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cpm_repro.data.avif_size import avif_size
+from cpm_repro.image_file.avif_size import avif_size
 
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF, JPEG 2000, AVIF, PBM/PGM/PPM, Sun raster or Radiance"
 

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from cpm_repro.data.images import decode_image
-from cpm_repro.data.png_chunks import picture_chunks
 from cpm_repro.errors import UserError
+from cpm_repro.image_file import decode_image
+from cpm_repro.image_file.png_chunks import picture_chunks
 
 
 def chunk(kind, body, *, spoilt=0):
