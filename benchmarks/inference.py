@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from functools import partial
 
@@ -10,7 +11,7 @@ from networks import Forward, apart, blobs, filled, last_stage, opencv, ours, ti
 from torch import Tensor
 
 from cpm_repro.bench import Case, Goal, Question, main
-from cpm_repro.inference.fast_convolution import spectrum_bytes
+from cpm_repro.inference.fast_convolution import has_bf16, spectrum_bytes
 from cpm_repro.model import PoseMachine, multiply_accumulates
 
 TOLERANCE = 1e-4
@@ -44,11 +45,10 @@ def _float32(net: PoseMachine, fast: PoseMachine, device: str) -> dict[str, Forw
     return ways
 
 
-def _has_bf16(device: str) -> bool:
-    """Whether bfloat16 is arithmetic of the machine and not an emulation."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def _bf16(net: PoseMachine) -> Forward:
+    """``net`` in bfloat16; takes float32 and gives float32, whose conversions count."""
+    low = last_stage(net.bfloat16(), torch.channels_last)
+    return lambda blob: low(blob.bfloat16()).float()
 
 
 def ask(quick: bool, device: str) -> Question:
@@ -59,7 +59,7 @@ def ask(quick: bool, device: str) -> Question:
     data = blobs((1, 4, side, side), device)
     operations, tiled = tiled_operations(fast, data[0])
     direct = 2.0 * multiply_accumulates(net.description, side, side)
-    has_bf16 = _has_bf16(device)
+    bf16 = torch.cuda.is_bf16_supported() if device == "cuda" else has_bf16()
 
     def cases() -> Iterator[Case]:
         ways = _float32(net, fast, device)
@@ -73,11 +73,11 @@ def ask(quick: bool, device: str) -> Question:
             operations=direct,
             goals=tuple(goals),
         )
-        if has_bf16:
-            low = last_stage(filled(arch).to(device, torch.bfloat16), torch.channels_last)
+        if bf16:
             half = {
-                "bf16": lambda blob: low(blob.bfloat16()).float(),
+                "cpm_repro, bf16": _bf16(ours(net)),
                 "cpm_repro, float32": ways["cpm_repro"],
+                "eager PyTorch, bf16, channels last": _bf16(copy.deepcopy(net)),
                 "eager PyTorch": ways["eager PyTorch"],
             }
             yield Case(
@@ -99,7 +99,7 @@ def ask(quick: bool, device: str) -> Question:
             f"convolution; "
             f"spectra of the weights take {spectrum_bytes(fast) / 1e6:.0f} MB. Layers through tiles, and the "
             f"tile's side: {', '.join(tiled) or 'none'}.",
-            "" if has_bf16 else "bf16: not run, this processor has no such arithmetic.",
+            "" if bf16 else "bf16: not run, this processor has no such arithmetic.",
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -10,11 +11,15 @@ from networks import INPUTS, apart, filled
 from torch import Tensor, nn
 
 from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.inference.fast_convolution import has_bf16
 from cpm_repro.inference.tile_cost import choose_tile
 from cpm_repro.inference.tiled_fft import convolve, kernel_spectrum
 from cpm_repro.model import output_sizes
 
 Layer = Callable[[Tensor], Tensor]
+
+TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+"""Of the outputs' range, between the two ways."""
 
 FORCED = 25
 """Tile for the layers that are convolved directly, to see what that spares."""
@@ -30,30 +35,33 @@ def _apart(tiles: Layer, direct: Layer, data: list[Tensor]) -> float:
     return max(apart(tiles(blob), direct(blob)) for blob in data)
 
 
-def _case(name: str, conv: nn.Conv2d, side: int, batch: int) -> Case:
+def _case(name: str, conv: nn.Conv2d, side: int, batch: int, dtype: torch.dtype) -> Case:
     kernel, channels = conv.kernel_size[0], conv.in_channels
-    direct: nn.Conv2d = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    direct: nn.Conv2d = copy.deepcopy(conv).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     chosen = choose_tile(batch, channels, conv.out_channels, side, side, kernel)
     tile = chosen or FORCED
-    spectrum = kernel_spectrum(conv.weight, tile)
+    spectrum = kernel_spectrum(direct.weight, tile)
     data = [
-        torch.randn(batch, channels, side, side).contiguous(memory_format=torch.channels_last)
+        torch.randn(batch, channels, side, side).to(dtype=dtype, memory_format=torch.channels_last)
         for _ in range(INPUTS)
     ]
 
     def tiles(blob: Tensor) -> Tensor:
-        return convolve(blob, spectrum, conv.bias, tile, kernel)
+        return convolve(blob, spectrum, direct.bias, tile, kernel)
 
     ways: dict[str, Layer] = {"direct": direct, f"tiles of {tile}": tiles}
     if chosen:
         ways = dict(reversed(ways.items()))
     other = list(ways)[1]
+    low = dtype == torch.bfloat16
     return Case(
-        f"{name}: {batch} x {channels} to {conv.out_channels}, {kernel}x{kernel}, {side}x{side}",
+        f"{name}: {batch} x {channels} to {conv.out_channels}, {kernel}x{kernel}, {side}x{side}"
+        + ", bf16" * low,
         {way: partial(_call, layer, data) for way, layer in ways.items()},
         check=partial(_apart, tiles, direct, data),
-        tolerance=1e-5,
+        tolerance=TOLERANCES[dtype],
         operations=2.0 * batch * conv.weight.numel() * side * side,
+        precision="bfloat16" if low else "float32",
         goals=(Goal(other, 1.0),),
     )
 
@@ -78,7 +86,8 @@ def ask(quick: bool, device: str) -> Question:
                 if key in seen:
                     continue
                 seen.add(key)
-                yield _case(f"{arch} {name}", module, grid, 1)
+                for dtype in TOLERANCES if has_bf16() else (torch.float32,):
+                    yield _case(f"{arch} {name}", module, grid, 1, dtype)
 
     return Question(
         "Convolutions, layer by layer",
