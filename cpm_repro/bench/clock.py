@@ -20,28 +20,32 @@ def time_in_turn(
     budget: float = 20.0,
     device: str = "cpu",
     graphs: Collection[str] = (),
+    least: float = 0.0,
 ) -> dict[str, list[float]]:
     """Seconds per call of every way, one sample a round; at least three rounds.
 
+    Short work is measured for ``least`` seconds all the same: twenty rounds of a few milliseconds would only
+    tell what the machine's neighbours did in that moment.
+
     Args:
         works: way -> work. Each is called once or, if that took less than a second, twice, to warm up.
-        rounds: samples per way, fewer when the time is up.
+        rounds: samples per way; fewer when the budget is used up, more until ``least`` seconds have passed.
         budget: seconds, after which no further round begins.
         device: "cuda" times with events on the current stream.
         graphs: ways that a GPU replays as CUDA graphs: its work is timed and not Python's. One that cannot
             be captured is called from Python, with a line on stderr.
+        least: seconds to go on for, whatever the number of rounds.
     """
     samplers = {
         name: _sampler(name, work, device, graph=device == "cuda" and name in graphs)
         for name, work in works.items()
     }
     samples: dict[str, list[float]] = {name: [] for name in works}
-    end = time.perf_counter() + budget
-    for number in range(rounds):
+    begin, taken, number = time.perf_counter(), 0.0, 0
+    while (number < rounds or taken < least) and (number < 3 or taken < budget):
         for name, sampler in samplers.items():
             samples[name].append(sampler(number))
-        if number >= 2 and time.perf_counter() > end:
-            break
+        number, taken = number + 1, time.perf_counter() - begin
     return samples
 
 

@@ -16,6 +16,9 @@ from cpm_repro.bench.record import Answer, Measured, save_answer
 from cpm_repro.bench.text import answer_markdown
 from cpm_repro.files import atomic_write
 
+_LEAST = {"cpu": 6.0, "cuda": 1.0}
+"""Seconds that a case is measured for at least: a processor's memory is shared, a GPU's is not."""
+
 Ask = Callable[[bool, str], Question]
 """(quick, device) -> the question."""
 
@@ -66,11 +69,11 @@ def answer_question(question: Question, script: str, device: str, *, quick: bool
 
 
 def _measure(case: Case, error: float, limits: Limits, device: str, quick: bool) -> Measured:
-    rounds, budget = (3, 4.0) if quick else (21, 20.0)
+    rounds, budget, least = (3, 4.0, 0.0) if quick else (21, 20.0, _LEAST[device])
     if case.unit == "bytes":
         samples = sizes_in_turn(case.works, 3)
     else:
-        samples = time_in_turn(case.works, rounds, budget, device, case.graphs)
+        samples = time_in_turn(case.works, rounds, budget, device, case.graphs, least)
     floor = limits.seconds(case.bytes, case.operations, case.precision)
     return Measured(
         name=case.name,

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ def test_every_round_times_every_way_with_its_number():
     assert all(value > 0 for values in samples.values() for value in values)
     assert seen["a"][2:] == sorted(seen["a"][2:])
     assert len(set(seen["a"][2:])) == len(seen["a"][2:])  # no two calls get the same number
+
+
+def test_short_work_is_measured_for_a_while_and_long_work_not_for_ever():
+    begin = time.perf_counter()
+    samples = time_in_turn({"a": lambda _: None}, rounds=2, budget=60, least=0.3)
+    assert 0.3 <= time.perf_counter() - begin < 3
+    assert len(samples["a"]) > 2
+    slow = time_in_turn({"a": lambda _: time.sleep(0.02)}, rounds=1000, budget=0.01, least=60)
+    assert len(slow["a"]) == 3
 
 
 def test_limits_are_rates():
