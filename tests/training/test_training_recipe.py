@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cpm_repro.config import SolverConfig
-from cpm_repro.training import recipe
+from cpm_repro.training import muon, recipe
 from cpm_repro.training.muon import Muon, orthogonalise
 from cpm_repro.training.recipe import lr_factor, use_bf16
 from cpm_repro.training.watch import clock
@@ -25,6 +25,80 @@ def test_orthogonalise_flattens_the_spectrum_and_keeps_the_directions(shape):
     assert singular.max() < 1.25
     assert singular.sort().values[2:].min() > 0.4
     assert (inside - torch.diag(singular)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(32, 1568), (32, 288), (128, 32), (64, 64)])
+@pytest.mark.parametrize("decades", [0, 2, 4])
+def test_orthogonalise_equals_the_iteration_written_out(shape, decades):
+    """Also where singular values span four decades, which the short side's products square."""
+    torch.manual_seed(0)
+    u, s, v = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    matrix = (u * 10 ** (-decades * torch.linspace(0, 1, len(s), dtype=torch.float64))) @ v
+    x = matrix.T if shape[0] > shape[1] else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    exact = x.T if shape[0] > shape[1] else x
+    ours = orthogonalise(matrix.float()).double()
+    assert (ours - exact).norm() < 5e-5 * exact.norm()
+    assert (orthogonalise(matrix) - exact).norm() < 1e-9 * exact.norm()
+
+
+def test_matrices_in_a_stack_are_orthogonalised_each_for_itself():
+    torch.manual_seed(0)
+    stack = torch.randn(3, 8, 30) * torch.tensor([1.0, 1e-3, 1e3]).view(3, 1, 1)
+    together = orthogonalise(stack)
+    for one, other in zip(stack, together, strict=True):
+        assert torch.allclose(orthogonalise(one), other, atol=1e-5)
+
+
+def muon_after(monkeypatch, memory_format, kind=None):
+    """Weights after three updates, and how many weights each call updated."""
+    torch.manual_seed(0)
+    shapes = [(8, 4, 3, 3), (6, 4, 1, 1), (8, 4, 3, 3), (16, 4, 1, 1), (8, 4, 3, 3)]
+    weights = [torch.nn.Parameter(torch.randn(shape).to(memory_format=memory_format)) for shape in shapes]
+    calls = []
+
+    def run(function, works, groups):
+        calls.extend(len(work) for work in works)
+        return map(function, works, groups)
+
+    if kind is not None:
+        monkeypatch.setattr(muon, "_kind", kind)
+    optimizer = Muon(weights, lr=0.1, weight_decay=0.1, run=run)
+    for _ in range(3):
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape).to(memory_format=memory_format)
+        optimizer.step()
+    return weights, calls
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_weights_of_one_shape_updated_together_end_where_each_alone_does(monkeypatch, memory_format):
+    """On a GPU they are updated together."""
+    alone, calls = muon_after(monkeypatch, memory_format)
+    assert calls == 3 * [1, 1, 1, 1, 1]
+    together, calls = muon_after(monkeypatch, memory_format, lambda weight: weight.shape)
+    assert calls == 3 * [3, 1, 1]
+    for a, b in zip(alone, together, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+        assert a.is_contiguous(memory_format=memory_format) == b.is_contiguous(memory_format=memory_format)
+
+
+def test_muon_does_not_depend_on_the_memory_format(monkeypatch):
+    plain, _ = muon_after(monkeypatch, torch.contiguous_format)
+    last, _ = muon_after(monkeypatch, torch.channels_last)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(plain, last, strict=True))
+
+
+def test_only_weights_outside_a_cpu_are_updated_together():
+    calls = []
+    weights = [torch.nn.Parameter(torch.empty(8, 4, 3, 3, device="meta")) for _ in range(3)]
+    for weight in weights:
+        weight.grad = torch.empty_like(weight)
+    Muon(weights, run=lambda _, works, __: calls.extend(len(work) for work in works) or []).step()
+    assert calls == [3]
 
 
 def test_muon_moves_a_convolution_by_lr_along_each_direction():
