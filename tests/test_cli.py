@@ -33,8 +33,8 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["predict", "--weights", "no/such/run", "x.jpg"], "no/such/run"),
         (["predict", "no/such.jpg"], "no/such.jpg"),
         (["train", "--iterations", "1", "--device", "cuda:77"], "device cuda:77: cannot be used here"),
-        (["eval", "--weights", "no/such/run", "--device", "meta"], "device meta: wanted cpu or a GPU"),
-        (["eval", "--weights", "x", "--procedure", "release", "--device", "toaster"], "device toaster"),
+        (["eval", "--weights", ".", "--device", "meta"], "device meta: wanted cpu or a GPU"),
+        (["eval", "--weights", ".", "--procedure", "release", "--device", "toaster"], "device toaster"),
         (["study", "stages", "--device", "cuda:77"], "device cuda:77: cannot be used here"),
         (["data", "check", "no/such/data"], "no/such/data"),
         (["data", "chekc", "x"], "invalid choice: 'chekc'"),
@@ -44,7 +44,7 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["proto", "lsp_6stag", "--out", "x"], "did you mean lsp_6stage?"),
         (["convert", "no.caffemodel", "x.safetensors"], "no.caffemodel"),
         (["export", "no/such/run", "x.onnx"], "no/such/run"),
-        (["export", "no/such/run", "x.tflite"], "*.onnx or *.pt2"),
+        (["export", ".", "x.tflite"], "*.onnx or *.pt2"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, words, capsys, tmp_path, monkeypatch):

@@ -9,13 +9,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from cpm_repro.config import unknown
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.inference.estimator import IMAGES_AT_ONCE, PoseEstimator, Seen
 from cpm_repro.inference.outputs import FORMATS, Outputs, Wanted
 from cpm_repro.inference.pipeline import WriteBehind, read_ahead
 from cpm_repro.inference.places import Box, Point
@@ -23,7 +22,9 @@ from cpm_repro.inference.result import People
 from cpm_repro.inference.smoothing import CUTOFF, PoseSmoother
 from cpm_repro.inference.sources import Source, find_sources
 from cpm_repro.inference.video import VideoReader, quiet_opencv
-from cpm_repro.inference.weights import BUNDLED
+
+if TYPE_CHECKING:
+    from cpm_repro.inference.estimator import PoseEstimator, Seen
 
 MANY = 20
 """Of more images than this, belief-map pictures are drawn only when asked for."""
@@ -62,12 +63,19 @@ def predict(options: PredictOptions) -> int:
     _check(options)
     sources = find_sources(options.things)
     report = _Report(alone=len(sources.found) + len(sources.problems) == 1)
-    if options.weights is None and sources.found:
+    if options.weights is None and not sources.found:
+        for problem in sources.problems:
+            report.problem(problem)
+        report.finish()
+    # Importing torch takes seconds, for which a refusal of all that was named need not wait.
+    from cpm_repro.inference.estimator import PoseEstimator
+    from cpm_repro.inference.weights import BUNDLED
+
+    if options.weights is None:
         print(
             f"no --weights: this is {BUNDLED.stem}, a small network that ships with the package to try it out"
         )
-    if options.weights is not None or sources.found:  # else a network would be built only to refuse
-        estimator = PoseEstimator(options.weights, **options.estimator)
+    estimator = PoseEstimator(options.weights, **options.estimator)
     for problem in sources.problems:
         report.problem(problem)
     if not sources.found:
@@ -97,6 +105,7 @@ def _predict_images(
     report: _Report,
 ) -> None:
     """Images are decoded ahead of the network and written behind it, in threads."""
+    from cpm_repro.inference.estimator import IMAGES_AT_ONCE, Seen
 
     def look() -> Iterator[tuple[Source, Seen | UserError]]:
         for source in images:

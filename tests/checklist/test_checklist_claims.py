@@ -11,7 +11,7 @@ import pytest
 import cpm_repro
 from cpm_repro.checklist.claims import Claim, judge, load_claims
 from cpm_repro.checklist.run import _checks
-from cpm_repro.cli import _parser
+from cpm_repro.cli import command_parser
 
 
 def claim(published, **options) -> Claim:
@@ -100,7 +100,7 @@ def test_the_papers_numbers_are_all_there(number, count):
 
 def test_every_command_that_claims_name_is_one_of_ours():
     """Verbs and options of the commands exist; nothing is run."""
-    _, verbs = _parser()
+    _, verbs = command_parser()
     for item in load_claims():
         for part in item.command.split("; ") if item.command else ():
             found = re.match(r"cpm ([a-z]+)", part)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -26,13 +28,13 @@ NEEDED = {"train": ["--data", "no/such/data"], "demo": ["--minutes", "0"], "chec
 
 
 def options_of(verb: str) -> list[argparse.Action]:
-    _, verbs = cli._parser()
+    _, verbs = cli.command_parser()
     return [action for action in verbs[verb]._actions if action.dest != "help"]
 
 
 @st.composite
 def commands(draw) -> list[str]:
-    verb = draw(st.sampled_from([name for name in cli._parser()[1] if name != "doctor"]))
+    verb = draw(st.sampled_from([name for name in cli.command_parser()[1] if name != "doctor"]))
     arguments = [verb]
     for action in draw(st.lists(st.sampled_from(options_of(verb)), max_size=4)):
         if action.option_strings:
@@ -80,7 +82,7 @@ def test_any_arguments(arguments, tmp_path_factory, monkeypatch, capsys):
     assert took < LONGEST, (arguments, took)
 
 
-@pytest.mark.parametrize("verb", sorted(cli._parser()[1]))
+@pytest.mark.parametrize("verb", sorted(cli.command_parser()[1]))
 def test_every_verb_helps_with_an_example(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([verb, "--help"])
@@ -98,8 +100,56 @@ def test_a_name_longer_than_any_file_system_allows(words, capsys):
 
 def test_a_prediction_of_nothing_is_refused_before_a_network_is_built(monkeypatch, capsys):
     """It took seconds on a busy machine, and the network was never used."""
-    from cpm_repro.inference import predict
+    from cpm_repro.inference import estimator
 
-    monkeypatch.setattr(predict, "PoseEstimator", lambda *_, **__: pytest.fail("a network was built"))
+    monkeypatch.setattr(estimator, "PoseEstimator", lambda *_, **__: pytest.fail("a network was built"))
     assert cli.main(["predict", "no.png", "none.jpg"]) == 2
     assert "2 could not be used" in capsys.readouterr().err
+
+
+EARLY = {
+    "predict no.png none.jpg": "no such file, folder or camera",
+    "predict --weights no/run .": "no/run: wanted a run folder or weight file",
+    "predict --detector no.caffemodel .": "no.caffemodel: wanted weights of a person network",
+    "train --preset tinny": "did you mean tiny?",
+    "train --explain tinny": "did you mean tiny?",
+    "train --data no/data": "no/data: wanted a data set",
+    "train --solver no.prototxt": "no.prototxt: wanted a solver prototxt",
+    "train --weights no.pt": "no.pt: wanted a run folder or weight file",
+    "study stages --preset tinny": "did you mean tiny?",
+    "study stages --data no/data": "no/data: wanted a data set",
+    "eval --weights no/run": "no/run: wanted a run folder or weight file",
+    "eval --weights . --data no/data": "no/data: wanted a data set",
+    "eval --predictions no.npz": "no.npz: wanted a file of predictions",
+    "checklist --data no/data": "no/data: wanted a folder",
+    "data check no/data": "no/data: wanted a folder or an annotation file",
+    "data show no/data": "no/data: wanted a data set",
+    "data json no/data --out out": "no/data: wanted a folder of a data set",
+    "data lmdb no.json --out out": "no.json: wanted a record file",
+    "convert no.pt x.caffemodel": "no.pt: wanted weights",
+    "export no/run x.onnx": "no/run: wanted a run folder or weight file",
+    "viz no/run": "no/run: wanted a run folder",
+}
+"""Refusals that need nothing but the names."""
+
+
+def test_what_is_not_there_is_refused_before_torch_is_imported(tmp_path):
+    """The import takes seconds on a busy machine, and a refusal of nothing looked like a hang."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # importing it raises
+        "from cpm_repro.cli import main\n"
+        f"for words in {list(EARLY)!r}:\n"
+        "    print(main(words.split()), end=' ')\n"
+        "    print(file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["2"] * len(EARLY), done.stderr
+    for (words, wanted), said in zip(EARLY.items(), done.stderr.strip().split("\n\n"), strict=True):
+        assert wanted in said, words
+        assert not list(tmp_path.iterdir()), words
+
+
+def test_data_sets_that_are_mixed_are_not_taken_for_one_path(capsys):
+    for words in (["train", "--data", "no/a+no/b"], ["data", "show", "no/a@2+no/b@1"]):
+        assert cli.main(words) == 2
+        assert "no/a: " in capsys.readouterr().err

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cpm_repro.cli import _parser, main
+from cpm_repro.cli import command_parser, main
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,7 +40,7 @@ def targets() -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_are_ours_and_their_options_exist(document):
-    _, verbs = _parser()
+    _, verbs = command_parser()
     for info, text in blocks(document):
         assert info in KINDS or "/" in info, f"{document.name}: a block without a kind: {info!r}"
         if not info.startswith("sh"):
