@@ -54,7 +54,11 @@ def update_documents(root: Path) -> list[str]:
         UserError: a file cannot be read or lacks the two marks.
     """
     results = root / "benchmarks" / "results"
-    made = {"README.md": readme_table(results), "docs/kernels.md": kernels_table(results)}
+    made = {
+        "README.md": readme_table(results),
+        "docs/benchmarks.md": goals_table(results),
+        "docs/kernels.md": kernels_table(results),
+    }
     return [name for name, table in made.items() if update_block(root / name, table)]
 
 
@@ -77,6 +81,30 @@ def update_block(document: Path, table: str) -> bool:
 
 
 def readme_table(results: Path) -> str:
+    """Markdown: per machine and benchmark, how many goals its newest report reached, and what it missed."""
+    rows = newest(goal_rows(results))
+    lines = []
+    for machine in dict.fromkeys(row.machine for row in rows):
+        own = [row for row in rows if row.machine == machine]
+        lines += [
+            f"{machine}:",
+            "",
+            "| benchmark | reached | missed | report |",
+            "| --- | ---: | --- | --- |",
+        ]
+        for benchmark in dict.fromkeys(row.benchmark for row in own):
+            goals = [row for row in own if row.benchmark == benchmark]
+            missed = [row for row in goals if row.verdict != "reached"]
+            lines.append(
+                f"| {benchmark} | {len(goals) - len(missed)} of {len(goals)} | "
+                f"{'; '.join(f'{row.case}: {row.goal}, measured {row.measured}' for row in missed)} | "
+                f"[{goals[0].date}](benchmarks/results/{goals[0].report}) |"
+            )
+        lines.append("")
+    return "\n".join([*lines, *_gpu_line(rows)])
+
+
+def goals_table(results: Path) -> str:
     """Markdown: per machine, every goal of every benchmark's newest report, with a link to it."""
     rows = newest(goal_rows(results))
     lines = []
@@ -89,7 +117,7 @@ def readme_table(results: Path) -> str:
         ]
         lines += [
             f"| {row.benchmark} | {row.case} | {row.goal} | {row.measured} | {row.verdict} | "
-            f"[{row.date}](benchmarks/results/{row.report}) |"
+            f"[{row.date}](../benchmarks/results/{row.report}) |"
             for row in rows
             if row.machine == machine
         ]

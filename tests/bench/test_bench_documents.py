@@ -9,6 +9,7 @@ from cpm_repro.bench.documents import (
     BEGIN,
     END,
     goal_rows,
+    goals_table,
     kernels_table,
     readme_table,
     update_block,
@@ -34,7 +35,8 @@ def write(folder: Path, name: str, report: BenchReport) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "table"), [("README.md", readme_table), ("docs/kernels.md", kernels_table)]
+    ("document", "table"),
+    [("README.md", readme_table), ("docs/benchmarks.md", goals_table), ("docs/kernels.md", kernels_table)],
 )
 def test_the_documents_are_up_to_date(document, table):
     text = (ROOT / document).read_text(encoding="utf-8")
@@ -59,16 +61,29 @@ def test_the_newest_of_each_machine_and_benchmark(tmp_path):
     write(tmp_path, "2026-01-02-toy.md", made())
     write(tmp_path, "2026-02-01-toy.md", made("2026-02-01", slower=4.0))
     write(tmp_path, "2026-01-01-other.md", made("2026-01-01", title="Other", slower=5.0))
-    table = readme_table(tmp_path)
+    table = goals_table(tmp_path)
     assert "4.00" in table
     assert "5.00" in table
     assert "3.00" not in table
-    assert "[2026-02-01](benchmarks/results/2026-02-01-toy.md)" in table
+    assert "[2026-02-01](../benchmarks/results/2026-02-01-toy.md)" in table
     assert table.endswith("GPU: not measured.\n")
     write(tmp_path, "2026-01-04-gpu.md", made("2026-01-04", slower=6.0, device="G", gpu="G"))
-    table = readme_table(tmp_path)
+    table = goals_table(tmp_path)
     assert "\nG:\n" in table
     assert "not measured" not in table
+
+
+def test_the_readme_counts_and_says_what_was_missed(tmp_path):
+    write(tmp_path, "2026-01-02-toy.md", made())
+    write(tmp_path, "2026-01-03-other.md", made("2026-01-03", title="Other", slower=1.5))
+    lines = readme_table(tmp_path).splitlines()
+    limit = "N=1: at least 50 % of the limit's rate, measured 25 % (24 to 26)"
+    peer = "N=1: peer takes at least 2 times as long, measured 1.50 (1.50 to 1.50)"
+    toy, other = (f"benchmarks/results/2026-01-0{name}.md" for name in ("2-toy", "3-other"))
+    assert lines[4:6] == [
+        f"| Toy | 1 of 2 | {limit} | [2026-01-02]({toy}) |",
+        f"| Other | 0 of 2 | {peer}; {limit} | [2026-01-03]({other}) |",
+    ]
 
 
 def test_a_failed_benchmark_has_no_row(tmp_path):
@@ -105,9 +120,9 @@ def test_only_the_block_is_written(tmp_path):
 def test_documents_that_changed_are_named(tmp_path):
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
     (tmp_path / "docs").mkdir()
-    for name in ("README.md", "docs/kernels.md"):
+    for name in ("README.md", "docs/benchmarks.md", "docs/kernels.md"):
         (tmp_path / name).write_text(f"{BEGIN}\n{END}\n")
     write(tmp_path / "benchmarks" / "results", "2026-01-02-toy.md", made())
-    assert update_documents(tmp_path) == ["README.md", "docs/kernels.md"]
+    assert update_documents(tmp_path) == ["README.md", "docs/benchmarks.md", "docs/kernels.md"]
     (tmp_path / "docs/kernels.md").write_text(f"{BEGIN}\n{END}\n")
     assert update_documents(tmp_path) == ["docs/kernels.md"]
