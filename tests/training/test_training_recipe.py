@@ -1,14 +1,16 @@
 """The optimisers and schedules of our own."""
 
+import copy
 import math
 
 import pytest
 import torch
 
 from cpm_repro.config import SolverConfig
+from cpm_repro.model import build
 from cpm_repro.training import muon, recipe
 from cpm_repro.training.muon import Muon, orthogonalise
-from cpm_repro.training.recipe import lr_factor, use_bf16
+from cpm_repro.training.recipe import build_optimizers, lr_factor, use_bf16
 from cpm_repro.training.watch import clock
 
 
@@ -118,6 +120,32 @@ def test_muon_decays_weights_by_lr_times_decay():
     weight.grad = torch.zeros(4, 4)
     Muon([weight], lr=0.1, weight_decay=0.5).step()
     assert torch.allclose(weight, torch.full((4, 4), 0.95))
+
+
+@pytest.mark.parametrize("from_plain", [False, True])
+def test_fused_adamw_is_adamw_to_rounding(from_plain):
+    """Also when it goes on with the state of a checkpoint made before it was fused."""
+    torch.manual_seed(0)
+    net = build("tiny", width=0.05, stages=2)
+    weights = [torch.nn.Parameter(weight.detach().clone()) for weight in net.parameters()]
+    solver = SolverConfig(optimizer="adamw", lr=1e-2, weight_decay=0.1)
+    ours = build_optimizers(net, solver)
+    assert ours.members[0].defaults["fused"]
+    plain = torch.optim.AdamW(weights, lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1, foreach=False)
+    for number in range(6):
+        for weight, other in zip(net.parameters(), weights, strict=True):
+            weight.grad = torch.randn_like(weight)
+            other.grad = weight.grad.clone()
+        if from_plain and number == 3:
+            state = plain.state_dict()
+            state["param_groups"][0]["base_lr"] = 1e-2
+            ours.load_state_dict([copy.deepcopy(state)])
+        ours.step(0.5)
+        plain.param_groups[0]["lr"] = 0.5e-2
+        plain.step()
+    for weight, other in zip(net.parameters(), weights, strict=True):
+        assert weight.dtype == torch.float32
+        assert torch.allclose(weight, other, rtol=1e-5, atol=1e-7)
 
 
 def test_cosine_ends_at_zero_and_linear_is_flat_first():
