@@ -2,7 +2,6 @@
 
 # No postponed annotations here: DistributedDataParallel wants to see those of its hook themselves.
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +41,7 @@ class Parallel:
         )
         self.module.register_comm_hook(self._exchange, _add)
 
-    def backward(self, batch: int, loss_of: LossOf, weights: Sequence[float], passes: int = 1) -> list[float]:
+    def backward(self, batch: int, loss_of: LossOf, weights: Tensor, passes: int = 1) -> Tensor:
         """As :func:`~cpm_repro.training.sharding.sharded_backward`, with every rank's gradients in the sums.
 
         All passes but the last only add to this rank's own sums.
@@ -54,7 +53,7 @@ class Parallel:
                 self.ranks.lost(error)
             raise
 
-    def _backward(self, batch: int, loss_of: LossOf, weights: Sequence[float], passes: int) -> list[float]:
+    def _backward(self, batch: int, loss_of: LossOf, weights: Tensor, passes: int) -> Tensor:
         for weight in self.net.parameters():
             weight.grad = None
         losses: list[Tensor] = []
@@ -62,10 +61,9 @@ class Parallel:
         for part in slices:
             with nullcontext() if part is slices[-1] else self.module.no_sync():
                 loss = loss_of(part)
-                (loss * loss.new_tensor(weights)).sum().backward()
+                (loss * weights).sum().backward()
             losses.append(loss.detach())
-        total: list[float] = torch.stack(losses).sum(0).tolist()
-        return total
+        return torch.stack(losses).sum(0)
 
 
 def _add(exchange: _Exchange, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:

@@ -71,24 +71,29 @@ def sharded_backward(
     cores: Cores,
     batch: int,
     loss_of: LossOf,
-    weights: Sequence[float] | None = None,
+    weights: Tensor | None = None,
     passes: int = 1,
-) -> list[float]:
-    """Set every trained parameter's gradient of the summed loss; returns the loss of every stage.
+) -> Tensor:
+    """Set every trained parameter's gradient of the summed loss.
+
+    Nothing is read from the network's device, nor sent there: a GPU never waits for this.
 
     Args:
         net: the network whose parameters get their ``.grad``.
         cores: each takes one slice of the batch.
         batch: people in the batch.
         loss_of: losses of a slice, already divided by the whole batch's N.
-        weights: of each stage's loss in the objective; None: 1. Losses returned are without it.
+        weights: (stages,) of each stage's loss in the objective, on the losses' device; None: 1.
         passes: parts that the batch goes through one after the other, to spare memory; each has its cores.
+
+    Returns:
+        (stages,) the loss of every stage, without ``weights``.
     """
     parameters = [weight for weight in net.parameters() if weight.requires_grad]
 
     def one(part: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
         losses = loss_of(part)
-        objective = losses if weights is None else losses * losses.new_tensor(weights)
+        objective = losses if weights is None else losses * weights
         return losses.detach(), torch.autograd.grad(objective.sum(), parameters)
 
     losses = []
@@ -97,8 +102,7 @@ def sharded_backward(
     for loss, gradients in cores.stream(one, slices_of(batch, cores.count * passes)):
         losses.append(loss)
         _add(parameters, gradients)
-    total: list[float] = torch.stack(losses).sum(0).tolist()
-    return total
+    return torch.stack(losses).sum(0)
 
 
 def slices_of(batch: int, shares: int) -> list[slice]:

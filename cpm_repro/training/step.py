@@ -65,6 +65,7 @@ class Step:
         self.forward = self._compiled(net)
         self.parallel: Parallel | None = None
         self.parallel_for: Phase | None = None
+        self.weights, self.weights_sent = torch.empty(0), list[float]()
 
     def __call__(self, batch: Batch, iteration: int, phase: Phase, factor: float) -> Done:
         """Move the weights once.
@@ -82,8 +83,9 @@ class Step:
         # Every iteration's random numbers (dropout) follow from its number alone, so a resumed run draws
         # what the uninterrupted one would have drawn; every rank draws its own.
         torch.manual_seed(self.config.seed * 1_000_003 + iteration + (self.ranks.rank << 52))
-        losses = self.ranks.sum(self._backward(batch, phase))
-        norm = self._unscaled_norm()
+        # The one read of an update: until here the host only queues work, a GPU has no gap to wait in.
+        *own, norm = torch.cat([self._backward(batch, phase), self._unscaled_norm()]).tolist()
+        losses = self.ranks.sum(own)
         if not math.isfinite(sum(losses)) or not (math.isfinite(norm) or self.scale.can_fall()):
             self._fail(batch, iteration, losses, norm, self.config.solver.lr * factor)
         self.scale.update(finite=math.isfinite(norm))
@@ -107,8 +109,8 @@ class Step:
             self.forward = self._compiled(self.parallel.module)
         return self.parallel
 
-    def _backward(self, batch: Batch, phase: Phase) -> list[float]:
-        """Set the gradients, of all ranks together; this rank's part of the loss of every stage."""
+    def _backward(self, batch: Batch, phase: Phase) -> Tensor:
+        """Set the gradients, of all ranks together; (stages,) this rank's part of every stage's loss."""
         image, center, joints, visible = (
             item.to(self.device) for item in (batch.image, batch.center, batch.joints, batch.visible)
         )
@@ -127,21 +129,29 @@ class Step:
                 maps, joints[part], visible[part], self.config.target, self.config.solver.batch
             )
 
-        weights = [weight * self.scale.value for weight in phase.weights()]
+        weights = self._weights(phase)
         passes = self.config.solver.accumulate
         if self.ranks.count > 1:
             return self._join(phase).backward(len(image), loss_of, weights, passes)
         return sharded_backward(self.net, self.cores, len(image), loss_of, weights, passes)
 
+    def _weights(self, phase: Phase) -> Tensor:
+        """(stages,) of the losses in the objective, sent to the device only when they change."""
+        wanted = [weight * self.scale.value for weight in phase.weights()]
+        if wanted != self.weights_sent:
+            self.weights_sent = wanted
+            self.weights = torch.tensor(wanted, device=self.device)
+        return self.weights
+
     def _gradients(self) -> list[Tensor]:
         return [weight.grad for weight in self.net.parameters() if weight.grad is not None]
 
-    def _unscaled_norm(self) -> float:
-        """Take the loss scale out of the gradients; their common L2 norm."""
+    def _unscaled_norm(self) -> Tensor:
+        """Take the loss scale out of the gradients; (1,) their common L2 norm."""
         gradients = self._gradients()
         if self.scale.value != 1:
             torch._foreach_mul_(gradients, 1 / self.scale.value)
-        return float(torch.nn.utils.get_total_norm(gradients))
+        return torch.nn.utils.get_total_norm(gradients).reshape(1)
 
     def _clip(self, norm: float) -> None:
         if self.config.solver.clip > 0:

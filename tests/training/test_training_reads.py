@@ -1,0 +1,95 @@
+"""How often an update makes its host wait for the device: once, for the losses and the gradient's norm."""
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from cpm_repro.config import override, preset
+from cpm_repro.data import Batch
+from cpm_repro.model import build
+from cpm_repro.training.ranks import Ranks
+from cpm_repro.training.recipe import build_optimizers
+from cpm_repro.training.schemes import phases_of
+from cpm_repro.training.sharding import Cores
+from cpm_repro.training.step import Step
+
+READS = {
+    *(f"torch.Tensor.{name}" for name in ("item", "tolist", "cpu", "numpy", "nonzero", "new_tensor")),
+    *(f"torch.Tensor.__{name}__" for name in ("float", "int", "bool", "index", "array", "contains")),
+    *("torch.tensor", "torch.as_tensor", "torch.nonzero", "torch.masked_select", "torch.equal"),
+}
+"""What waits on a GPU: values that come to the host, and lists of the host's that are sent."""
+
+
+class Reads(TorchFunctionMode):
+    """Names of the calls that would wait."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = resolve_name(func)
+        if name in READS:
+            self.seen.append(name.removeprefix("torch."))
+        return func(*args, **(kwargs or {}))
+
+
+def step_of(tmp_path, **solver):
+    changes = {"network.width": 0.05, "augment.crop": 64, "solver.batch": 4, "solver.precision": "float32"}
+    config = override(preset("tiny"), changes | {f"solver.{name}": value for name, value in solver.items()})
+    net = build("tiny", width=0.05, stages=2).to(memory_format=torch.channels_last).train()
+    optimizers = build_optimizers(net, config.solver)
+    return Step(net, config, optimizers, Cores(1), Ranks(device=torch.device("cpu")), tmp_path)
+
+
+def a_batch():
+    return Batch(
+        image=torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8),
+        joints=64 * torch.rand(4, 1, 14, 2),
+        visible=torch.ones(4, 1, 14, dtype=torch.uint8),
+        center=64 * torch.rand(4, 2),
+    )
+
+
+def test_what_waits_is_noticed():
+    value = torch.ones(2)
+    with Reads() as reads:
+        value.tolist()
+        float(value[0])
+        bool(value.isfinite().all())
+        value.new_tensor([1.0])
+        torch.tensor(1.0)
+    assert reads.seen == [
+        "Tensor.tolist", "Tensor.__float__", "Tensor.__bool__", "Tensor.new_tensor", "tensor",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [{"optimizer": "muon"}, {"optimizer": "adamw"}, {"optimizer": "caffe_sgd"}, {"accumulate": 2}],
+    ids=str,
+)
+def test_an_update_waits_once(tmp_path, solver):
+    step, batch = step_of(tmp_path, **solver), a_batch()
+    (phase,) = phases_of("end-to-end", 2)
+    first = step(batch, 0, phase, 1.0)  # momentum and the weights of the losses are made and sent
+    with Reads() as reads:
+        done = step(batch, 1, phase, 1.0)
+    assert reads.seen == ["Tensor.tolist"]
+    assert len(done.losses) == len(first.losses) == 2
+    norms = [weight.grad.norm() for weight in step.net.parameters()]
+    assert done.gradient_norm == pytest.approx(float(torch.stack(norms).norm()), rel=1e-5)
+
+
+def test_the_losses_weights_follow_the_phase_and_the_scale(tmp_path):
+    """They are sent when they change, and only then."""
+    step, batch = step_of(tmp_path), a_batch()
+    (every,), (last,) = phases_of("end-to-end", 2), phases_of("last-stage-loss", 2)
+    assert step._weights(every).tolist() == [1.0, 1.0]
+    assert step._weights(every) is step._weights(every)
+    assert step._weights(last).tolist() == [0.0, 1.0]
+    step.scale.value = 8.0
+    assert step._weights(every).tolist() == [8.0, 8.0]
+    step(batch, 0, last, 0.0)
+    assert step.weights.tolist() == [0.0, 8.0]
