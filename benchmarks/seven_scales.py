@@ -1,4 +1,7 @@
-"""The release's seven-scale estimate of one person: how much of its time is not the network?"""
+"""The release's seven-scale estimate of one person: how much of its time is not the network?
+
+On a GPU: is everything except the network done within a millisecond?
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,13 @@ from networks import apart, filled
 from cpm_repro import ops
 from cpm_repro.bench import Case, Goal, Question, main
 from cpm_repro.bench.case import Work
-from cpm_repro.inference.network_input import network_input
-from cpm_repro.inference.procedure import BenchmarkProcedure, person_scale
+from cpm_repro.inference.procedure import BenchmarkProcedure, Views, person_scale
 
 SHARE = 0.9
 """The network's share of the whole that is asked for."""
+
+ON_A_GPU = 1e-3
+"""Seconds per person that are asked for there, for everything except the network."""
 
 Place = tuple[tuple[float, float], float]
 
@@ -42,19 +47,26 @@ def _views(procedure: BenchmarkProcedure, images: list[np.ndarray], place: Place
     return procedure.views(images[number % len(images)], *place)
 
 
-def _input(procedure: BenchmarkProcedure, crops: np.ndarray, _: int) -> torch.Tensor:
-    middle = float(procedure.box // 2 - 1)
-    center = torch.full((len(crops), 2), middle, device=procedure.device)
-    data = network_input(torch.from_numpy(crops).to(procedure.device), center, cutoff=False)
-    return data.contiguous(memory_format=torch.channels_last)
+def _input(procedure: BenchmarkProcedure, views: Views, _: int) -> object:
+    return procedure.network_input(views)
 
 
-def _case(arch: str, size: tuple[int, int], device: str, box: int) -> Case:
+def _all_but_the_network(
+    procedure: BenchmarkProcedure, images: list[np.ndarray], place: Place, maps: torch.Tensor, number: int
+) -> object:
+    """From the photograph in the host's memory to the parts there."""
+    image = images[number % len(images)]
+    views = procedure.views(image, *place)
+    procedure.network_input(views)
+    return procedure.peaks(maps, views, image.shape[:2])
+
+
+def _cases(arch: str, size: tuple[int, int], device: str, box: int) -> Iterator[Case]:
     net = filled(arch)
     procedure = BenchmarkProcedure(net, device=device, box=box)
     images, place = _photographs(*size), ((size[1] / 2, size[0] / 2), person_scale(size[0] / 200))
     views = [procedure.views(image, *place) for image in images]
-    data = [_input(procedure, view.crops, 0) for view in views]
+    data = [procedure.network_input(view) for view in views]
     maps = procedure.stage_maps(views[0])
 
     def fuse(_: int) -> object:
@@ -70,16 +82,27 @@ def _case(arch: str, size: tuple[int, int], device: str, box: int) -> Case:
         "whole estimate": partial(_estimate, procedure, images, place),
         "network alone": partial(_network, procedure, data),
         "resize and pad": partial(_views, procedure, images, place),
-        "input blob": partial(_input, procedure, views[0].crops),
+        "input blob": partial(_input, procedure, views[0]),
         "fuse and peaks": fuse,
     }
     height, width = size
-    return Case(
+    yield Case(
         f"{arch}, {width}x{height}",
         works,
         check=check,
         tolerance=1e-4,
         goals=(Goal("network alone", SHARE),),
+    )
+    yield Case(
+        f"all but {arch}, {width}x{height}",
+        {
+            "from photograph to parts": partial(_all_but_the_network, procedure, images, place, maps),
+            **{name: works[name] for name in ("resize and pad", "input blob", "fuse and peaks")},
+        },
+        check=check,
+        tolerance=1e-4,
+        allowed=ON_A_GPU if device == "cuda" else None,
+        goals=(Goal("limit", 1.0),) if device == "cuda" else (),
     )
 
 
@@ -88,14 +111,15 @@ def ask(quick: bool, device: str) -> Question:
 
     def cases() -> Iterator[Case]:
         if quick:
-            yield _case("tiny", (180, 320), device, 128)
+            yield from _cases("tiny", (180, 320), device, 128)
         else:
-            yield _case("mpii_6stage", (720, 1280), device, 368)
+            yield from _cases("mpii_6stage", (720, 1280), device, 368)
 
     return Question(
         "Seven scales",
         "How much of a seven-scale estimate is not the network? Asked for: the network alone takes at least "
-        f"{SHARE:.0%} of the whole. The parts are timed on their own and need not add up to the whole.",
+        f"{SHARE:.0%} of the whole, and on a GPU everything but the network within {1000 * ON_A_GPU:g} ms: "
+        "the limit of the second case. The parts are timed on their own and need not add up to the whole.",
         cases(),
     )
 

@@ -39,6 +39,7 @@ class Case:
         axis: what grows, for scaling plots: ("N", 16).
         limit: the way that is the limit itself (filling the same memory, say); None computes the limit from
             ``bytes`` and ``operations`` with the rates measured in the same run.
+        allowed: seconds that a call may take: they are the limit then.
         precision: "float32" or "bfloat16": which matrix rate limits the operations.
         goals: ratios asked for.
         unit: "s": calls are timed; "bytes": what each call returns is the memory it measured.
@@ -53,6 +54,7 @@ class Case:
     operations: float = 0.0
     axis: tuple[str, float] | None = None
     limit: str | None = None
+    allowed: float | None = None
     precision: str = "float32"
     goals: tuple[Goal, ...] = ()
     unit: str = "s"

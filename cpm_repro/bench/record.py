@@ -45,6 +45,7 @@ class Measured:
     axis: tuple[str, float] | None = None
     limit: str | None = None
     limit_seconds: float | None = None  # computed from bytes and operations where no way is the limit
+    allowed: float | None = None  # seconds that are asked for: the limit then
     goals: list[tuple[str, float]] = field(default_factory=list)
     unit: str = "s"
 
@@ -65,9 +66,10 @@ class Measured:
         """Share of the limit that ours reaches, 0 to 1; None where no limit is known."""
         if self.limit is not None:
             return self.ratio(self.limit)
-        if not self.limit_seconds:
+        least = self.allowed or self.limit_seconds
+        if not least:
             return None
-        return Spread.of([self.limit_seconds / seconds for seconds in self.samples[self.ours]])
+        return Spread.of([least / seconds for seconds in self.samples[self.ours]])
 
     def verdicts(self) -> list[tuple[str, float, Spread, bool]]:
         """Every goal: against what, wanted, got, whether the median reaches it."""

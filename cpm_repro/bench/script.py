@@ -85,6 +85,7 @@ def _measure(case: Case, error: float, limits: Limits, device: str, quick: bool)
         axis=case.axis,
         limit=case.limit,
         limit_seconds=floor if floor > 0 and case.limit is None else None,
+        allowed=case.allowed,
         goals=[(goal.against, goal.times) for goal in case.goals],
         unit=case.unit,
     )

@@ -84,7 +84,9 @@ def _rows(case: Measured) -> list[str]:
             f"{ratio} | {_rate(case.bytes, time)} | {_rate(case.operations, time)} | "
             f"{'' if share is None else f'{100 * share.median:.0f} %'} |"
         )
-    if case.limit_seconds:
+    if case.allowed:
+        rows.append(f"| {case.name} | *asked for* | {_time(case.allowed)} | | | | | |")
+    elif case.limit_seconds:
         rows.append(f"| {case.name} | *predicted* | {_time(case.limit_seconds)} | | | | | |")
     return rows
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cpm_repro import ops
 from cpm_repro.config import FULL_CROP
@@ -76,7 +77,7 @@ def box_place(
 class Views:
     """What the network sees of one person at S scales, and how that came out of the image."""
 
-    crops: np.ndarray  # (S, box, box, 3) uint8 BGR
+    crops: Tensor  # (S, box, box, 3) uint8 BGR, on the procedure's device
     pads: list[tuple[int, int, int, int]]  # up, left, down, right; negative: cropped
     sizes: list[tuple[int, int]]  # height, width of the scaled image
 
@@ -95,6 +96,9 @@ class BenchmarkProcedure:
     Per scale: MATLAB's imresize of the photograph (8-bit), the rounded centre brought to 1-based pixel 184
     of a 368 px box padded with 128, a centre map without cut-off, the last stage's maps; then all scales are
     fused by :func:`cpm_repro.ops.fuse_multiscale_peaks`. All scales go through the network in one batch.
+
+    Sizes and paddings are worked out beforehand; the photograph is brought to the device once, everything
+    is done there, and the parts come back in one piece: nothing waits for the device on the way.
 
     Args:
         net: a pose network; it is moved to ``device`` and put into evaluation mode.
@@ -149,10 +153,7 @@ class BenchmarkProcedure:
             UserError: a scale at which the image cannot be shown.
         """
         views = self.views(image, center, scale0, multipliers)
-        xy, score = ops.fuse_multiscale_peaks(
-            self.stage_maps(views), views.pads, views.sizes, image.shape[:2], order=order
-        )
-        return Estimate(xy[:-1].double().cpu().numpy(), score[:-1].cpu().numpy())
+        return self.peaks(self.stage_maps(views), views, image.shape[:2], order=order)
 
     def belief_maps(
         self,
@@ -160,12 +161,10 @@ class BenchmarkProcedure:
         center: Sequence[float],
         scale0: float,
         multipliers: Sequence[float] = MULTIPLIERS,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """The averaged maps, of which a call gives the maxima: (K+1, H, W) float32, background last."""
         views = self.views(image, center, scale0, multipliers)
-        maps: torch.Tensor = ops.fuse_multiscale(
-            self.stage_maps(views), views.pads, views.sizes, image.shape[:2]
-        )
+        maps: Tensor = ops.fuse_multiscale(self.stage_maps(views), views.pads, views.sizes, image.shape[:2])
         return maps
 
     def views(
@@ -175,18 +174,36 @@ class BenchmarkProcedure:
         scale0: float,
         multipliers: Sequence[float] = MULTIPLIERS,
     ) -> Views:
-        """The person's box at every scale."""
-        crops = np.full((len(multipliers), self.box, self.box, 3), BORDER, np.uint8)
-        pads, sizes = [], []
-        for crop, multiplier in zip(crops, multipliers, strict=True):
-            scale = scale0 * multiplier * (self.box / FULL_CROP)
-            _check_scale(scale, image)
-            scaled = ops.imresize(image, scale)
-            pad = self._pad(scaled.shape[:2], center, scale)
-            _paste(scaled, crop, pad[:2])
-            pads.append(pad)
-            sizes.append(scaled.shape[:2])
+        """The person's box at every scale.
+
+        Raises:
+            UserError: a scale at which the image cannot be shown.
+        """
+        scales = [scale0 * multiplier * (self.box / FULL_CROP) for multiplier in multipliers]
+        sizes = [_scaled_size(image.shape[:2], scale) for scale in scales]
+        pads = [self._pad(size, center, scale) for size, scale in zip(sizes, scales, strict=True)]
+        photograph = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        shape = (len(scales), self.box, self.box, 3)
+        crops = torch.full(shape, BORDER, dtype=torch.uint8, device=self.device)
+        for crop, scale, pad in zip(crops, scales, pads, strict=True):
+            _paste(ops.imresize(photograph, scale), crop, pad[:2])
         return Views(crops, pads, sizes)
+
+    def peaks(
+        self, maps: Tensor, views: Views, image_hw: Sequence[int], *, order: Order = "column"
+    ) -> Estimate:
+        """The parts of the person whose ``views`` gave the ``maps`` of :meth:`stage_maps`."""
+        xy, score = ops.fuse_multiscale_peaks(maps, views.pads, views.sizes, image_hw, order=order)
+        found = torch.cat((xy, score[:, None]), dim=1)[:-1].cpu().numpy()  # the only read-back
+        return Estimate(found[:, :2].astype(np.float64), found[:, 2].copy())
+
+    @torch.inference_mode()
+    def network_input(self, views: Views) -> Tensor:
+        """What the network reads of the views: (S, 4, box, box) float32, channels last."""
+        middle = self.box // 2 - 1  # the 0-based pixel that the centre was brought to
+        center = torch.full((len(views.crops), 2), float(middle), device=self.device)
+        data = network_input(views.crops, center, cutoff=False)
+        return data.contiguous(memory_format=torch.channels_last)
 
     def _pad(self, size: tuple[int, int], center: Sequence[float], scale: float) -> tuple[int, int, int, int]:
         """Up, left, down, right such that 1-based pixel box / 2 of the box is the scaled centre."""
@@ -195,39 +212,37 @@ class BenchmarkProcedure:
         return half - y, half - x, half - (size[0] - y), half - (size[1] - x)
 
     @torch.inference_mode()
-    def stage_maps(self, views: Views) -> torch.Tensor:
+    def stage_maps(self, views: Views) -> Tensor:
         """The last stage's maps of every scale: (S, K+1, h, w) float32."""
-        middle = self.box // 2 - 1  # the 0-based pixel that the centre was brought to
-        center = torch.full((len(views.crops), 2), float(middle), device=self.device)
-        data = network_input(torch.from_numpy(views.crops).to(self.device), center, cutoff=False)
-        maps = self.net(data.contiguous(memory_format=torch.channels_last), stages=self.stages)
-        return maps[-1].float()
+        return cast(Tensor, self.net(self.network_input(views), stages=self.stages)[-1].float())
 
 
-def _check_scale(scale: float, image: np.ndarray) -> None:
-    height, width = image.shape[:2]
+def _scaled_size(image_hw: tuple[int, ...], scale: float) -> tuple[int, int]:
+    """Height and width of the scaled image; UserError if it cannot be made."""
+    height, width = image_hw
     if not (math.isfinite(scale) and 0 < scale <= MAX_SCALE):
         raise UserError(
             f"scale: wanted the {width}x{height} image enlarged at most {MAX_SCALE:g} times, got {scale:g}"
         )
-    if math.ceil(scale * height) * math.ceil(scale * width) > MAX_PIXELS:
+    size = math.ceil(scale * height), math.ceil(scale * width)
+    if size[0] * size[1] > MAX_PIXELS:
         raise UserError(
             f"scale: {scale:.3g} would make the {width}x{height} image larger than {MAX_PIXELS} pixels"
         )
+    return size
 
 
-def _paste(scaled: np.ndarray, crop: np.ndarray, offset: tuple[int, int]) -> None:
+def _paste(scaled: Tensor, crop: Tensor, offset: tuple[int, int]) -> None:
     """Write into ``crop`` what it sees of ``scaled``, whose corner lies at ``offset`` (row, column) in it."""
-    spans = []
+    seen = crop
     for axis in (0, 1):
         start = max(offset[axis], 0)
-        stop = min(offset[axis] + scaled.shape[axis], crop.shape[axis])
-        spans.append((start, max(start, stop)))
-    (top, bottom), (left, right) = spans
-    if bottom > top and right > left:
-        crop[top:bottom, left:right] = scaled[
-            top - offset[0] : bottom - offset[0], left - offset[1] : right - offset[1]
-        ]
+        length = min(offset[axis] + scaled.shape[axis], crop.shape[axis]) - start
+        if length <= 0:
+            return
+        seen = seen.narrow(axis, start, length)
+        scaled = scaled.narrow(axis, start - offset[axis], length)
+    seen.copy_(scaled)
 
 
 def _round_half_away(value: float) -> int:

@@ -145,3 +145,15 @@ def test_memory_is_reported_as_such():
     assert "large takes at least 2 times as much" in text
     with pytest.raises(TypeError, match="wanted a number of bytes"):
         sizes_in_turn({"none": lambda _: None}, 1)
+
+
+def test_a_time_that_is_asked_for_is_the_limit():
+    def cases():
+        for name, allowed in (("easy", 10.0), ("impossible", 1e-9)):
+            goals = (Goal("limit", 1.0),)
+            works = {"sum": lambda _: sum(range(100))}
+            yield Case(name, works, lambda: 0.0, 0.0, bytes=800.0, allowed=allowed, goals=goals)
+
+    answer = answer_question(Question("Times", "How long?", cases()), "toy", "cpu", quick=True)
+    assert [reached for case in answer.cases for *_, reached in case.verdicts()] == [True, False]
+    assert "| easy | *asked for* | 10 s |" in answer_markdown(answer)

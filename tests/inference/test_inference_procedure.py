@@ -56,7 +56,7 @@ def evaluated_by_hand(net, image, center, scale0, multipliers, boxes):
 def hold_against_hand(net, image, center, scale0, multipliers=MULTIPLIERS):
     """Maps within 1e-5 and the same peaks."""
     procedure = BenchmarkProcedure(net)
-    boxes = procedure.views(image, center, scale0, multipliers).crops
+    boxes = procedure.views(image, center, scale0, multipliers).crops.numpy()
     expected = evaluated_by_hand(net, image, center, scale0, multipliers, boxes)
     maps = procedure.belief_maps(image, center, scale0, multipliers).numpy()
     estimate = procedure(image, center, scale0, multipliers)
@@ -134,7 +134,7 @@ def test_scales_that_are_simple_fractions(scale):
     """Many pixels then lie half-way between two levels; all others are equal."""
     image = photograph("five people")
     views = BenchmarkProcedure(random_net("tiny", 0)).views(image, (300.0, 170.0), scale, (1.0,))
-    by_hand.box_like(views.crops[0], image, (301.0, 171.0), scale)
+    by_hand.box_like(views.crops[0].numpy(), image, (301.0, 171.0), scale)
 
 
 @pytest.mark.slow
@@ -174,8 +174,8 @@ def test_a_smaller_box_is_the_same_procedure_in_proportion():
     image = photograph("tennis")
     large = BenchmarkProcedure(net).views(image, (900.0, 500.0), 0.5, (1.0,))
     small = BenchmarkProcedure(net, box=128).views(image, (900.0, 500.0), 0.5, (1.0,))
-    shrunk = cv2.resize(large.crops[0], (128, 128), interpolation=cv2.INTER_AREA)
-    assert np.abs(shrunk.astype(int) - small.crops[0]).mean() < 6
+    shrunk = cv2.resize(large.crops[0].numpy(), (128, 128), interpolation=cv2.INTER_AREA)
+    assert np.abs(shrunk.astype(int) - small.crops[0].numpy()).mean() < 6
 
 
 def test_an_image_that_would_fill_the_memory_is_refused():
