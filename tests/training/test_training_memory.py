@@ -1,6 +1,5 @@
-"""What spares memory leaves the update as it is; the estimate; half precision; batches moved ahead."""
+"""What spares memory leaves the update as it is; the estimate; half precision."""
 
-import threading
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,6 @@ from cpm_repro.errors import UserError
 from cpm_repro.model import build, initialise, pose_machine
 from cpm_repro.training import load_checkpoint, train
 from cpm_repro.training.estimate import estimate
-from cpm_repro.training.prefetch import Prefetch, Ready, prefetched
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.recipe import LossScale, build_optimizers
 from cpm_repro.training.run_folder import RunFolder
@@ -210,50 +208,3 @@ def test_the_loss_scale_by_hand():
     restored = LossScale(active=True)
     restored.load_state_dict(scale.state_dict())
     assert (restored.value, restored.good) == (2.0, 0)
-
-
-def batch_of(number: int) -> Batch:
-    empty = torch.zeros(1)
-    return Batch(torch.full((1,), number), empty, empty, empty)
-
-
-def test_batches_are_moved_one_ahead_in_order_in_another_thread():
-    moved, waited = [], []
-
-    def move(batch):
-        moved.append((int(batch.image), threading.current_thread().name))
-        return Ready(batch, lambda: waited.append(int(batch.image)))
-
-    source = (batch_of(number) for number in range(100))
-    prefetch = Prefetch(source, move)
-    got = [int(next(prefetch).image) for _ in range(5)]
-    prefetch.close()
-    assert got == waited == [0, 1, 2, 3, 4]
-    assert [number for number, _ in moved] in ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5])
-    assert all(name.startswith("prefetch") for _, name in moved)
-
-
-def test_an_error_of_the_loader_belongs_to_its_batch():
-    def source():
-        yield batch_of(0)
-        raise UserError("photo.jpg: no such image")
-
-    prefetch = Prefetch(source(), lambda batch: Ready(batch, lambda: None))
-    assert int(next(prefetch).image) == 0
-    with pytest.raises(UserError, match="no such image"):
-        next(prefetch)
-    prefetch.close()
-    assert prefetched(batches := iter([]), torch.device("cpu")) is batches
-
-
-@pytest.mark.gpu
-def test_prefetched_batches_are_whole_on_the_gpu():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    device = torch.device("cuda")
-    prefetch = prefetched((batch_of(number) for number in range(50)), device)
-    for number in range(40):
-        batch = next(prefetch)
-        assert batch.image.device.type == "cuda"
-        assert int(batch.image) == number
-    prefetch.close()
