@@ -18,6 +18,8 @@ constexpr int kStripWidth = 48;      // coarse pixels made at a time
 constexpr int kLevels = 65534;       // of a coarse map that is kept in 16 bits
 constexpr int kBandTiles = 100;      // that make a band worth its own search
 constexpr int kMostBands = 8;
+constexpr float kLargestCell = 1e37f;  // beyond it float32 sums can be infinite on their way to one that is not
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
 constexpr double kMerge = 1.5;       // patches are made together when that is at most so much more work
 
 struct Candidate {
@@ -49,7 +51,7 @@ class Search {
     size_t k = 0;
     for (; k < all.size() && !(all[k].bound < reached_.value()); ++k) {
       const bool undecided = k == kPlainTiles && k + kWorthCoarse < all.size() && !(all[k + kWorthCoarse].bound < reached_.value());
-      if (undecided && peaks_.step > 1 && all_finite()) return through_coarse(all, k);
+      if (undecided && peaks_.step > 1 && all.front().bound < kUnbounded && all_finite()) return through_coarse(all, k);
       const int y = all[k].row * peaks_.tile, x = all[k].column * peaks_.tile;
       look_at({y, std::min(y + peaks_.tile, p_.image_h), x, std::min(x + peaks_.tile, p_.image_w)});
     }
@@ -88,6 +90,7 @@ class Search {
 
   // What a scale can contribute at most to the pixels of a tile.
   double scale_bound(int s, int row, int column, const CellSpan& under) const {
+    if (!(under.high <= kLargestCell && under.low >= -kLargestCell)) return kUnbounded;
     const AxisBounds &y = peaks_.y[s], &x = peaks_.x[s];
     const double same = (double)y.positive[row] * x.positive[column] + (double)y.negative[row] * x.negative[column];
     const double opposite = (double)y.positive[row] * x.negative[column] + (double)y.negative[row] * x.positive[column];

@@ -205,7 +205,8 @@ def test_a_bfloat16_is_the_nearest_and_of_two_the_even_one(library):
 def test_the_targets_of_both_groups(library):
     """[0] the annotated person alone, [1] everybody; the last channel is what they leave of 1."""
     joints, visible = joints_of(1)
-    there, got = shown(joints, visible), np.empty(2, np.float32)
+    there, memory = shown(joints, visible), np.full(4, -0.0, np.float32)
+    got = memory[1:3]
     sigma, cells = 7.0, [(x, y) for x in (3.5, 19.5, 35.5) for y in (3.5, 11.5, 43.5)]
     assert there[:, 0].any()
     for n in range(SAMPLES):
@@ -220,9 +221,18 @@ def test_the_targets_of_both_groups(library):
                      D(sigma), I(n), I(channel), F(x), F(y), pointer(got))  # fmt: skip
                 wanted = [m[channel] if channel < PARTS else max(1 - m.max(), 0) for m in maps]
                 np.testing.assert_allclose(got, wanted, rtol=0, atol=3e-7)
+                assert np.signbit(memory[[0, 3]]).all(), "written beside the two"
     assert [call(library, "group_of", ctypes.c_int, I(stage)) for stage in range(4)] == [1, 0, 0, 0]
     gradient = call(library, "gradient", ctypes.c_float, F(0.75), F(0.25), F(3), D(0.125))
     assert gradient == 0.5 * 2 * 0.125 * 3
+
+
+def test_without_people_every_target_is_background(library):
+    got, nobody = np.empty(2, np.float32), np.empty(0, np.float32)
+    for channel in range(PARTS + 1):
+        call(library, "target", None, pointer(nobody), pointer(nobody), I(0), I(PARTS),
+             D(7), I(0), I(channel), F(3.5), F(3.5), pointer(got))  # fmt: skip
+        assert got.tolist() == [float(channel == PARTS)] * 2
 
 
 def keys(x, a):
@@ -284,8 +294,10 @@ def test_borders_are_mirrored_with_the_edge_repeated(library, length):
 
 
 def test_bytes_are_rounded_half_to_even_and_limited(library):
-    values = np.array([-1e9, -0.5, 0.4, 0.5, 1.5, 2.5, 253.5, 254.5, 254.6, 255.0, 255.4, 1e9, 77.3])
-    wanted = [0, 0, 0, 0, 2, 2, 254, 254, 255, 255, 255, 255, 77]
+    values = np.array(
+        [-1e9, -0.5, 0.4, 0.5, 1.5, 2.5, 253.5, 254.5, 254.6, 255.0, 255.4, 1e9, 77.3, 256, 300]
+    )
+    wanted = [0, 0, 0, 0, 2, 2, 254, 254, 255, 255, 255, 255, 77, 255, 255]
     size = len(values)
     bytes_, singles, doubles = np.empty(size, np.uint8), np.empty(size, np.float32), np.empty(size)
     call(library, "stored", None, *map(pointer, (values, bytes_, singles, doubles)), I(size))
@@ -369,6 +381,11 @@ def test_few_cells_are_looked_at(library):
         chain = Chain(200, 8, 0, scaled, 300, 0)
         used = (np.abs(release_chain(chain)[0]) > 1e-9).sum(1).max()
         assert used <= call(library, "taps_of_chain", ctypes.c_int, ctypes.byref(chain)) <= used + 1
+    for geometry in GEOMETRIES:
+        chain = Chain(*geometry, 0)
+        pixels = max(4, math.ceil(4 / min(1, chain.image / chain.scaled)))
+        wanted = min(chain.cells, 4 + math.ceil((pixels - 1) / chain.stride))
+        assert call(library, "taps_of_chain", ctypes.c_int, ctypes.byref(chain)) == wanted
 
 
 @pytest.mark.parametrize("opencv", [0, 1])

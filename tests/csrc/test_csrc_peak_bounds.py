@@ -65,7 +65,8 @@ def missed(library, maps, pads, sizes, image, opencv=False, background=True):
     numbers = np.array([*maps.shape, *image, 8, background, opencv, 0], np.int32)
     weights = np.full(scales, 1 / scales, np.float32)
     library.peaks(*map(pointer, (maps, numbers, geometry, weights, full, places)))
-    first = full.transpose(0, 2, 1).reshape(channels, -1).argmax(1)  # column-major
+    numbers_only = np.where(np.isnan(full), -np.inf, full)
+    first = numbers_only.transpose(0, 2, 1).reshape(channels, -1).argmax(1)  # column-major
     return int((places[:, 1] * image[0] + places[:, 0] != first).sum())
 
 
@@ -119,6 +120,19 @@ def wrong_peaks(library):
 
 def test_no_peak_is_missed(library):
     assert sum(wrong_peaks(library)) == 0
+
+
+@pytest.mark.parametrize("opencv", [False, True])
+@pytest.mark.parametrize("wild", [-np.inf, np.inf, np.nan, 3.4e38, -3.4e38])
+def test_no_peak_is_missed_beside_cells_that_no_bound_holds(library, wild, opencv):
+    """Weights of one sign made 0 times infinity of the other's bound, and an order of tiles that was none."""
+    for seed in range(12):
+        random, (maps, *geometry) = np.random.default_rng(seed), anywhere(seed)
+        for _ in range(seed % 3 + 1):
+            maps[tuple(random.integers(0, maps.shape))] = wild
+        assert not missed(library, maps, *geometry, opencv=opencv, background=bool(seed % 2))
+    maps = wild * (1 - 0.03 * np.random.default_rng(0).random((1, 2, 40, 40)))
+    assert not missed(library, maps, [(0, 0, 0, 0)], [(320, 320)], (400, 400), opencv=opencv)
 
 
 SEARCH, BOUNDS = "fuse_multiscale_peaks.cpp", "peak_bounds.cpp"
