@@ -4,7 +4,8 @@ Both start from crops and joints on the device and end with moved weights; readi
 is left out (`training_photographs.py` has all of it). The plain loop is what one would write first: targets
 made map by map in torch, an eager float32 forward pass, the loss of every stage by torch's own operation,
 ``backward``, the same optimiser. With ``--device cuda`` the six-stage network is measured at its full size,
-with TF32 off and on in the plain loop, and against the bfloat16 matrix rate.
+with TF32 off and on in the plain loop, and against the bfloat16 matrix rate; ``--quick`` does the same with a
+narrow one in a small crop, on any device.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from cpm_repro.training.step import Step
 
 _PARTS = 14
 
+_CHECKED = 2
+"""People in the batch of the check: both ways in float32 over sixteen would take longer than the timing."""
+
 
 def people(config: TrainConfig, device: str) -> Batch:
     """A batch of noise with joints in it; the work does not depend on what is in the pictures."""
@@ -47,7 +51,7 @@ def people(config: TrainConfig, device: str) -> Batch:
 
 def fresh(config: TrainConfig, device: str) -> PoseMachine:
     """The network with the same weights every time."""
-    net = build(config.network.arch, parts=_PARTS)
+    net = build(config.network.arch, parts=_PARTS, width=config.network.width, filled=False)
     initialise(net, config.solver.initialisation, torch.Generator().manual_seed(0))
     net = net.to(device)
     return net.train()
@@ -105,51 +109,58 @@ class Ours:
             return self.step(batch, 0, self.phase, 1.0).losses
 
 
-def difference(config: TrainConfig, device: str) -> float:
-    """Largest relative difference of the stages' losses over three float32 updates.
+def difference(start: PoseMachine, config: TrainConfig, device: str) -> float:
+    """Largest relative difference of the stages' losses over three float32 updates, without dropout.
 
     Weights themselves are not compared: Muon and AdamW move a weight whose gradient is nearly zero by the
     sign of its rounding error.
     """
-    config = override(config, {"solver.precision": "float32", "solver.compile": False})
-    start = fresh(config, device)
+    few = min(_CHECKED, config.solver.batch)
+    config = override(config, {"solver.precision": "float32", "solver.compile": False, "solver.batch": few})
     batch = people(config, device)
     ours_net, plain_net = copy.deepcopy(start), copy.deepcopy(start)
+    for module in (*ours_net.modules(), *plain_net.modules()):
+        if isinstance(module, nn.Dropout):
+            module.eval()  # the two would drop different features
     ours = Ours(ours_net, config, device)
     plain = Plain(plain_net, config, build_optimizers(plain_net, config.solver), tf32=False)
     pairs = [zip(ours(batch), plain(batch), strict=True) for _ in range(3)]
     return max(abs(a - b) / abs(b) for pair in pairs for a, b in pair)
 
 
-def case(name: str, config: TrainConfig, device: str) -> Case:
-    """Ours as configured and in float32, the plain loop, and on a GPU the plain loop with TF32."""
-    batch = people(config, device)
+def case(
+    name: str, config: TrainConfig, device: str, goals: tuple[Goal, ...] = (), budget: float = 20.0
+) -> Case:
+    """Ours as configured, the plain loop without and with TF32, and on a CPU ours in float32."""
+    batch, start = people(config, device), fresh(config, device)
 
     def plain(*, tf32: bool) -> Plain:
-        net = fresh(config, device)
+        net = copy.deepcopy(start)
         return Plain(net, config, build_optimizers(net, config.solver), tf32=tf32)
 
-    ours = Ours(fresh(config, device), config, device)
+    ours = Ours(copy.deepcopy(start), config, device)
     works: dict[str, Ours | Plain] = {"trainer": ours, "plain eager loop": plain(tf32=False)}
-    goals: tuple[Goal, ...] = ()
-    if device == "cpu":
-        exact = override(config, {"solver.precision": "float32"})
-        works["trainer, float32"] = Ours(fresh(config, device), exact, device)
-    else:
+    if device == "cuda" or goals:
         works["plain eager loop, TF32"] = plain(tf32=True)
-        goals = (Goal("plain eager loop", 2.5), Goal("plain eager loop, TF32", 1.5), Goal("limit", 0.5))
-    size = config.augment.crop
-    macs = multiply_accumulates(describe(config.network.arch, parts=_PARTS), size, size)
+    else:
+        exact = override(config, {"solver.precision": "float32"})
+        works["trainer, float32"] = Ours(copy.deepcopy(start), exact, device)
+    size, network = config.augment.crop, config.network
+    macs = multiply_accumulates(describe(network.arch, parts=_PARTS, width=network.width), size, size)
     return Case(
         name,
         {way: partial(_call, work, batch) for way, work in works.items()},
-        check=partial(difference, config, device),
+        check=partial(difference, start, config, device),
         tolerance=1e-4,
         operations=6 * macs * config.solver.batch,  # forward, and twice that backward
         axis=("people", config.solver.batch),
         precision="bfloat16" if ours.step.cast == torch.bfloat16 else "float32",
         goals=goals,
+        budget=budget,
     )
+
+
+_GOALS = (Goal("plain eager loop", 2.5), Goal("plain eager loop, TF32", 1.5), Goal("limit", 0.5))
 
 
 def _call(work: Ours | Plain, batch: Batch, _: int) -> list[float]:
@@ -157,7 +168,7 @@ def _call(work: Ours | Plain, batch: Batch, _: int) -> list[float]:
 
 
 def ask(quick: bool, device: str) -> Question:
-    """``tiny`` anywhere; the six-stage network at its full size on a GPU."""
+    """``tiny`` anywhere; the six-stage network at its full size on a GPU, narrow where it has to be quick."""
     tiny = replace(preset("tiny"), name="tiny")
     notes = [
         "Rates of learning are the presets'; a batch that is trained on again and again costs what any does.",
@@ -165,9 +176,14 @@ def ask(quick: bool, device: str) -> Question:
     ]
 
     def cases() -> Iterator[Case]:
-        if device == "cuda" and not quick:
-            full = override(preset("lsp_6stage_modern"), {"solver.compile": False})
-            yield case("lsp_6stage, 368 px, N=16", full, device)
+        if device == "cuda" or quick:
+            narrow = {"network.width": 0.05, "augment.crop": 64, "solver.batch": 4}
+            full = override(
+                preset("lsp_6stage_modern"), {"solver.compile": False, **(narrow if quick else {})}
+            )
+            name = f"lsp_6stage{', narrow' if quick else ''}, {full.augment.crop} px, N={full.solver.batch}"
+            # The rounds' budget is a part of the minute that this has in gpu_all.sh.
+            yield case(name, full, device, _GOALS, budget=12.0)
         batch = 4 if quick else tiny.solver.batch
         yield case(f"tiny, N={batch}", override(tiny, {"solver.batch": batch}), device)
 

@@ -43,6 +43,7 @@ class Case:
         precision: "float32" or "bfloat16": which matrix rate limits the operations.
         goals: ratios asked for.
         unit: "s": calls are timed; "bytes": what each call returns is the memory it measured.
+        budget: seconds after which no further round begins; three are made in any case.
         graphs: ways that on a GPU are timed as CUDA graphs: the device's work without Python's.
     """
 
@@ -58,6 +59,7 @@ class Case:
     precision: str = "float32"
     goals: tuple[Goal, ...] = ()
     unit: str = "s"
+    budget: float = 20.0
     graphs: tuple[str, ...] = ()
 
     def checked(self) -> float:

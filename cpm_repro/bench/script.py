@@ -69,7 +69,7 @@ def answer_question(question: Question, script: str, device: str, *, quick: bool
 
 
 def _measure(case: Case, error: float, limits: Limits, device: str, quick: bool) -> Measured:
-    rounds, budget, least = (3, 4.0, 0.0) if quick else (21, 20.0, _LEAST[device])
+    rounds, budget, least = (3, 4.0, 0.0) if quick else (21, case.budget, _LEAST[device])
     if case.unit == "bytes":
         samples = sizes_in_turn(case.works, 3)
     else:

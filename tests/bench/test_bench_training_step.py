@@ -1,0 +1,45 @@
+"""benchmarks/training_step.py: what a GPU measures at full size, with a narrow network in a small crop."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cpm_repro.bench.case import Goal
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training_step.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("training_step", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["training_step"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["training_step"]
+
+
+@pytest.fixture
+def tf32():
+    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield lambda: (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+
+
+def test_the_full_networks_case_comes_first_is_checked_and_sets_tf32_for_every_way(script, tf32):
+    """With dropout in the check its two sides would differ by far more than rounding."""
+    question = script.ask(True, "cpu")
+    case = next(iter(question.cases))
+    assert case.name == "lsp_6stage, narrow, 64 px, N=4"
+    assert list(case.works) == ["trainer", "plain eager loop", "plain eager loop, TF32"]
+    assert case.goals == (
+        Goal("plain eager loop", 2.5), Goal("plain eager loop, TF32", 1.5), Goal("limit", 0.5),
+    )  # fmt: skip
+    assert case.budget < 20
+    assert case.checked() < 1e-5
+    for way, work in case.works.items():
+        assert len(work(0)) == 6
+        assert tf32() == (way.endswith("TF32"),) * 2
