@@ -9,6 +9,7 @@ import pytest
 
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreWarning, bootstrap_interval, evaluate, paired_bootstrap, stage_table
+from cpm_repro.evaluation.curves import pck_curve
 from cpm_repro.evaluation.failures import failures
 from cpm_repro.evaluation.suspicion import suspicions
 from cpm_repro.skeleton import LSP14, MPII16
@@ -107,6 +108,12 @@ def test_tables_are_whole_markdown():
     assert stages[1] == "| --- | " + " | ".join(["---:"] * (len(labels) + 1)) + " |"
 
 
+@pytest.mark.parametrize("thresholds", [[], 0.5, [[0.1], [0.2]], [0.1, np.nan], [np.inf]])
+def test_thresholds_of_a_curve_are_a_list_of_finite_numbers(thresholds):
+    with pytest.raises(ValueError, match="wanted a list of finite numbers"):
+        pck_curve(heads(np.zeros((2, 16), bool)), thresholds)
+
+
 def said(errors: np.ndarray, threshold: float = 1.0, norm: float = 100.0) -> str:
     """What is suspected of ``errors`` (P, 2), one counted joint for each person."""
     truth = np.zeros((len(errors), 14, 2))
@@ -117,8 +124,12 @@ def said(errors: np.ndarray, threshold: float = 1.0, norm: float = 100.0) -> str
 
 
 @pytest.mark.parametrize(
-    ("shift", "named"), [((0.3, 1.0), True), ((0.2, 1.0), False), ((-0.3, -1.0), True), ((1.6, 1.6), False)]
-)
+    ("shift", "named"),
+    [
+        ((0.3, 1.0), True), ((0.2, 1.0), False), ((-0.3, -1.0), True), ((1.6, 1.6), False),
+        ((0.25, 1.75), False), ((0.5, 0.5), False), ((0.75, 0.75), True), ((1.5, 1.5), False),
+    ],
+)  # fmt: skip
 def test_a_shift_needs_a_quarter_of_a_pixel_in_both_and_one_on_average(shift, named):
     assert bool(said(np.tile(shift, (50, 1)))) == named
 
