@@ -5,13 +5,14 @@ python -m cpm_repro.training.bundle runs/photographs/ours cpm_repro/weights/tiny
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
 
 from cpm_repro.caffe.convert import convert
 from cpm_repro.errors import UserError
-from cpm_repro.files import atomic_write
+from cpm_repro.files import atomic_write, read_json
 from cpm_repro.training.run_folder import RunFolder
 
 LARGEST = 5_000_000
@@ -44,9 +45,11 @@ def bundle(run: Path, target: Path) -> Path:
     convert(folder.last, target)
     if target.stat().st_size > LARGEST:
         raise UserError(f"{target}: {target.stat().st_size} bytes, wanted at most {LARGEST}")
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config = read_json(run / "config.json")
     data = Path(config["data"]).name
-    command = f"cpm train --preset {config['name']} --data path/to/{data} --minutes {config['minutes']:g}"
+    minutes, iterations = config["minutes"], config["iterations"]
+    budget = f"--minutes {minutes:g}" if minutes is not None else f"--iterations {iterations}"
+    command = f"cpm train --preset {config['name']} --data path/to/{data} {budget}"
     title, _, body = report.read_text(encoding="utf-8").partition("\n")
     lines = [
         f"# {target.stem}",
@@ -74,7 +77,12 @@ def bundle(run: Path, target: Path) -> Path:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=bundle.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("target", type=Path)
+    options = parser.parse_args()
     try:
-        print(bundle(Path(sys.argv[1]), Path(sys.argv[2])))
+        print(bundle(options.run, options.target))
     except UserError as error:
-        sys.exit(f"bundle: error: {error}")
+        print(f"bundle: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
