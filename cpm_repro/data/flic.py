@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.data.annotations import Annotations, Intake, Person
-from cpm_repro.data.matlab import elements, load_mat, member, number, text
+from cpm_repro.data.matlab import elements, load_mat, member, number, numbers, text
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import FLIC9, Visibility
 
@@ -52,14 +52,14 @@ def _add(
     if not text(name):
         intake.report(identity, "no filepath")
         return
-    points = np.asarray(coords if coords is not None else [], float)
+    points = numbers(coords)
     finite = (
         np.isfinite(points).all(axis=0) if points.ndim == 2 and points.shape[0] == 2 else np.zeros(0, bool)
     )
     if finite.sum() != 11:
         intake.report(identity, f"expected 11 labelled points, got {int(finite.sum())}")
         return
-    torso = np.asarray(box if box is not None else [], float).ravel() - 1.0
+    torso = numbers(box).ravel() - 1.0
     if torso.shape != (4,) or not (torso[3] > torso[1] and torso[2] > torso[0]):
         intake.report(identity, "torsobox: expected x1 y1 x2 y2 of a box with a size")
         return

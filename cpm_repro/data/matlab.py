@@ -60,6 +60,12 @@ def number(value: Any) -> float:
         return float("nan")
 
 
+def numbers(value: Any) -> np.ndarray:
+    """A numeric array as float64, an empty one when it is none."""
+    array = np.asarray([] if value is None else value)
+    return array.astype(float) if array.dtype.kind in "fiub" else np.zeros(0)
+
+
 def text(value: Any) -> str:
     """A string, "" when it is none."""
     return value if isinstance(value, str) else ""

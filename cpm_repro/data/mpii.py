@@ -39,7 +39,7 @@ def read_mpii_mat(path: str | Path, strict: bool = False) -> Annotations:
         raise UserError(f"{path}: expected RELEASE with annolist and img_train of one length, got others")
     intake = Intake(strict)
     for index, image in enumerate(images):
-        if not train[index]:
+        if number(train[index]) != 1:
             continue
         name = text(member(member(image, "image"), "name"))
         for rank, rect in enumerate(elements(member(image, "annorect"))):

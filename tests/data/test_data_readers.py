@@ -505,3 +505,23 @@ def test_two_annotation_files(tmp_path):
         (tmp_path / name).write_text("x")
     with pytest.raises(UserError, match=r"a\.json, b\.csv"):
         open_dataset(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("field", ["coords", "torsobox"])
+@pytest.mark.parametrize("value", ["text", structs([{"a": 1.0}]), np.array([["a", [1, 2]]], object), 1 + 2j])
+def test_fields_of_flic_that_hold_no_numbers_are_reported(tmp_path, field, value):
+    people = structs([flic_example(False), flic_example(False, **{field: value})])
+    scipy.io.savemat(tmp_path / "examples.mat", {"examples": people})
+    read = read_flic(tmp_path / "examples.mat")
+    assert (len(read.images), len(read.problems)) == (1, 1)
+
+
+def test_flags_of_mpii_that_are_no_numbers_are_no_training_images(tmp_path):
+    """Found by `make fuzz`: an array where 0 or 1 is due was a traceback."""
+    annolist = structs(
+        [{"image": struct(name=f"{n}.jpg"), "annorect": structs([person()])} for n in range(4)]
+    )
+    flags = np.empty((1, 4), object)
+    flags[0] = [1.0, "x", structs([{"a": 1.0}, {"a": 2.0}]), np.zeros((0, 0))]
+    scipy.io.savemat(tmp_path / "m.mat", {"RELEASE": struct(annolist=annolist, img_train=flags)})
+    assert [image.path for image in read_mpii_mat(tmp_path / "m.mat").images] == ["0.jpg"]
