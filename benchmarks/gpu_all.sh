@@ -4,8 +4,9 @@
 #
 # Usage: benchmarks/gpu_all.sh FOLDER
 # PYTHON (default python3) needs torch, numpy, opencv, scipy, pytest; CuPy if there; nvcc on PATH. CPM_GOLDEN names
-# the golden arrays, CPM_DATA a folder with lspet/ for a minute of training.
-# GPU_ALL_SECONDS (default 525): when no further part begins.
+# the golden arrays, CPM_DATA a folder with lspet/ for a short training run.
+# GPU_ALL_SECONDS (default 525): when no further part begins. GPU_ALL_LIMIT: seconds for every part instead of its own.
+# GPU_ALL_DEVICE=cpu: a rehearsal without a GPU, in small sizes, whose numbers mean nothing.
 set -uo pipefail
 out=$(realpath -m "${1:?usage: benchmarks/gpu_all.sh FOLDER}")
 cd "$(dirname "$0")/.."
@@ -13,17 +14,32 @@ python=${PYTHON:-python3}
 total=${GPU_ALL_SECONDS:-525}
 mkdir -p "$out"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+device=${GPU_ALL_DEVICE:-cuda}
 status=0
 summary="$out/summary.md"
 printf '| part | result | seconds |\n| --- | --- | ---: |\n' >"$summary"
 
+report() {  # after every part, so that what is there is reported whatever happens next
+  {
+    echo "# Everything on a GPU, $(date -u +%F)"
+    echo
+    [ "$device" = cuda ] || printf '**A rehearsal on a CPU: its numbers mean nothing.**\n\n'
+    cat "$summary"
+    for page in "$out"/bench_*.md "$out"/parity.md "$out"/train/*.md; do
+      [ -e "$page" ] && { echo; cat "$page"; }
+    done
+  } >"$out/report.md.new"
+  mv "$out/report.md.new" "$out/report.md"
+}
+
 note() {  # note NAME RESULT SECONDS
   echo "| $1 | $2 | $3 |" >>"$summary"
   printf '%-22s %s (%s s)\n' "$1" "$2" "$3"
+  report
 }
 
 part() {  # part NAME SECONDS COMMAND...
-  local name=$1 limit=$2 begin=$SECONDS left=$((total - SECONDS)) code
+  local name=$1 limit=${GPU_ALL_LIMIT:-$2} begin=$SECONDS left=$((total - SECONDS)) code
   shift 2
   if [ "$left" -le 0 ]; then
     note "$name" "NOT RUN: out of time" 0
@@ -31,7 +47,7 @@ part() {  # part NAME SECONDS COMMAND...
     return 1
   fi
   [ "$limit" -le "$left" ] || limit=$left
-  timeout --kill-after=5 "$limit" "$@" >"$out/$name.log" 2>&1
+  timeout --kill-after=3 "$limit" "$@" >"$out/$name.log" 2>&1
   code=$?
   case $code in
     0) note "$name" ok $((SECONDS - begin)); return 0 ;;
@@ -43,33 +59,43 @@ part() {  # part NAME SECONDS COMMAND...
   return 1
 }
 
-device='import torch; print("%d%d" % torch.cuda.get_device_capability())'
-archs=$("$python" -c "$device" 2>"$out/device.log") || { note device "FAILED: torch sees no CUDA device" 0; exit 1; }
-part environment 30 "$python" -c 'import json; from cpm_repro.environment import environment; print(json.dumps(environment(), indent=1))'
-part build 150 env CPM_CUDA=1 CPM_CUDA_ARCHS="$archs" "$python" setup.py build_ext --inplace
-part test_cuda 120 "$python" -m pytest tests/cuda -m gpu -q -rs -p no:cacheprovider
-for name in belief_maps fuse_multiscale imresize caffe_sgd training_step inference seven_scales; do
-  part "bench_$name" 60 "$python" "benchmarks/$name.py" --device cuda --out "$out/bench_$name.md" --json "$out/bench_$name.json"
-done
-part parity 40 "$python" benchmarks/parity.py --out "$out/parity.md"
-if command -v compute-sanitizer >/dev/null; then
-  part sanitizer 90 compute-sanitizer --error-exitcode 1 "$python" -m pytest tests/cuda -m gpu -q -k small -p no:cacheprovider
+bench() {  # bench NAME SECONDS
+  part "bench_$1" "$2" "$python" "benchmarks/$1.py" "${sizes[@]}" --device "$device" --out "$out/bench_$1.md" --json "$out/bench_$1.json"
+}
+
+sizes=() build=() small=(--minutes 0.3)
+if [ "$device" = cuda ]; then
+  capability='import torch; print("%d%d" % torch.cuda.get_device_capability())'
+  archs=$("$python" -c "$capability" 2>"$out/device.log") || { note device "FAILED: torch sees no CUDA device" 0; exit 1; }
+  build=(CPM_CUDA=1 CPM_CUDA_ARCHS="$archs")
 else
-  note sanitizer "not run: compute-sanitizer is not on PATH" 0
+  sizes=(--quick)
+  small=(--iterations 3 --set network.width=0.05 --set augment.crop=64 --batch 4)
+fi
+
+# The limits add up to GPU_ALL_SECONDS; what matters most comes first.
+part environment 15 "$python" -c 'import json; from cpm_repro.environment import environment; print(json.dumps(environment(), indent=1))'
+part build 45 env "${build[@]}" "$python" setup.py build_ext --inplace
+part test_cuda 105 "$python" -m pytest tests/cuda -m gpu -q -rs -p no:cacheprovider
+bench belief_maps 35
+bench fuse_multiscale 35
+bench training_step 60
+bench seven_scales 35
+bench inference 30
+bench imresize 25
+bench caffe_sgd 20
+part parity 20 "$python" benchmarks/parity.py --out "$out/parity.md"
+if [ "$device" = cuda ] && command -v compute-sanitizer >/dev/null; then
+  part sanitizer 40 compute-sanitizer --error-exitcode 1 "$python" -m pytest tests/cuda -m gpu -q -k small -p no:cacheprovider
+else
+  note sanitizer "not run: compute-sanitizer is not on PATH, or a rehearsal" 0
 fi
 if [ -d "${CPM_DATA:-}/lspet" ]; then
-  part train 150 "$python" -m cpm_repro train --preset lsp_6stage_modern --data "$CPM_DATA/lspet" --minutes 1 --out "$out/train"
+  # torch.compile would take longer to begin than this lasts
+  part train 60 "$python" -m cpm_repro train --preset lsp_6stage_modern --data "$CPM_DATA/lspet" "${small[@]}" \
+    --set solver.compile=false --set validate_every=1.0 --set validate_people=100 --workers 4 --out "$out/train"
 else
   note train "not run: CPM_DATA names no folder with lspet" 0
 fi
-
-{
-  echo "# Everything on a GPU, $(date -u +%F)"
-  echo
-  cat "$summary"
-  for page in "$out"/parity.md "$out"/bench_*.md "$out"/train/*.md; do
-    [ -e "$page" ] && { echo; cat "$page"; }
-  done
-} >"$out/report.md"
 echo "report: $out/report.md"
 exit $status

@@ -4,13 +4,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from support import data_root, golden
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_all.sh"
 
-# Answers the question for the device, fails or sleeps in the parts named by the environment, else succeeds.
+# Answers the question for the device, fails or hangs in the parts named by the environment, else succeeds.
 PYTHON = """#!/usr/bin/env bash
 echo "$*" >>"$CALLS"
 case "$*" in
@@ -18,16 +20,27 @@ case "$*" in
 esac
 [ -n "${BROKEN:-}" ] && case "$*" in *"$BROKEN"*) echo "it broke"; exit 3 ;; esac
 [ -n "${SLOW:-}" ] && case "$*" in *"$SLOW"*) sleep 30 ;; esac
+[ -n "${DEAF:-}" ] && case "$*" in *"$DEAF"*) trap '' TERM; for i in $(seq 300); do sleep 0.1; done ;; esac
+case "$*" in *benchmarks/imresize.py*) [ -n "${REPORT:-}" ] && cp "$REPORT" "$REPORT.then" ;; esac
 while [ $# -gt 0 ]; do
   [ "$1" = --out ] && echo "table of $2" >"$2"
   shift
 done
 exit 0
 """
-PARTS = ["environment", "build", "test_cuda"]
-KERNELS = ["belief_maps", "fuse_multiscale", "imresize", "caffe_sgd"]
-PARTS += [f"bench_{name}" for name in [*KERNELS, "training_step", "inference", "seven_scales"]]
+# Writes the limit down that a part has, and how long it may take to end after it.
+TIMEOUT = """#!/usr/bin/env bash
+echo "$1 $2" >>"$LIMITS"
+exec "$REAL_TIMEOUT" "$@"
+"""
+MATTER_MOST = ["belief_maps", "fuse_multiscale", "training_step", "seven_scales", "inference", "imresize"]
+PARTS = ["environment", "build", "test_cuda", *(f"bench_{name}" for name in [*MATTER_MOST, "caffe_sgd"])]
 PARTS += ["parity", "sanitizer", "train"]
+
+
+def rows_of(path: Path) -> dict[str, str]:
+    """Part -> result, of the summary or the report."""
+    return dict(re.findall(r"^\| (\w+) \| (.*) \| \d+ \|$", path.read_text(), re.M))
 
 
 @pytest.fixture
@@ -38,7 +51,8 @@ def gpu_all(tmp_path):
     tools.mkdir()
     data = tmp_path / "data"
     (data / "lspet").mkdir(parents=True)
-    for name, text in {"python": PYTHON, "compute-sanitizer": "#!/usr/bin/env bash\nexit 0\n"}.items():
+    sanitizer = "#!/usr/bin/env bash\nexit 0\n"
+    for name, text in {"python": PYTHON, "timeout": TIMEOUT, "compute-sanitizer": sanitizer}.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
 
@@ -48,13 +62,14 @@ def gpu_all(tmp_path):
             "PATH": f"{tools}:{os.environ['PATH']}",
             "PYTHON": str(tools / "python"),
             "CALLS": str(tmp_path / "calls"),
+            "LIMITS": str(tmp_path / "limits"),
+            "REAL_TIMEOUT": str(shutil.which("timeout")),
             "CPM_DATA": str(data),
             **settings,
         }
         command = ["bash", str(SCRIPT), str(tmp_path / "report")]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
-        rows = re.findall(r"^\| (\w+) \| (.*) \| \d+ \|$", (tmp_path / "report/summary.md").read_text(), re.M)
-        return done, dict(rows), tmp_path
+        return done, rows_of(tmp_path / "report/summary.md"), tmp_path
 
     return run
 
@@ -74,6 +89,16 @@ def test_all_parts_run_and_end_in_one_report(gpu_all):
         assert (SCRIPT.parents[1] / script).exists()
 
 
+def test_the_limits_of_all_parts_together_are_nine_minutes_at_most(gpu_all):
+    _, _, folder = gpu_all()
+    limits = [line.split() for line in (folder / "limits").read_text().splitlines()]
+    assert len(limits) == len(PARTS)
+    longest_end = 3
+    assert {kill for kill, _ in limits} == {f"--kill-after={longest_end}"}
+    assert sum(int(seconds) for _, seconds in limits) == 525  # GPU_ALL_SECONDS: what comes last has its time
+    assert 525 + longest_end <= 9 * 60
+
+
 def test_a_broken_part_is_reported_and_the_rest_goes_on(gpu_all):
     done, rows, folder = gpu_all(BROKEN="benchmarks/fuse_multiscale.py")
     assert done.returncode == 1
@@ -89,6 +114,53 @@ def test_time_that_is_up_is_reported(gpu_all):
     assert rows["test_cuda"].startswith("FAILED: more than")
     assert rows["parity"] == "NOT RUN: out of time"
     assert list(rows) == PARTS
+
+
+@pytest.mark.parametrize("how", ["SLOW", "DEAF"])
+def test_a_part_that_hangs_is_ended_and_the_rest_goes_on(gpu_all, how):
+    """Also one that does not listen to SIGTERM."""
+    done, rows, folder = gpu_all(**{how: "benchmarks/training_step.py"}, GPU_ALL_LIMIT="1")
+    assert done.returncode == 1
+    assert rows.pop("bench_training_step") == "FAILED: more than 1 s"
+    assert list(rows) == [part for part in PARTS if part != "bench_training_step"]
+    assert set(rows.values()) == {"ok"}
+    assert (folder / "report/report.md").read_text().count("table of") == 7
+
+
+def test_the_report_is_there_after_every_part(gpu_all, tmp_path):
+    """So that a machine which is taken away leaves one."""
+    gpu_all(REPORT=str(tmp_path / "report/report.md"))
+    before = PARTS[: PARTS.index("bench_imresize")]
+    assert rows_of(tmp_path / "report/report.md.then") == dict.fromkeys(before, "ok")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_part_runs_for_real_in_small_sizes_without_a_gpu(tmp_path):
+    """The rehearsal: the same commands, the device and the sizes aside."""
+    data = data_root("lspet").parent
+    done = subprocess.run(
+        ["bash", str(SCRIPT), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHON": sys.executable,
+            "GPU_ALL_DEVICE": "cpu",
+            "GPU_ALL_SECONDS": "3000",
+            "GPU_ALL_LIMIT": "600",
+            "CPM_DATA": str(data),
+            "CPM_GOLDEN": str(golden("cpmdata.npz").parent),
+        },
+    )
+    rows = rows_of(tmp_path / "report.md")
+    assert rows.pop("sanitizer").startswith("not run")
+    assert list(rows) == [part for part in PARTS if part != "sanitizer"]
+    assert set(rows.values()) == {"ok"}, done.stdout
+    assert done.returncode == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "A rehearsal on a CPU" in text
+    assert text.count("## ") >= len(MATTER_MOST) + 1
 
 
 def test_a_machine_without_a_gpu_is_told(gpu_all):
