@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from backends import CUPY
 
 from cpm_repro import ops
 from cpm_repro.bench import Case, Goal, Question, main
@@ -114,9 +115,10 @@ class Batch:
         """The tensors that a call writes into."""
         return self.outs[number % len(self.outs)]
 
-    def ours(self, number: int = 0) -> object:
+    def ours(self, number: int = 0, backend: str | None = None) -> object:
         """The operator, into given tensors."""
-        return ops.belief_maps(self.joints, self.visible, center=self.center, out=self.out(number))
+        out = self.out(number)
+        return ops.belief_maps(self.joints, self.visible, center=self.center, out=out, backend=backend)
 
     def fill(self, number: int = 0) -> None:
         """The limit."""
@@ -146,8 +148,12 @@ class Batch:
             for got, want in zip(self.out(0), expected, strict=True):
                 torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
             np.testing.assert_allclose(self.with_numpy()[1], expected[1], atol=1e-5)
-        self.ours()
-        return max(float((got - want).abs().max()) for got, want in zip(self.out(0), expected, strict=True))
+        worst = 0.0
+        for backend in (None, *CUPY):
+            self.ours(backend=backend)
+            pairs = zip(self.out(0), expected, strict=True)
+            worst = max(worst, *(float((got - want).abs().max()) for got, want in pairs))
+        return worst
 
 
 def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
@@ -158,6 +164,8 @@ def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
         "eager torch": batch.eager,
         "torch.compile": torch.compile(batch.eager, dynamic=False),
     }
+    if CUPY:
+        works["cpm_repro, CuPy back end"] = partial(batch.ours, backend="cupy")
     captured = tuple(works) if device == "cuda" else ()
     if device == "cuda":
         works["cpm_repro, called from Python"] = batch.ours

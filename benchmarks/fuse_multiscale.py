@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
+from backends import CUPY
 
 from cpm_repro import ops
 from cpm_repro.bench import Case, Goal, Question, main
@@ -97,9 +99,9 @@ class Person:
         """The tensor that a call writes into."""
         return self.fulls[number % len(self.fulls)]
 
-    def fuse(self, number: int = 0) -> torch.Tensor:
+    def fuse(self, number: int = 0, backend: str | None = None) -> torch.Tensor:
         """The operator, into a given tensor."""
-        return ops.fuse_multiscale(*self.arguments, out=self.full(number))
+        return ops.fuse_multiscale(*self.arguments, out=self.full(number), backend=backend)
 
     def fuse_opencv_mode(self, number: int = 0) -> torch.Tensor:
         """Its approximation with one step."""
@@ -129,7 +131,7 @@ class Person:
         """Of two channels from the step-by-step float64 chain."""
         some = self.maps[:, -2:]
         expected = ops.fuse_multiscale(some, self.pads, self.sizes, self.image, backend="reference")
-        return float((self.fuse()[-2:] - expected).abs().max())
+        return max(float((self.fuse(0, name)[-2:] - expected).abs().max()) for name in (None, *CUPY))
 
     def differing_peaks(self) -> float:
         """How many maxima are not those of the full maps, or not where they say."""
@@ -156,6 +158,8 @@ def _cases(quick: bool, device: str) -> Iterator[Case]:
         )
     ways["eager torch, two steps"] = person.with_torch
     ways["fuse_multiscale, mode=opencv (another rule)"] = person.fuse_opencv_mode
+    if CUPY:
+        ways["fuse_multiscale, CuPy back end"] = partial(person.fuse, backend="cupy")
     captured = tuple(ways)
     if device == "cuda":
         ways["fuse_multiscale, called from Python"] = person.fuse

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import cv2
 import numpy as np
 import torch
+from backends import CUPY
 
 from cpm_repro import ops
 from cpm_repro.bench import Case, Question, main
 
 
-def _ours(image: torch.Tensor, scale: float, _: int = 0) -> torch.Tensor:
-    return ops.imresize(image, scale)
+def _ours(image: torch.Tensor, scale: float, _: int = 0, backend: str | None = None) -> torch.Tensor:
+    return ops.imresize(image, scale, backend=backend)
 
 
 def _opencv(image: np.ndarray, scale: float, _: int = 0) -> np.ndarray:
@@ -27,7 +28,8 @@ def _reference(image: torch.Tensor, scale: float, _: int = 0) -> torch.Tensor:
 
 def _differing(image: torch.Tensor, scale: float) -> float:
     """Share of pixels that differ from the reference: only exact ties of the rounding may."""
-    return float((_ours(image, scale) != _reference(image, scale)).double().mean())
+    wanted = _reference(image, scale)
+    return max(float((_ours(image, scale, backend=name) != wanted).double().mean()) for name in (None, *CUPY))
 
 
 def ask(quick: bool, device: str) -> Question:
@@ -38,13 +40,16 @@ def ask(quick: bool, device: str) -> Question:
         array = np.random.default_rng(0).integers(0, 256, side, dtype=np.uint8)
         image = torch.from_numpy(array).to(device)
         for scale in (0.43, 0.8, 1.3):
+            ways: dict[str, Callable[[int], object]] = {
+                "cpm_repro": partial(_ours, image, scale),
+                "eager torch, the reference": partial(_reference, image, scale),
+                "OpenCV INTER_CUBIC (another rule)": partial(_opencv, array, scale),
+            }
+            if CUPY:
+                ways["cpm_repro, CuPy back end"] = partial(_ours, image, scale, backend="cupy")
             yield Case(
                 f"{side[0]}x{side[1]}, scale {scale}",
-                {
-                    "cpm_repro": partial(_ours, image, scale),
-                    "eager torch, the reference": partial(_reference, image, scale),
-                    "OpenCV INTER_CUBIC (another rule)": partial(_opencv, array, scale),
-                },
+                ways,
                 check=partial(_differing, image, scale),
                 tolerance=1e-5,
                 bytes=image.numel() + _ours(image, scale).numel(),
