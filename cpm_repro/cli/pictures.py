@@ -73,6 +73,7 @@ def add_predict(verbs: Any) -> None:
     sub.add_argument("--precision", default="float32", help="float32 or bf16")
     add_device(sub)
     sub.add_argument("--batch", type=int, default=8, help="most crops in one pass (8)")
+    sub.add_argument("--compile", action="store_true", help="GPU: torch.compile and CUDA graphs")
 
     def run(options: argparse.Namespace) -> None:
         refuse_missing("a run folder or weight file", options.weights)
@@ -80,7 +81,7 @@ def add_predict(verbs: Any) -> None:
         from cpm_repro.inference.predict import PredictOptions, predict
 
         names = ["arch", "device", "stages", "scales", "precision", "flip_test", "sub_pixel", "batch"]
-        names += ["detector"]
+        names += ["compile", "detector"]
         predict(
             PredictOptions(
                 things=options.things,

@@ -18,6 +18,7 @@ from cpm_repro.config import unknown
 from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
+from cpm_repro.inference.compiled import CompiledNetwork
 from cpm_repro.inference.decode import average_views, highest, sub_pixel, to_image
 from cpm_repro.inference.detector import PersonDetector
 from cpm_repro.inference.fast_convolution import fast_convolutions
@@ -74,6 +75,8 @@ class PoseEstimator:
         flip_test: also look at the mirror image and average.
         sub_pixel: see :func:`cpm_repro.inference.decode.sub_pixel`; whole crop pixels otherwise.
         batch: most crops in one pass through the network.
+        compile: on a GPU, torch.compile and CUDA graphs for 1, 2, 4, ... crops (see
+            :class:`cpm_repro.inference.compiled.CompiledNetwork`). A CPU refuses: there it is slower.
         detector: finds the people of images that come without boxes or centres; weights of a person network
             make one.
 
@@ -93,12 +96,17 @@ class PoseEstimator:
         flip_test: bool = False,
         sub_pixel: bool = False,
         batch: int = 8,
+        compile: bool = False,
         detector: PersonDetector | str | Path | None = None,
     ) -> None:
         self.weights = Path(weights) if weights is not None else bundled_weights()
         self.device = usable_device(device)
         self.scales = tuple(float(scale) for scale in scales)
         _check_settings(self.scales, precision, batch)
+        if compile and self.device.type == "cpu":
+            raise UserError(
+                "compile: wanted a GPU, got the CPU, where convolutions through tiles are faster without"
+            )
         model = load_model(self.weights, arch)
         if model.net.input_channels != 4:
             raise UserError(
@@ -109,6 +117,7 @@ class PoseEstimator:
         self.dtype = PRECISIONS[precision]
         net = fast_convolutions(model.net.to(self.device, self.dtype))
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._compiled = CompiledNetwork(self.net, stages) if compile else None
         self.augment = model.augment
         self.stages = stages
         self.flip_test = flip_test
@@ -379,7 +388,8 @@ class PoseEstimator:
             middle = (self.augment.crop - 1) / 2
             center = torch.full((len(chunk), 2), middle, dtype=torch.float32, device=self.device)
             data = network_input(chunk, center).to(self.dtype)
-            maps = self.net(data.contiguous(memory_format=torch.channels_last), stages=self.stages)
+            data = data.contiguous(memory_format=torch.channels_last)
+            maps = self._compiled(data) if self._compiled else self.net(data, stages=self.stages)
             parts.append([stage.float() for stage in (maps[-1:] if last_only else maps)])
         return [torch.cat(stage) for stage in zip(*parts, strict=True)]
 

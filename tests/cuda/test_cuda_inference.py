@@ -1,11 +1,14 @@
 """The release's procedure on a real GPU: the CPU's parts, and no waiting for the device on the way."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from cpm_repro import build
+from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.procedure import BenchmarkProcedure
 from cpm_repro.ops import _library
 
@@ -55,3 +58,31 @@ def test_after_the_photograph_nothing_waits_for_the_device(cuda):
     again = procedure.peaks(maps, views, image.shape[:2])
     assert np.array_equal(found.keypoints, again.keypoints)
     assert np.abs(found.scores - expected.scores).max() < 1e-2  # convolutions in TF32 at most
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_compiled_and_captured_people_are_the_same(cuda, precision):
+    options = {"device": cuda, "precision": precision}
+    plain, fast = PoseEstimator(**options), PoseEstimator(**options, compile=True)
+    image = photograph()
+    boxes = [(10 * index, 20, 10 * index + 150, 280) for index in range(7)]
+    for count in (7, 3, 7, 1):  # of sizes 8, 4 and 1; a graph that was replayed before
+        expected = plain(image, boxes=boxes[:count], keep_maps=True)
+        first = fast(image, boxes=boxes[:count], keep_maps=True)
+        kept = [[maps.copy() for maps in person.belief_maps] for person in first]
+        fast(image[::-1].copy(), boxes=boxes[:count])  # must not write over what was given out
+        allowed = 2e-2 if precision == "bf16" else 2e-3
+        for a, b, copies in zip(expected, first, kept, strict=True):
+            for x, y, z in zip(a.belief_maps, b.belief_maps, copies, strict=True):
+                assert np.array_equal(y, z)
+                assert np.abs(x - y).max() < allowed
+
+
+def test_compiled_from_many_threads(cuda):
+    fast = PoseEstimator(device=cuda, compile=True)
+    images = [np.roll(photograph(), 20 * index, axis=1) for index in range(8)]
+    alone = [fast(image, boxes=[(50, 20, 250, 280)])[0] for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda image: fast(image, boxes=[(50, 20, 250, 280)])[0], images))
+    for a, b in zip(alone, together, strict=True):
+        assert np.array_equal(a.keypoints, b.keypoints)
