@@ -154,9 +154,10 @@ class Step:
         return torch.nn.utils.get_total_norm(gradients).reshape(1)
 
     def _clip(self, norm: float) -> None:
-        if self.config.solver.clip > 0:
-            weights = [weight for weight in self.net.parameters() if weight.grad is not None]
-            torch.nn.utils.clip_grads_with_norm_(weights, self.config.solver.clip, torch.tensor(norm))
+        """Bring the gradients' common norm down to the setting, as torch's clip_grad_norm_ does."""
+        factor = self.config.solver.clip / (norm + 1e-6)
+        if 0 < factor < 1:
+            torch._foreach_mul_(self._gradients(), factor)
 
     def _fail(self, batch: Batch, iteration: int, losses: list[float], norm: float, lr: float) -> None:
         folder = self.failures if self.ranks.count == 1 else self.failures / f"rank{self.ranks.rank}"

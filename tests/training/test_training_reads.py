@@ -67,7 +67,13 @@ def test_what_waits_is_noticed():
 
 @pytest.mark.parametrize(
     "solver",
-    [{"optimizer": "muon"}, {"optimizer": "adamw"}, {"optimizer": "caffe_sgd"}, {"accumulate": 2}],
+    [
+        {"optimizer": "muon"},
+        {"optimizer": "adamw"},
+        {"optimizer": "caffe_sgd"},
+        {"accumulate": 2},
+        {"clip": 1e-3},
+    ],
     ids=str,
 )
 def test_an_update_waits_once(tmp_path, solver):
@@ -78,8 +84,24 @@ def test_an_update_waits_once(tmp_path, solver):
         done = step(batch, 1, phase, 1.0)
     assert reads.seen == ["Tensor.tolist"]
     assert len(done.losses) == len(first.losses) == 2
-    norms = [weight.grad.norm() for weight in step.net.parameters()]
-    assert done.gradient_norm == pytest.approx(float(torch.stack(norms).norm()), rel=1e-5)
+    norm = float(torch.nn.utils.get_total_norm([weight.grad for weight in step.net.parameters()]))
+    assert norm == pytest.approx(solver.get("clip", done.gradient_norm), rel=1e-3)
+    assert done.gradient_norm > 1e-2  # before it was clipped
+
+
+@pytest.mark.parametrize("clip", [1e-3, 1e9])
+def test_clipping_is_torchs(tmp_path, clip):
+    step = step_of(tmp_path, clip=clip)
+    for weight in step.net.parameters():
+        weight.grad = torch.randn_like(weight)
+    norm = float(step._unscaled_norm())
+    wanted = [weight.detach().clone() for weight in step.net.parameters()]
+    for other, weight in zip(wanted, step.net.parameters(), strict=True):
+        other.grad = weight.grad.clone()
+    torch.nn.utils.clip_grad_norm_(wanted, clip)
+    step._clip(norm)
+    for other, weight in zip(wanted, step.net.parameters(), strict=True):
+        assert torch.allclose(weight.grad, other.grad, rtol=1e-5, atol=0)
 
 
 def test_the_losses_weights_follow_the_phase_and_the_scale(tmp_path):
