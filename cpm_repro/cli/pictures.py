@@ -48,6 +48,11 @@ def add_predict(verbs: Any) -> None:
         help="a person's centre in pixels, instead of a box",
     )
     sub.add_argument("--height", type=float, help="with --center: the people's height in pixels")
+    sub.add_argument(
+        "--whole-image",
+        action="store_true",
+        help="one person who fills the image (80 %% of its longer side), instead of looking at a few places",
+    )
     sub.add_argument("--detector", type=Path, help="weights of a person network, to find the people with")
     sub.add_argument(
         "--format", nargs="+", default=["json"], help="json, coco, openpose, csv: any of them (default: json)"
@@ -90,6 +95,7 @@ def add_predict(verbs: Any) -> None:
                 boxes=options.box,
                 centers=options.center,
                 height=options.height,
+                whole_image=options.whole_image,
                 formats=options.format,
                 pictures=not options.no_pictures,
                 grids=options.grid,

@@ -18,6 +18,7 @@ from cpm_repro.config import unknown
 from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
+from cpm_repro.inference import places
 from cpm_repro.inference.compiled import CompiledNetwork
 from cpm_repro.inference.decode import average_views, highest, sub_pixel, to_image
 from cpm_repro.inference.detector import PersonDetector
@@ -136,6 +137,7 @@ class PoseEstimator:
         boxes: Sequence[Box] | None = None,
         centers: Sequence[Point] | None = None,
         heights: Sequence[float] | float | None = None,
+        whole_image: bool = False,
         rgb: bool = False,
         keep_maps: bool = False,
     ) -> People: ...
@@ -146,6 +148,7 @@ class PoseEstimator:
         image: Iterable[Image],
         *,
         boxes: Iterable[Sequence[Box] | None] | None = None,
+        whole_image: bool = False,
         rgb: bool = False,
         keep_maps: bool = False,
     ) -> list[People]: ...
@@ -157,6 +160,7 @@ class PoseEstimator:
         boxes: Any = None,
         centers: Sequence[Point] | None = None,
         heights: Sequence[float] | float | None = None,
+        whole_image: bool = False,
         rgb: bool = False,
         keep_maps: bool = False,
     ) -> People | list[People]:
@@ -168,10 +172,11 @@ class PoseEstimator:
             boxes: (x0, y0, x1, y1) of each person, pixels. Of several images: one such list each, or None.
             centers: (x, y) of each person of one image, pixels, instead of boxes.
             heights: the people's heights in pixels, with ``centers``; see `places_from_centers`.
+            whole_image: one person who fills each image, 80 % of its longer side (`places.whole_image`).
             rgb: the arrays' colour order.
             keep_maps: keep each person's crop and the belief maps of every stage.
 
-        Where neither boxes nor centres are given the detector looks for people; without one, one person is
+        Where nothing of that is given the detector looks for people; without one, one person is
         assumed, and three places and sizes are tried, in a wide image seven, of which the one with the
         highest sum of the parts' scores is kept (see `places.tried_places`): so many times the work. What was
         assumed is in each person's ``assumed``.
@@ -181,21 +186,26 @@ class PoseEstimator:
             several images, a list of these.
 
         Raises:
-            UserError: an image file that cannot be read, places that cannot be (see `places`).
-            TypeError, ValueError: an array that is no image.
+            UserError: an image file that cannot be read, places that cannot be (see `places`): of a file,
+                its name first.
+            TypeError, ValueError: an array that is no image, places given in two ways.
         """
         if _is_one(image):
-            seen = self.look(cast(Image, image), boxes, centers, heights, rgb=rgb)
+            given = (boxes, centers, heights)
+            seen = self.look(cast(Image, image), *given, whole_image=whole_image, rgb=rgb)
             return next(self.estimate([seen], keep_maps=keep_maps))
         if centers is not None or heights is not None:
             raise ValueError("centers and heights are of one image: give several images boxes")
-        return list(self.stream(cast(Iterable[Image], image), boxes=boxes, rgb=rgb, keep_maps=keep_maps))
+        several = cast(Iterable[Image], image)
+        options = {"whole_image": whole_image, "rgb": rgb, "keep_maps": keep_maps}
+        return list(self.stream(several, boxes=boxes, **options))
 
     def stream(
         self,
         images: Iterable[Image],
         *,
         boxes: Iterable[Sequence[Box] | None] | None = None,
+        whole_image: bool = False,
         rgb: bool = False,
         keep_maps: bool = False,
     ) -> Iterator[People]:
@@ -206,7 +216,8 @@ class PoseEstimator:
         """
         pairs = zip(images, itertools.repeat(None) if boxes is None else boxes, strict=boxes is not None)
         while group := list(itertools.islice(pairs, self.batch)):
-            yield from self.estimate([self.look(*pair, rgb=rgb) for pair in group], keep_maps=keep_maps)
+            seen = [self.look(*pair, whole_image=whole_image, rgb=rgb) for pair in group]
+            yield from self.estimate(seen, keep_maps=keep_maps)
 
     def video(
         self,
@@ -215,6 +226,7 @@ class PoseEstimator:
         boxes: Sequence[Box] | None = None,
         centers: Sequence[Point] | None = None,
         heights: Sequence[float] | float | None = None,
+        whole_image: bool = False,
         smooth: PoseSmoother | bool = False,
         keep_maps: bool = False,
     ) -> Generator[People, None, None]:
@@ -225,7 +237,7 @@ class PoseEstimator:
 
         Args:
             source: a video file, the number of a camera, or a reader of one.
-            boxes, centers, heights: the people's places in every frame, as for images.
+            boxes, centers, heights, whole_image: the people's places in every frame, as for images.
             smooth: True, or a smoother: steadier joints (see :mod:`cpm_repro.inference.smoothing`).
             keep_maps: as for images.
 
@@ -243,7 +255,7 @@ class PoseEstimator:
                 while batch := list(itertools.islice(frames, group)):
                     seen = []
                     for frame in batch:
-                        look = self.look(frame.image, boxes, centers, heights)
+                        look = self._look(frame.image, reader.name, boxes, centers, heights, whole_image)
                         if look.one_person:
                             if frame.index % SEARCH_EVERY == 0:
                                 searched = [self._surest(look)]
@@ -264,6 +276,7 @@ class PoseEstimator:
         centers: Sequence[Point] | None = None,
         heights: Sequence[float] | float | None = None,
         *,
+        whole_image: bool = False,
         rgb: bool = False,
     ) -> Seen:
         """The first half of :meth:`__call__`: decode an image and find the places of its people."""
@@ -271,8 +284,24 @@ class PoseEstimator:
             array, source = as_bgr(image, rgb=rgb), ""
         else:
             array, source = read_photograph(image), str(image)
-        alone = boxes is None and centers is None and self.detector is None
-        return Seen(array, source, self._places(array, boxes, centers, heights), one_person=alone)
+        return self._look(array, source, boxes, centers, heights, whole_image)
+
+    def _look(
+        self,
+        array: np.ndarray,
+        source: str,
+        boxes: Sequence[Box] | None,
+        centers: Sequence[Point] | None,
+        heights: Sequence[float] | float | None,
+        whole_image: bool,
+    ) -> Seen:
+        """The places of the people in a decoded image; what is wrong with them names its source."""
+        alone = boxes is None and centers is None and self.detector is None and not whole_image
+        try:
+            found = self._places(array, boxes, centers, heights, whole_image)
+        except UserError as error:
+            raise UserError(f"{source}: {error}" if source else str(error)) from error
+        return Seen(array, source, found, one_person=alone)
 
     def estimate(self, seen: Sequence[Seen], *, keep_maps: bool) -> Iterator[People]:
         """The second half: the people of each image, everybody's crops in common batches.
@@ -308,10 +337,13 @@ class PoseEstimator:
         boxes: Sequence[Box] | None,
         centers: Sequence[Point] | None,
         heights: Sequence[float] | float | None,
+        whole_image: bool,
     ) -> list[Place]:
         """Where the people are: as given or as detected; else where one person may be."""
         if boxes is not None and centers is not None:
             raise ValueError("give either boxes or centers, got both")
+        if whole_image and (boxes is not None or centers is not None):
+            raise ValueError("whole_image takes one person to fill the image: give no boxes or centers")
         if heights is not None and centers is None:
             raise ValueError("heights go with centers, got heights alone")
         size = image.shape[:2]
@@ -319,6 +351,8 @@ class PoseEstimator:
             return places_from_boxes(boxes, size)
         if centers is not None:
             return places_from_centers(centers, heights, size)
+        if whole_image:
+            return [places.whole_image(size)]
         if self.detector is not None:
             return self.detector(image, share=self.augment.fill)
         return tried_places(size)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import cast
 
 from cpm_repro.errors import UserError
 
@@ -107,7 +109,9 @@ def places_from_centers(
     assumed = "" if heights is not None else f"a height of {WHOLE_IMAGE_SHARE:.0%} of the image's"
     if heights is None:
         heights = WHOLE_IMAGE_SHARE * image_hw[0]
-    extents = [heights] * len(centers) if isinstance(heights, (int, float)) else list(heights)
+    extents = (
+        [float(heights)] * len(centers) if isinstance(heights, Real) else list(cast(Sequence[float], heights))
+    )
     if len(extents) != len(centers):
         raise UserError(f"heights: wanted one per centre ({len(centers)}) or one for all, got {len(extents)}")
     return [

@@ -40,6 +40,7 @@ class PredictOptions:
     boxes: Sequence[Box] | None = None
     centers: Sequence[Point] | None = None
     height: float | None = None
+    whole_image: bool = False
     formats: Sequence[str] = ("json",)
     pictures: bool = True
     grids: bool | None = None  # None: of up to MANY images, and of no video
@@ -108,9 +109,10 @@ def _predict_images(
     from cpm_repro.inference.estimator import IMAGES_AT_ONCE, Seen
 
     def look() -> Iterator[tuple[Source, Seen | UserError]]:
+        places = (options.boxes, options.centers, options.height)
         for source in images:
             try:
-                yield source, estimator.look(source.what, options.boxes, options.centers, options.height)  # type: ignore[arg-type]
+                yield source, estimator.look(source.what, *places, whole_image=options.whole_image)  # type: ignore[arg-type]
             except UserError as error:
                 yield source, error
 
@@ -146,7 +148,7 @@ def _predict_video(
             keep = outputs.wanted.grids or outputs.wanted.maps
             frames = estimator.video(
                 reader, boxes=options.boxes, centers=options.centers, heights=options.height,
-                smooth=smoother, keep_maps=keep,
+                whole_image=options.whole_image, smooth=smoother, keep_maps=keep,
             )  # fmt: skip
             total = min(reader.announced, options.frames or reader.announced) or options.frames
             begin = monotonic()
@@ -248,6 +250,10 @@ def _check(options: PredictOptions) -> None:
         raise UserError(f"smooth-cutoff: wanted a positive number of Hz, got {options.smooth_cutoff:g}")
     if options.boxes and options.centers:
         raise UserError("give either --box or --center")
+    if options.whole_image and (options.boxes or options.centers or options.estimator.get("detector")):
+        raise UserError(
+            "--whole-image takes one person to fill the image: leave out --box, --center, --detector"
+        )
     if options.height is not None and not options.centers:
         raise UserError("--height goes with --center X Y")
 

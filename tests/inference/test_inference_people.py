@@ -1,12 +1,18 @@
 """Many people: where they are, from boxes, centres or the person network, and their poses in image pixels."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from support import data_root
+from videos import make_video
 
 from cpm_repro import build
+from cpm_repro.caffe.convert import convert
+from cpm_repro.cli import main
 from cpm_repro.errors import UserError
 from cpm_repro.inference.detector import PersonDetector, local_peaks
 from cpm_repro.inference.estimator import PoseEstimator
@@ -244,3 +250,67 @@ def test_a_pose_network_is_no_detector():
 def test_a_strip_of_an_image_is_refused_before_it_fills_the_memory():
     with pytest.raises(UserError, match="at most 16 times as wide as high"):
         PersonDetector(brightness_net())(np.zeros((10, 5000, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (
+            {"centers": [(5, 5)], "heights": 0},
+            "height: wanted a positive number of pixels up to 1000000, got 0",
+        ),
+        ({"centers": [(5, 5)], "heights": [1, 2]}, r"heights: wanted one per centre \(1\)"),
+        ({"centers": [(float("nan"), 5)]}, "center: wanted two finite numbers"),
+        ({"boxes": [(0, 0, float("nan"), 9)]}, "box: wanted four finite numbers"),
+        ({"boxes": [(900, 0, 950, 9)]}, r"box: .* lies outside the 60x50 image"),
+    ],
+    ids=str,
+)
+def test_places_that_cannot_be_are_said_of_the_file(tmp_path, where, words):
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), lit_image([(30, 20)], size=(50, 60)))
+    estimator = PoseEstimator(BUNDLED)
+    with pytest.raises(UserError, match=f"^{path}: {words}"):
+        estimator(path, **where)
+    with pytest.raises(UserError, match=f"^{words}"):  # an array has no name
+        estimator(cv2.imread(str(path)), **where)
+    clip = make_video(tmp_path / "clip.avi", 2)
+    with pytest.raises(UserError, match=f"^{clip}: "):
+        next(estimator.video(clip, **where))
+
+
+def test_heights_may_be_numpys():
+    for height in (np.int64(50), np.float32(50), 50):
+        (place,) = places_from_centers([(30, 60)], height, (120, 90))
+        assert (place.extent, type(place.extent)) == (50.0, float)
+
+
+def test_one_person_may_be_said_to_fill_the_image():
+    estimator = PoseEstimator(BUNDLED)
+    image = lit_image([(60, 40)], size=(80, 200))
+    people = [estimator(image, whole_image=True), *estimator([image, image], whole_image=True)]
+    for (person,) in people:
+        assert (person.center, person.extent) == ((99.5, 39.5), 160.0)
+        assert person.assumed == whole_image((80, 200)).assumed
+    for other in ({"boxes": []}, {"centers": []}):
+        with pytest.raises(ValueError, match="whole_image takes one person"):
+            estimator(image, whole_image=True, **other)
+
+
+def test_the_command_finds_people_with_a_detector(tmp_path, capsys):
+    """Weights of a person network, as `--detector` takes them: two bright spots are two people."""
+    plain, weights = tmp_path / "plain.safetensors", tmp_path / "people.pt"
+    save_file(brightness_net().state_dict(), plain)
+    convert(plain, weights, arch="person_4stage", stages=1, width=0.05)
+    cv2.imwrite(str(tmp_path / "two.png"), lit_image([(60, 100), (240, 100)]))
+    cv2.imwrite(str(tmp_path / "none.png"), np.full((200, 300, 3), 100, np.uint8))
+    words = ["predict", str(tmp_path / "two.png"), str(tmp_path / "none.png"), "--no-grid"]
+    assert main([*words, "--detector", str(weights), "--out", str(tmp_path / "out")]) == 0
+    assert "as the detector finds centres alone" in capsys.readouterr().out
+    two, nobody = (json.loads((tmp_path / "out" / "predictions" / f"{name}.json").read_text())["people"]
+                   for name in ("two", "none"))  # fmt: skip
+    assert nobody == []
+    assert sorted(round(person["center"][0], -1) for person in two) == [60, 240]
+    assert all(person["detection"] > 0.5 for person in two)
+    assert main([*words, "--detector", str(BUNDLED), "--out", str(tmp_path / "out")]) == 2
+    assert "tiny finds parts, not people: wanted a person network" in capsys.readouterr().err

@@ -221,6 +221,8 @@ def test_a_box_outside_one_of_the_images_names_that_image(predict, tmp_path):
         (["--frames", "0"], "frames: wanted at least 1"),
         (["--smooth-cutoff", "0"], "smooth-cutoff: wanted"),
         (["--detector", "no.pt"], "no.pt"),
+        (["--whole-image", "--box", "0", "0", "9", "9"], "leave out --box, --center, --detector"),
+        (["--compile", "--device", "cpu"], "compile: wanted a GPU"),
     ],
     ids=str,
 )
@@ -328,3 +330,12 @@ def test_an_interrupt_keeps_the_frames_so_far(run_folder, tmp_path):
     written = json.loads((out / "predictions/long.json").read_text())["frames"]
     assert 5 <= len(frames) == len(written) < 3000
     assert len(list(csv.DictReader((out / "predictions/keypoints.csv").open()))) == 14 * len(frames)
+
+
+def test_the_whole_image_is_one_place(predict, photographs):
+    code, said, out = predict(photographs / "a.png", "--whole-image", "--no-grid")
+    assert code == 0
+    assert "assumed: one person in the middle, 80% of the image's longer side (give --box" in said.out
+    (person,) = json.loads((out / "predictions" / "a.json").read_text())["people"]
+    assert (person["center"], person["extent"]) == ([34.5, 44.5], 72.0)
+    assert person["assumed"] == "one person in the middle, 80% of the image's longer side"

@@ -192,3 +192,16 @@ def test_networks_that_do_not_fit():
         BenchmarkProcedure(build("person_4stage", width=0.05))
     with pytest.raises(UserError, match="multiple of 8, got 130"):
         BenchmarkProcedure(random_net("tiny", 0), box=130)
+
+
+def test_the_seven_scales_of_a_person_are_one_call_of_the_network(monkeypatch):
+    procedure = BenchmarkProcedure(random_net("tiny", 0), box=128)
+    shapes, forward = [], procedure.net.forward
+
+    def counted(data, stages=None):
+        shapes.append(tuple(data.shape))
+        return forward(data, stages)
+
+    monkeypatch.setattr(procedure.net, "forward", counted)
+    procedure(photograph("lsp"), (60.0, 90.0), 1.1)
+    assert shapes == [(7, 4, 128, 128)]
