@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from cpm_repro.image_file.unsupported import Unsupported
+
 Size = tuple[int, int]
 
 _SEQUENCE_HEADER = 1
@@ -19,21 +21,28 @@ _MOST_EXTENTS = 4096
 def avif_size(view: memoryview) -> Size | None:
     """(width, height) of the largest coded picture or stated extent of a whole file.
 
-    None where that is not known: no AVIF, a film, a picture put together of others, or of layers that state
-    times. A picture that may state another size than its stream is taken to be of the largest that it could.
+    None where that is not known: no AVIF, or a picture of layers that state times. A picture that may state
+    another size than its stream is taken to be of the largest that it could.
 
     Raises:
         struct.error, IndexError: the file is cut off.
+        Unsupported: a film, a picture put together of others, HEIC.
     """
     sizes: list[Size] = []
     for kind, box in _boxes(view):
-        if kind == b"ftyp" and (box[:4] == b"avis" or b"avif" not in bytes(box[:256])):
-            return None
+        if kind == b"ftyp":
+            brands = bytes(box[:256])
+            if brands[:4] == b"avis":
+                raise Unsupported("an AVIF film")
+            if b"avif" not in brands and b"heic" in brands:
+                raise Unsupported("a HEIC picture")
+            if b"avif" not in brands:
+                return None
         if kind == b"meta":
             inside = dict(_boxes(box[4:]))
-            coded = _coded_items(inside[b"iinf"]) if b"iinf" in inside else None
-            if coded is None or b"iprp" not in inside or b"iloc" not in inside:
+            if not {b"iinf", b"iprp", b"iloc"} <= set(inside):
                 return None
+            coded = _coded_items(inside[b"iinf"])
             for name, property_box in _boxes(dict(_boxes(inside[b"iprp"])).get(b"ipco", memoryview(b""))):
                 if name == b"ispe":
                     sizes.append(struct.unpack_from(">II", property_box, 4))
@@ -62,14 +71,19 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         at = end
 
 
-def _coded_items(iinf: memoryview) -> set[int] | None:
-    """Numbers of the items that are AV1 pictures; None where one is put together of others."""
+_TOGETHER = {b"grid": "a grid of pictures", b"iovl": "several pictures over one another",
+             b"sato": "a picture computed from others"}  # fmt: skip
+"""Items that are put together of others: how large the result is, no stream says."""
+
+
+def _coded_items(iinf: memoryview) -> set[int]:
+    """Numbers of the items that are AV1 pictures; Unsupported where one is put together of others."""
     coded = set()
     for kind, entry in _boxes(iinf[6 if iinf[0] == 0 else 8 :]):
         if kind == b"infe" and entry[0] >= 2:
             number, _, item = struct.unpack_from(">HH4s" if entry[0] == 2 else ">IH4s", entry, 4)
-            if item in (b"grid", b"iovl", b"sato"):
-                return None
+            if item in _TOGETHER:
+                raise Unsupported(f"an AVIF that is {_TOGETHER[item]}")
             if item == b"av01":
                 coded.add(number)
     return coded

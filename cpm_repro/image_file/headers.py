@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cpm_repro.image_file.avif_size import avif_size
+from cpm_repro.image_file.unsupported import Unsupported
 
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF, JPEG 2000, AVIF, PBM/PGM/PPM, Sun raster or Radiance"
 
@@ -32,6 +33,9 @@ def declared_size(data: np.ndarray) -> Size | None:
 
     Data (bytes,) uint8, the whole file. Of a TIFF of tiles larger than the picture it is a tile's size, and
     of an AVIF the largest that any of its pictures states.
+
+    Raises:
+        Unsupported: a picture of a known kind that is not read.
     """
     view = np.ascontiguousarray(data).data
     head = bytes(view[:8192])
@@ -158,12 +162,14 @@ def _jp2(view: memoryview, _: bytes) -> Size | None:
 def _codestream(view: memoryview, _: bytes) -> Size | None:
     """A JPEG 2000 code stream's SIZ segment. Format: T.800 A.5.1.
 
-    The components are not part of the size, but each has a plane: more than four are refused.
+    The components are not part of the size, but each has a plane: more than four are Unsupported.
     """
     if view[:4] != _CODESTREAM:
         return None
     right, bottom, left, top, *_tiles, components = struct.unpack_from(">8IH", view, 8)
-    if components > 4 or right <= left or bottom <= top:
+    if components > 4:
+        raise Unsupported(f"a JPEG 2000 picture of {components} components (of at most 4 it is read)")
+    if right <= left or bottom <= top:
         return None
     return right - left, bottom - top
 

@@ -10,6 +10,7 @@ import numpy as np
 from cpm_repro.errors import UserError
 from cpm_repro.image_file.headers import FORMATS, declared_size
 from cpm_repro.image_file.png_chunks import SIGN, picture_chunks
+from cpm_repro.image_file.unsupported import Unsupported
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a small file can claim gigabytes of pixels."""
@@ -47,7 +48,10 @@ def decode_image(data: np.ndarray, name: str, *, exif: bool = False) -> np.ndarr
 
     Data (bytes,) uint8, ``name`` stands in messages. See `read_image`.
     """
-    size = declared_size(data)
+    try:
+        size = declared_size(data)
+    except Unsupported as kind:
+        raise UserError(f"{name}: expected one plain picture, got {kind}, which is not supported") from kind
     if size is None:
         raise UserError(
             f"{name}: expected an image whose header states its size ({FORMATS}), "

@@ -227,7 +227,8 @@ def _scaled_size(image_hw: tuple[int, ...], scale: float) -> tuple[int, int]:
     size = math.ceil(scale * height), math.ceil(scale * width)
     if size[0] * size[1] > MAX_PIXELS:
         raise UserError(
-            f"scale: {scale:.3g} would make the {width}x{height} image larger than {MAX_PIXELS} pixels"
+            f"scale: {scale:g} would make the {width}x{height} image {size[1]}x{size[0]}: "
+            f"wanted at most {MAX_PIXELS} pixels, got {size[0] * size[1]}"
         )
     return size
 

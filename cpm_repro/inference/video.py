@@ -115,7 +115,10 @@ class VideoReader:
 
 @contextlib.contextmanager
 def video_writer(path: str | Path, rate: float) -> Iterator[Put]:
-    """Write an MP4 frame by frame: yields a function that takes (H, W, 3) uint8 BGR of one size.
+    """Write an MP4 frame by frame: yields a function that takes (H, W, 3) uint8 BGR.
+
+    The first frame's size is the video's: a later one of another size is brought to it, whole, with black
+    beside it or above and below.
 
     H.264 with PyAV (``pip install av``), else OpenCV's MPEG-4, which browsers do not play and which has even
     sizes only: an odd picture then gets a line more. The file appears under its name when it is complete,
@@ -127,11 +130,12 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Put]:
     path = Path(path)
     temporary = _temporary(path)
     encoder = (_AvEncoder if find_spec("av") else _OpenCvEncoder)(temporary, rate)
-    written = 0
+    written, size = 0, (0, 0)
 
     def put(image: np.ndarray) -> None:
-        nonlocal written
-        encoder.put(image)
+        nonlocal written, size
+        size = size if written else (image.shape[0], image.shape[1])
+        encoder.put(image if image.shape[:2] == size else fitted(image, size))
         written += 1
 
     try:
@@ -146,6 +150,17 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Put]:
         with contextlib.suppress(OSError):
             encoder.close()
         temporary.unlink(missing_ok=True)
+
+
+def fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The whole of (H, W, 3) uint8 in the middle of a black picture of ``size`` (height, width)."""
+    share = min(wanted / side for wanted, side in zip(size, image.shape[:2], strict=True))
+    height, width = (max(1, round(share * side)) for side in image.shape[:2])
+    picture = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    how = cv2.INTER_AREA if share < 1 else cv2.INTER_CUBIC
+    picture[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=how)
+    return picture
 
 
 class _AvEncoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from cpm_repro.errors import UserError
 from cpm_repro.image_file import decode_image
 from cpm_repro.image_file.headers import declared_size
+from cpm_repro.image_file.unsupported import Unsupported
 
 ENCODINGS = {
     "png": (".png", []),
@@ -165,13 +167,27 @@ UNKNOWN = {
     "jpeg without a size": b"\xff\xd8\xff\xd9" + jpeg(9, 9)[2:],
     "tiff without a height": tiff((256, 3, 9)),
     "tiff whose directory is past its end": b"II*\0" + struct.pack("<I", 1 << 31),
-    "jpeg 2000 of many components": jp2(9, 9, 9, 16384),
     "jpeg 2000 without a code stream": jp2(9, 9, 9)[:60],
-    "avif, a film": avif(9, sequence(9, 9), brand=b"avis"),
-    "avif, a mosaic": avif(9, sequence(9, 9), item=b"grid"),
     "avif without a sequence header": avif(9, b"\x12\0"),
-    "heif": avif(9, sequence(9, 9), brand=b"heic"),
+    "another film": avif(9, sequence(9, 9), brand=b"isom"),
 }
+
+UNSUPPORTED = {
+    "a JPEG 2000 picture of 5 components (of at most 4 it is read)": jp2(9, 9, 9, 5),
+    "a JPEG 2000 picture of 16384 components (of at most 4 it is read)": jp2(9, 9, 9, 16384),
+    "an AVIF film": avif(9, sequence(9, 9), brand=b"avis"),
+    "an AVIF that is a grid of pictures": avif(9, sequence(9, 9), item=b"grid"),
+    "an AVIF that is several pictures over one another": avif(9, sequence(9, 9), item=b"iovl"),
+    "a HEIC picture": avif(9, sequence(9, 9), brand=b"heic"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_what_is_not_supported_is_called_by_its_name(kind, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(UserError) as refused:
+        decode_image(np.frombuffer(UNSUPPORTED[kind], np.uint8), "x")
+    assert str(refused.value) == f"x: expected one plain picture, got {kind}, which is not supported"
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)
@@ -188,8 +204,9 @@ def test_what_does_not_state_its_size_is_not_decoded(kind, monkeypatch):
 def test_rubbish_after_a_formats_sign_ends_in_a_line():
     """Any bytes after a sign: a size, or none, and never another exception; quickly."""
     noise = np.random.default_rng(0)
-    for data in [*HUGE.values(), *UNKNOWN.values()]:
+    for data in [*HUGE.values(), *UNKNOWN.values(), *UNSUPPORTED.values()]:
         for _ in range(30):
             spoilt = np.frombuffer(data[:3000], np.uint8).copy()
             spoilt[noise.integers(4, spoilt.size, 4)] = noise.integers(0, 256, 4)
-            declared_size(spoilt)
+            with contextlib.suppress(Unsupported):
+                declared_size(spoilt)

@@ -181,7 +181,7 @@ def test_a_smaller_box_is_the_same_procedure_in_proportion():
 def test_an_image_that_would_fill_the_memory_is_refused():
     procedure = BenchmarkProcedure(random_net("tiny", 0))
     image = np.zeros((2000, 3000, 3), np.uint8)
-    with pytest.raises(UserError, match="would make the 3000x2000 image larger than 100000000 pixels"):
+    with pytest.raises(UserError, match="3000x2000 image 49200x32800: wanted at most 100000000 pixels, got"):
         procedure(image, (0.0, 0.0), person_scale(0.05))
     with pytest.raises(UserError, match="1x1 image enlarged at most 256 times"):
         procedure(image[:1, :1], *lsp_place((1, 1)))

@@ -103,6 +103,21 @@ def test_odd_sizes(writing, tmp_path):
 
 
 @pytest.mark.usefixtures("writing")
+def test_a_frame_of_another_size_is_fitted_into_the_first_ones(tmp_path):
+    """Smaller, larger, wider and higher ones: all frames are there, whole and in proportion."""
+    sizes = [(96, 64), (48, 32), (192, 128), (96, 16), (10, 64), (96, 64)]
+    with video_writer(tmp_path / "x.mp4", 25.0) as put:
+        for width, height in sizes:
+            put(np.full((height, width, 3), 200, np.uint8))
+    frames, _ = read_all(tmp_path / "x.mp4")
+    assert [image.shape for image in frames] == [(64, 96, 3)] * len(sizes)
+    light = [(image > 100).all(axis=2).mean() for image in frames]
+    assert light == pytest.approx([1, 1, 1, 16 / 64, 10 / 96, 1], abs=0.06)
+    assert frames[3][32].min() > 150 > 50 > frames[3][4].max()
+    assert frames[4][:, 48].min() > 150 > 50 > frames[4][:, 4].max()
+
+
+@pytest.mark.usefixtures("writing")
 def test_a_video_that_was_not_finished_leaves_the_old_one(tmp_path):
     (tmp_path / "x.mp4").write_text("old")
     with pytest.raises(ValueError, match="stop"), video_writer(tmp_path / "x.mp4", 25.0) as put:  # noqa: PT012
