@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def one_line(text: object) -> str:
+    """Text without line breaks and terminal codes, which names in foreign files may hold."""
+    return _BREAKS.sub(" ", str(text))
+
 
 class UserError(Exception):
     """The user's mistake: one line that names the file or thing, what was wanted and what was got.
@@ -10,6 +19,9 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class EnvironmentFailure(UserError):

@@ -82,13 +82,23 @@ def read_json(path: str | Path) -> Any:
         UserError: it is missing, no JSON, or nested deeper than anything sensible.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except RecursionError as error:
-        raise UserError(f"{path}: expected JSON: nested too deeply") from error
     except ValueError as error:
         raise UserError(f"{path}: expected JSON: {error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON text that anybody may have written.
+
+    Raises:
+        ValueError: no JSON, or nested deeper than anything sensible.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def inside(root: Path, relative: str) -> Path:

@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.files import atomic_write, inside, read_json, write_json
+from cpm_repro.files import atomic_write, inside, parse_json, read_json, write_json
 
 
 def test_writes_and_makes_folders(tmp_path):
@@ -89,3 +89,16 @@ def test_paths_stay_inside(tmp_path):
     for path in ("../secret.png", str(tmp_path / "secret.png"), "link.png"):
         with pytest.raises(UserError, match="leaves it"):
             inside(tmp_path / "data", path)
+
+
+def test_json_that_is_nested_too_deeply_is_no_json():
+    for text in ("[" * 200_000, b'{"a":' * 200_000):
+        with pytest.raises(ValueError, match="nested too deeply"):
+            parse_json(text)
+    assert parse_json(b'{"a": [1]}') == {"a": [1]}
+
+
+@pytest.mark.parametrize("kind", [UserError, EnvironmentFailure])
+def test_a_failure_is_one_line_whatever_a_file_makes_it_say(kind):
+    assert str(kind("x.csv: got a\nb\r\n\x1b[31mc\u2028d\x9be")) == "x.csv: got a b [31mc d e"
+    assert str(kind("résumé.png: \udcff")) == "résumé.png: \udcff"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from cpm_repro.bench.limits import Limits
 from cpm_repro.errors import UserError
-from cpm_repro.files import write_json
+from cpm_repro.files import parse_json, write_json
 
 FORMAT = "cpm bench 1"
 
@@ -119,7 +118,7 @@ def save_answer(answer: Answer, path: Path) -> None:
 
 def load_answer(path: Path) -> Answer:
     """The inverse of :func:`save_answer`."""
-    return _answer(json.loads(path.read_text(encoding="utf-8")))
+    return _answer(parse_json(path.read_text(encoding="utf-8")))
 
 
 def save_report(report: BenchReport, path: Path) -> None:
@@ -134,7 +133,7 @@ def load_report(path: Path) -> BenchReport:
         UserError: no such file, or something else than a report.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:

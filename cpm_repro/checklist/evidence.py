@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -14,7 +13,7 @@ import cpm_repro
 from cpm_repro.checklist.claims import Claim, Value, load_claims
 from cpm_repro.config import unknown
 from cpm_repro.errors import UserError
-from cpm_repro.files import read_json, write_json
+from cpm_repro.files import parse_json, read_json, write_json
 
 PROOFS = "proofs"
 """Folder of the proofs below the checklist's own."""
@@ -133,7 +132,7 @@ def read_evidence(folder: Path, claim: Claim) -> Evidence | None:
     if not path.is_file():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         evidence = Evidence(**content)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not a proof as the checklist writes them: {error}") from error

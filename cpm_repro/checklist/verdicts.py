@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from cpm_repro.checklist.evidence import (
     write_evidence,
 )
 from cpm_repro.errors import UserError
-from cpm_repro.files import write_json
+from cpm_repro.files import parse_json, write_json
 
 HOLDS, DOES_NOT_HOLD, UNDECIDED = "holds", "does not hold", "undecided"
 VALUES = (HOLDS, DOES_NOT_HOLD, UNDECIDED)
@@ -133,7 +132,7 @@ def _proofs(path: Path) -> list[Evidence]:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: wanted a study's verdict: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -17,7 +17,7 @@ from cpm_repro.cli.pictures import add_predict, add_viz
 from cpm_repro.cli.scores import add_checklist, add_eval
 from cpm_repro.cli.training import add_demo, add_study, add_train
 from cpm_repro.config import unknown
-from cpm_repro.errors import UserError
+from cpm_repro.errors import UserError, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def _warnings_in_a_line(verb: str) -> Iterator[None]:
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
         if category.__module__.startswith("cpm_repro"):
-            return f"cpm {verb}: warning: {message}\n"
+            return f"cpm {verb}: warning: {one_line(message)}\n"
         return usual(message, category, filename, lineno, line)
 
     warnings.formatwarning = format_ours

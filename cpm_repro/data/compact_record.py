@@ -6,7 +6,6 @@ Keys `0000000`, `0000001`, ... hold seven digits, the number of the image, and t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +14,7 @@ from cpm_repro.data.datum_record import MIN_WIDTH
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import format_record, record_of
 from cpm_repro.errors import UserError
+from cpm_repro.files import parse_json
 from cpm_repro.image_file import decode_image
 
 LAYOUT_KEY, LAYOUT = b"layout", b"cpm_repro compact 1"
@@ -43,8 +43,8 @@ def parse_compact(raw: bytes, name: str) -> tuple[int, PersonRecord]:
     if len(number) != _DIGITS or not number.isdigit():
         raise UserError(f"{name}: expected a person of the compact layout, got other bytes")
     try:
-        item = json.loads(raw[_DIGITS:])
-    except (ValueError, RecursionError) as error:
+        item = parse_json(raw[_DIGITS:])
+    except ValueError as error:
         raise UserError(f"{name}: expected a person of the compact layout: {error}") from error
     return int(number), record_of(item, name)
 

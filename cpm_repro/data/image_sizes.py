@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.files import parse_json
 from cpm_repro.image_file import read_image
 
 _FLUSH_EVERY = 50
@@ -34,7 +35,7 @@ class ImageSizes:
     def _remember(self, line: str) -> None:
         """Take one line over; a line that a kill cut off is passed over."""
         try:
-            path, stamp, found = json.loads(line)
+            path, stamp, found = parse_json(line)
             self._known[path] = (stamp, found if isinstance(found, str) else (int(found[0]), int(found[1])))
         except (ValueError, TypeError, IndexError):
             return

@@ -28,17 +28,19 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
         UserError: not such a file; with ``strict`` also the first unusable person.
     """
     content = read_json(path)
-    wanted = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in wanted):
-        raise UserError(f"{path}: expected a COCO JSON with the lists images, annotations and categories")
-    categories = [c for c in content["categories"] if isinstance(c, dict) and c.get("keypoints")]
+    for key in ("images", "annotations", "categories"):
+        items = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise UserError(
+                f"{path}: expected a COCO JSON with objects in images, annotations and categories"
+            )
+        if any(isinstance(item.get(name), (list, dict)) for item in items for name in ("id", "image_id")):
+            raise UserError(f"{path}: expected plain ids in {key}, got a list or an object")
+    categories = [category for category in content["categories"] if category.get("keypoints")]
     if not categories:
         raise UserError(f"{path}: expected a category with keypoints, got none")
     if skeleton is None:
-        limbs = [(a - 1, b - 1) for a, b in categories[0].get("skeleton", [])]
-        skeleton = skeleton_from_names(
-            str(categories[0].get("name", "coco")), categories[0]["keypoints"], limbs
-        )
+        skeleton = _coco_skeleton(path, categories[0])
     names = {image.get("id"): image.get("file_name") for image in content["images"]}
     numbers = {identity: rank + 1 for rank, identity in enumerate(names)}
     intake, seen = Intake(strict), set()
@@ -53,11 +55,25 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
         elif not isinstance(name, str):
             intake.report(identity, f"image_id {item.get('image_id')} is not among the images")
         elif person is None:
-            intake.report(identity, f"keypoints: expected {3 * len(skeleton)} numbers with v of 0, 1 or 2")
+            intake.report(
+                identity,
+                f"keypoints: expected {3 * len(skeleton)} numbers with v of 0, 1 or 2; bbox: four, or none",
+            )
         else:
             intake.add(identity, name, numbers[item["image_id"]], person)
         seen.add(item.get("id", rank))
     return intake.done(Path(path).stem, skeleton)
+
+
+def _coco_skeleton(path: str | Path, category: dict[str, Any]) -> Skeleton:
+    parts, limbs = category["keypoints"], category.get("skeleton") or []
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise UserError(f"{path}: keypoints: expected a list of names")
+    if not isinstance(limbs, list) or not all(
+        isinstance(limb, list) and [type(end) for end in limb] == [int, int] for limb in limbs
+    ):
+        raise UserError(f"{path}: skeleton: expected pairs of numbers of key points")
+    return skeleton_from_names(str(category.get("name", "coco")), parts, [(a - 1, b - 1) for a, b in limbs])
 
 
 def _coco_person(item: dict[str, Any], parts: int, rank: int) -> Person | None:
@@ -66,11 +82,11 @@ def _coco_person(item: dict[str, Any], parts: int, rank: int) -> Person | None:
         visible = (
             _COCO_VISIBILITY[values[:, 2].astype(int)] if np.isin(values[:, 2], (0, 1, 2)).all() else None
         )
-    except (KeyError, TypeError, ValueError):
+        box = np.array(item.get("bbox") or [], float)
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     if visible is None:
         return None
-    box = np.array(item.get("bbox", []), float)
     if box.shape == (4,) and (box[2:] > 0).all():
         corners = np.concatenate([box[:2], box[:2] + box[2:]])
         return Person(

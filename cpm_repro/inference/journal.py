@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.files import atomic_write
+from cpm_repro.files import atomic_write, parse_json
 
 
 class Journal:
@@ -52,7 +52,7 @@ class Journal:
         try:
             text = path.read_text(encoding="utf-8")
             whole = text[: text.rfind("\n") + 1]
-            lines = [json.loads(line) for line in whole.splitlines()]
+            lines = [parse_json(line) for line in whole.splitlines()]
             given, rows = lines[0], lines[1:]
             self.entries = {int(row.pop("index")): row for row in rows}
         except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:

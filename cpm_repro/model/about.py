@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cpm_repro.config import AugmentConfig
 from cpm_repro.errors import UserError
+from cpm_repro.files import parse_json
 from cpm_repro.skeleton import Skeleton
 
 
@@ -34,7 +35,7 @@ def about_from_json(text: str) -> About:
         UserError: no JSON, or other values than were written.
     """
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         augment = AugmentConfig(**values["augment"])
         crop, fill = int(augment.crop), float(augment.fill)
         if crop < 8 or crop > 4096 or not 0 < fill <= 2:

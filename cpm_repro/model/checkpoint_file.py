@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from cpm_repro.config import from_dict
 from cpm_repro.errors import UserError
+from cpm_repro.files import parse_json
 from cpm_repro.skeleton import Skeleton
 
 CHECKPOINT_FORMAT = "cpm_repro checkpoint 1"
@@ -88,8 +88,8 @@ def checked(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: damaged: no usable {name!r} in it")
     check_weights(values["model"], path)
     try:
-        config = json.loads(values["config"])
-    except (ValueError, RecursionError) as error:
+        config = parse_json(values["config"])
+    except ValueError as error:
         raise UserError(f"{path}: damaged: its configuration is no JSON") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: damaged: its configuration is no JSON object")
@@ -101,8 +101,8 @@ def _skeleton(text: Any, path: Path) -> Skeleton | None:
     if text is None:
         return None
     try:
-        return Skeleton.from_dict(json.loads(text))
-    except (TypeError, ValueError, RecursionError, UserError) as error:
+        return Skeleton.from_dict(parse_json(text))
+    except (TypeError, ValueError, UserError) as error:
         raise UserError(f"{path}: damaged: its skeleton cannot be read ({error})") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cpm_repro.config import TrainConfig
+from cpm_repro.files import parse_json
 from cpm_repro.model import multiply_accumulates
 from cpm_repro.studies.plan import Run, described
 from cpm_repro.training.watch import clock
@@ -74,7 +74,7 @@ def share_done(folder: Path, config: TrainConfig) -> float:
         with (folder / "metrics.jsonl").open("rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - _TAIL))
-            last = json.loads(file.read().splitlines()[-1])
+            last = parse_json(file.read().splitlines()[-1])
     except (OSError, ValueError, IndexError):
         return 0.0
     if config.iterations:

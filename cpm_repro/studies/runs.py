@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -18,7 +17,7 @@ from cpm_repro.config import TrainConfig, from_dict, to_dict
 from cpm_repro.device import usable_device
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.evaluation import pck_curve
-from cpm_repro.files import write_json
+from cpm_repro.files import parse_json, write_json
 from cpm_repro.studies.plan import Run, RunRecord
 from cpm_repro.studies.progress import StudyBar
 from cpm_repro.training import RunResult, train
@@ -136,7 +135,7 @@ def read_run(run: Run, folder: Path) -> RunRecord:
     """
     path = folder / run.name / RESULT
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         return RunRecord(
             config=from_dict(content["config"]),
             folder=path.parent,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from cpm_repro.data import open_dataset
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
-from cpm_repro.files import atomic_write, write_json
+from cpm_repro.files import atomic_write, parse_json, write_json
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model import ARCHITECTURES
 from cpm_repro.training.explain import compared, explain
@@ -208,15 +207,15 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not equals:
         raise UserError(f"--set wants NAME=VALUE, got {text!r}")
     try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
+        return name, parse_json(value)
+    except ValueError:
         return name, value
 
 
 def _read_config(path: Path) -> TrainConfig:
     """The configuration a run was started with."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a run's configuration ({error})") from error
     if not isinstance(values, dict):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.files import atomic_write
+from cpm_repro.files import atomic_write, parse_json
 from cpm_repro.model import PoseMachine
 
 DECADES = (-12, 4)
@@ -127,9 +127,9 @@ def read_gradients(path: Path) -> GradientHistory:
 def _lines(path: Path) -> list[dict[str, Any]]:
     """All whole records; a line cut short by a kill ends the file."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            records.append(parse_json(line))
+        except ValueError:
             break
     return records

@@ -10,7 +10,7 @@ from typing import Any
 from cpm_repro.config import TrainConfig, to_dict
 from cpm_repro.environment import environment
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.files import atomic_write, remove_unfinished, write_json
+from cpm_repro.files import atomic_write, parse_json, read_json, remove_unfinished, write_json
 
 
 class RunFolder:
@@ -56,7 +56,7 @@ class RunFolder:
 
     def environment(self) -> dict[str, Any]:
         """What :func:`environment` said when the run was started, or last resumed."""
-        values: dict[str, Any] = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_json(self.path / "environment.json")
         return values
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -82,13 +82,24 @@ class RunFolder:
             file.writelines(json.dumps(record) + "\n" for record in kept)
 
     def records(self) -> list[dict[str, Any]]:
-        """All whole records written so far."""
+        """All whole records written so far.
+
+        Raises:
+            UserError: something else than a file of records.
+        """
         if not self.metrics.exists():
             return []
+        try:
+            lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            raise UserError(f"{self.metrics}: cannot be read: {error.strerror}") from error
         records = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(lines, start=1):
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
+                record = parse_json(line)
+            except ValueError:
                 break  # the line a kill cut short; nothing follows it
+            if not isinstance(record, dict) or not {"kind", "iteration"} <= record.keys():
+                raise UserError(f"{self.metrics}, line {number}: wanted a record that cpm train wrote")
+            records.append(record)
         return records

@@ -77,7 +77,7 @@ def start_from(net: PoseMachine, config: TrainConfig) -> str:
 
     Raises:
         UserError: a file that cannot be read, or no VGG-19, or a network that does not begin with VGG-19;
-            weights of fewer stages than the network has.
+            weights of fewer stages than the network has, or of no layer of its.
     """
     said = []
     if config.vgg19 is not None:
@@ -87,6 +87,12 @@ def start_from(net: PoseMachine, config: TrainConfig) -> str:
         weights = load_weights(config.weights)
         _check_stages(net, weights, Path(config.weights).name)
         report = load_by_name(net, weights, strict=False, source=config.weights)
+        if not report.loaded:  # a run from the fillers would look like one from these weights
+            first = next(iter(net.state_dict()))
+            raise UserError(
+                f"{config.weights}: wanted weights of this network's layers, such as {first}, got "
+                f"{len(weights)} arrays of other names or shapes"
+            )
         said.append(f"weights from {Path(config.weights).name}: {report}")
     return "\n".join(said)
 

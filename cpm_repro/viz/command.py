@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.errors import UserError
-from cpm_repro.files import read_json
+from cpm_repro.files import parse_json, read_json
 from cpm_repro.image_file import read_image
 from cpm_repro.npz_file import load_npz
 from cpm_repro.skeleton import Skeleton
@@ -59,7 +58,7 @@ def visualize(paths: Sequence[str | Path], out: str | Path, images: str | Path |
 def _draw(path: Path, out: Path, images: Path | None) -> list[Path]:
     """The pictures of one thing."""
     if (path / "metrics.jsonl").is_file():
-        return [curves(_records(path / "metrics.jsonl"), out / f"{path.resolve().name}_curves.png")[0]]
+        return [_curves(path / "metrics.jsonl", out / f"{path.resolve().name}_curves.png")]
     if (path / "predictions").is_dir():
         return [results_page(path)]
     if path.suffix == ".npz" and path.is_file():
@@ -72,14 +71,22 @@ def _draw(path: Path, out: Path, images: Path | None) -> list[Path]:
     )
 
 
+def _curves(metrics: Path, out: Path) -> Path:
+    records = _records(metrics)
+    try:
+        return curves(records, out)[0]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise UserError(f"{metrics}: expected records that cpm train wrote: {error!r}") from error
+
+
 def _records(path: Path) -> list[Mapping[str, Any]]:
     """The lines of ``metrics.jsonl``; a last line that was cut off is left out."""
     records: list[Mapping[str, Any]] = []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except (ValueError, RecursionError) as error:
+            records.append(parse_json(line))
+        except ValueError as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}: expected JSON") from error
     return [record for record in records if isinstance(record, dict)]

@@ -116,7 +116,10 @@ def test_unknown_names_are_told(tmp_path):
 def test_files_that_are_no_report(tmp_path, capsys):
     (tmp_path / "text.json").write_text("no")
     (tmp_path / "other.json").write_text("{}")
-    for name, said in (("text", "no JSON"), ("other", "got something else"), ("none", "cannot be read")):
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    for name, said in (
+        ("text", "no JSON"), ("deep", "no JSON"), ("other", "got something else"), ("none", "cannot be read"),
+    ):  # fmt: skip
         path = str(tmp_path / f"{name}.json")
         assert main(["bench", "compare", path, path]) == 2
         assert said in capsys.readouterr().err

@@ -525,3 +525,38 @@ def test_flags_of_mpii_that_are_no_numbers_are_no_training_images(tmp_path):
     flags[0] = [1.0, "x", structs([{"a": 1.0}, {"a": 2.0}]), np.zeros((0, 0))]
     scipy.io.savemat(tmp_path / "m.mat", {"RELEASE": struct(annolist=annolist, img_train=flags)})
     assert [image.path for image in read_mpii_mat(tmp_path / "m.mat").images] == ["0.jpg"]
+
+
+COCO = {
+    "images": [{"id": 1, "file_name": "a.jpg"}],
+    "categories": [{"name": "x", "keypoints": ["a", "b"], "skeleton": [[1, 2]]}],
+    "annotations": [{"id": 1, "image_id": 1, "keypoints": [1, 2, 2, 3, 4, 1], "bbox": [0, 0, 9, 9]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "item"),
+    [
+        ("images", 7), ("annotations", None), ("categories", "x"),
+        ("images", {"id": [1], "file_name": "a.jpg"}),
+        ("annotations", {"id": {}, "image_id": 1}), ("annotations", {"id": 2, "image_id": [1]}),
+        ("categories", {"name": "x", "keypoints": [1, 2]}), ("categories", {"name": "x", "keypoints": "ab"}),
+        ("categories", {"keypoints": ["a", "b"], "skeleton": [[2]]}),
+        ("categories", {"keypoints": ["a", "b"], "skeleton": [[1, "2"]]}),
+        ("categories", {"keypoints": ["a", "b"], "skeleton": 7}),
+    ],
+)  # fmt: skip
+def test_a_coco_file_of_other_things_is_refused_in_one_line(tmp_path, key, item):
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(COCO))
+    assert read_coco(path).read == 1
+    path.write_text(json.dumps(COCO | {key: [item]}))
+    with pytest.raises(UserError, match=r"coco\.json: "):
+        read_coco(path)
+
+
+@pytest.mark.parametrize("bbox", ["x", [1, "x"], {"a": 1}, [[1], [2, 3]], [10**400, 0, 1, 1]])
+def test_a_box_that_is_none_is_reported(tmp_path, bbox):
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(COCO | {"annotations": [COCO["annotations"][0] | {"bbox": bbox}]}))
+    assert len(read_coco(path).problems) == 1

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from cpm_repro.cli import main
 
@@ -37,6 +38,7 @@ MISTAKES = {
     "infinite rate": (["--lr", "inf"], "solver.lr must be finite, got inf"),
     "no data": (["--data", "nowhere/at_all"], "nowhere/at_all"),
     "no weights": (["--weights", "nothing.caffemodel"], "nothing.caffemodel"),
+    "lists without end": (["--set", "solver.batch=" + "[" * 100_000], "setting solver.batch: wanted int"),
     "nothing to do": (["--iterations", "0"], "iterations must be positive, got 0"),
     "more passes than people": (["--set", "solver.accumulate=3"], "accumulate must lie in 1 to batch (2)"),
     "no stages": (["--stages", "0"], "stages"),
@@ -92,3 +94,25 @@ def test_a_solver_key_or_policy_that_is_none(tmp_path, capsys, line, wrong, expe
     assert "pose_solver.prototxt" in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_which_nothing_fits_are_refused(tmp_path, capsys, monkeypatch):
+    """The run would look like one from these weights, and be one from nothing."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"other.weight": torch.zeros(3), "other.bias": torch.zeros(3)}, "w.pt")
+    assert main(["train", "--iterations", "1", "--out", "run", *SMALL, "--weights", "w.pt"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "w.pt: wanted weights of this network's layers, such as conv1" in said
+    assert said.endswith("got 2 arrays of other names or shapes")
+
+
+@pytest.mark.parametrize("line", ["[1]", "7", '{"kind": "train"}', '{"iteration": 1}'])
+def test_a_run_is_not_resumed_on_metrics_of_something_else(tmp_path, capsys, monkeypatch, line):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--out", "run", *SMALL]
+    assert main([*words, "--iterations", "1"]) == 0
+    (tmp_path / "run" / "metrics.jsonl").write_text(f"{line}\n")
+    capsys.readouterr()
+    assert main([*words, "--iterations", "2", "--resume"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "metrics.jsonl, line 1: wanted a record that cpm train wrote" in said

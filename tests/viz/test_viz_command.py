@@ -92,6 +92,16 @@ def test_curves_of_a_run(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "line", ['{"kind": "train"}', '{"kind": "train", "loss": 7, "iteration": 1}', "[" * 200_000]
+)
+def test_curves_of_other_records_are_one_line(tmp_path, capsys, line):
+    (tmp_path / "metrics.jsonl").write_text(f"{line}\n{line}\n")
+    assert main(["viz", str(tmp_path), "--out", str(tmp_path / "viz")]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "metrics.jsonl" in said
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         ("none.json", None), ("a.json", b"{"), ("b.json", b"[]"), ("c.json", b'{"people": [{}]}'),
