@@ -193,7 +193,7 @@ def ask(quick: bool, device: str) -> Question:
             )
             name = f"lsp_6stage{', narrow' if quick else ''}, {full.augment.crop} px, N={full.solver.batch}"
             # The rounds' budget is a part of the minute that this has in gpu_all.sh.
-            yield case(name, full, device, 1e-4 if quick else 2e-6, _GOALS, budget=12.0)
+            yield case(name, full, device, 1e-4 if quick else 2e-7, _GOALS, budget=12.0)
         batch = 4 if quick else tiny.solver.batch
         yield case(f"tiny, N={batch}", override(tiny, {"solver.batch": batch}), device, 1e-4)
 
