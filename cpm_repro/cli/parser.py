@@ -68,7 +68,7 @@ def refuse_missing(wanted: str, *paths: str | Path | None) -> None:
     """
     for path in paths:
         if path is not None and not Path(path).exists():
-            raise UserError(f"{path}: wanted {wanted}, got nothing there")
+            raise UserError(f"{path}: wanted {wanted}, there is no such file or folder")
 
 
 def refuse_missing_data(spec: str | None) -> None:

@@ -84,7 +84,8 @@ def add_train(verbs: Any) -> None:
                 if name is not None:
                     preset(name)
             refuse_missing("a solver prototxt", options.solver)
-            refuse_missing("a .solverstate", options.snapshot)
+            if options.solver is not None:
+                refuse_missing("a .solverstate", options.snapshot)
             refuse_missing("a run folder or weight file", options.weights, options.vgg19)
             refuse_missing_data(options.data)
         from cpm_repro.training import train_from_options

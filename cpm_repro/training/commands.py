@@ -33,6 +33,7 @@ from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.person import PersonCentres
 from cpm_repro.training.ranks import Ranks, joined
 from cpm_repro.training.report import Finished, report, scores_markdown
+from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
 from cpm_repro.training.validate import predict_dataset, score_stages
@@ -133,7 +134,7 @@ def run_from_options(options: Mapping[str, Any]) -> RunResult:
     with joined(options["device"]) as ranks:
         config, out = ranks.together(lambda: _wanted(options))
         opening = compared(config)
-        if options["resume"] and not (out / "config.json").exists():
+        if options["resume"] and not (out / "config.json").exists() and not RunFolder(out).last.exists():
             opening = [f"{out}: nothing to resume there, starting a new run", *opening]
         result = train(
             config, out, resume=options["resume"], opening="\n".join(opening), device=options["device"]
