@@ -227,9 +227,9 @@ class _Report:
         if self.done:
             folders = [outputs.predictions] if outputs.wanted.formats or outputs.wanted.maps else []
             folders += [outputs.visualizations] if outputs.wanted.pictures or outputs.wanted.grids else []
-            what = f"{self.images} images" if self.images != 1 else "1 image"
-            what += f", {len(self.videos)} videos" if self.videos else ""
-            print(f"{what} done: {' and '.join(map(str, folders))}")
+            counts = {"image": self.images, "video": len(self.videos)}
+            said = [f"{count} {kind}{'s' * (count != 1)}" for kind, count in counts.items() if count]
+            print(f"{', '.join(said)} done: {' and '.join(map(str, folders))}")
 
     def finish(self) -> None:
         """UserError if there was a problem, KeyboardInterrupt if the user stopped."""

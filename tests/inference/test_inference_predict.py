@@ -339,3 +339,14 @@ def test_the_whole_image_is_one_place(predict, photographs):
     (person,) = json.loads((out / "predictions" / "a.json").read_text())["people"]
     assert (person["center"], person["extent"]) == ([34.5, 44.5], 72.0)
     assert person["assumed"] == "one person in the middle, 80% of the image's longer side"
+
+
+def test_what_was_done_is_counted_in_words(predict, photographs, tmp_path):
+    clip = make_video(tmp_path / "clip.avi", 2)
+    for things, words in (
+        ([clip], "1 video done:"),
+        ([photographs / "a.png", clip], "1 image, 1 video done:"),
+    ):
+        code, said, _ = predict(*things, "--no-grid", "--no-pictures")
+        assert code == 0
+        assert said.out.splitlines()[-1].startswith(words)
