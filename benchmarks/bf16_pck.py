@@ -1,7 +1,7 @@
 """What does bfloat16 cost in accuracy? PCK of the network that ships with the package, float32 beside bf16.
 
-Its layers are too small to go through tiles by themselves, so bf16 is measured twice: as it is run, and
-with its large kernels made to go through tiles, whose rounding is coarser.
+bf16 is measured twice: convolved directly, and with all large kernels made to go through tiles, whose
+rounding is coarser.
 
 ``python benchmarks/bf16_pck.py --data path/to/lspet``: the held-out people, every stage, one look each.
 """
@@ -96,9 +96,9 @@ def run(data: str) -> str:
         "| --- |" + " ---: |" * (len(heads) - 1),
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
-        f"PCK@{tables[-1].threshold:g}, percent, of {len(moved)} people: {tables[-1].rule}. The network's "
-        "own layers are convolved directly; in the last row those of 7x7 and larger go through tiles of "
-        f"{_TILE}, as the released networks' do, whose rounding is coarser.",
+        f"PCK@{tables[-1].threshold:g}, percent, of {len(moved)} people: {tables[-1].rule}. In the last row "
+        f"kernels of 7x7 and larger go through tiles of {_TILE}, as the released networks' do, whose "
+        "rounding is coarser; elsewhere all are convolved directly.",
     ]
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from cpm_repro.viz.figure import figure_of, save_figure, series_colours
 def report_figures(report: BenchReport, out: Path) -> list[Path]:
     """Draw what the report's numbers allow; returns the PNG files (an SVG lies beside each)."""
     paths = [
-        _scaling(answer, axis, cases, out / f"{answer.script}-{axis}.png")
+        _scaling(answer, axis, cases, out / f"{answer.script}-{axis.replace(' ', '_')}.png")
         for answer in report.answers
         for axis, cases in _axes(answer).items()
         if len(cases) > 1
@@ -38,6 +38,8 @@ def _axes(answer: Answer) -> dict[str, list[Measured]]:
 
 def _scaling(answer: Answer, axis: str, cases: list[Measured], path: Path) -> Path:
     """Milliseconds of every way over what grows, both logarithmic, with the middle half as a band."""
+    from matplotlib.ticker import LogLocator  # slow to import
+
     cases = sorted(cases, key=lambda case: case.axis[1] if case.axis else 0.0)
     ways = [way for way in cases[0].samples if all(way in case.samples for case in cases)]
     at = [case.axis[1] for case in cases if case.axis]
@@ -57,6 +59,8 @@ def _scaling(answer: Answer, axis: str, cases: list[Measured], path: Path) -> Pa
             )
         axes.set(xscale="log", yscale="log", xlabel=axis, ylabel=label, title=answer.title)
         axes.set_xticks(at, [f"{value:g}" for value in at])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # the tens alone are one tick or two
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.legend(fontsize=9)
         return save_figure(canvas, path)[0]

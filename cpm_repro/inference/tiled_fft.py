@@ -99,7 +99,7 @@ class _Workspace(threading.local):
         """A view of block ``which``, of undefined content; valid until the block is taken again."""
         size = math.prod(shape) * dtype.itemsize
         if self.blocks[which].numel() < size:
-            self.blocks[which] = self.blocks[which][:0].clone()  # let go before taking more
+            self.blocks[which] = torch.empty(0, dtype=torch.uint8)  # let go before taking more
             with torch.inference_mode(False):
                 self.blocks[which] = torch.empty(size, dtype=torch.uint8)
         return self.blocks[which][:size].view(dtype).view(shape)
