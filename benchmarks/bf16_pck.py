@@ -97,8 +97,8 @@ def run(data: str) -> str:
         *("| " + " | ".join(row) + " |" for row in rows),
         "",
         f"PCK@{tables[-1].threshold:g}, percent, of {len(moved)} people: {tables[-1].rule}. In the last row "
-        f"kernels of 7x7 and larger go through tiles of {_TILE}, as the released networks' do, whose "
-        "rounding is coarser; elsewhere all are convolved directly.",
+        f"kernels of 7x7 and larger go through tiles of {_TILE} (the released networks': 18 to 26), "
+        "whose rounding is coarser; elsewhere all are convolved directly.",
     ]
     return "\n".join(lines)
 

@@ -184,7 +184,7 @@ def _other(quick: bool) -> Iterator[None]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = multiprocessing.get_context("spawn").Process(target=follow, args=(quick, port))
+    process = multiprocessing.get_context("spawn").Process(target=follow, args=(quick, port), daemon=True)
     process.start()
     join(0, port)
     try:

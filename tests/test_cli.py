@@ -1,8 +1,10 @@
 """The command line: one line and exit code 2 for every mistake."""
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,20 @@ def test_a_reader_that_has_read_enough_is_no_traceback():
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG])
+def test_what_this_user_may_not_even_ask_for_is_one_line(number, tmp_path, monkeypatch, capsys):
+    """Python's `exists` raises for these; a test that is run by root meets no closed folder."""
+    closed = str(tmp_path / "closed" / "x")
+    stat = Path.stat
+
+    def refusing(path, **options):
+        if str(path) == closed:
+            raise OSError(number, os.strerror(number), closed)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    assert main(["data", "check", closed]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said == f"cpm data: error: {closed}: {os.strerror(number)}"

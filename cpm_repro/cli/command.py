@@ -19,6 +19,11 @@ from cpm_repro.cli.training import add_demo, add_study, add_train
 from cpm_repro.config import unknown
 from cpm_repro.errors import UserError, one_line
 
+_NOT_REACHED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
+"""Only asking whether a file exists fails with these already: names too long, folders closed to this user."""
+
+_LONGEST_NAME = 1000
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code is 0, 2 for the user's mistake, 1 for a failure of the machine."""
@@ -40,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as the shell calls the end by SIGPIPE
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:  # only asking whether such a file exists fails already
+        if error.errno not in _NOT_REACHED:
             raise
-        print(
-            f"cpm {options.verb}: error: {str(error.filename)[:60]!r}...: {error.strerror}", file=sys.stderr
-        )
+        name = str(error.filename)
+        name = name if len(name) <= _LONGEST_NAME else f"{name[:60]}..."
+        print(f"cpm {options.verb}: error: {one_line(name)}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -14,6 +14,9 @@ from cpm_repro.model import PoseMachine
 _WARM_UP = 3
 """Calls before a graph is captured: kernels are chosen and loaded, workspaces allocated."""
 
+_making = threading.Lock()
+"""One network at a time, whoever's it is: while a graph is captured nothing else may be."""
+
 
 class CompiledNetwork:
     """Runs a network on batches that are filled up to 1, 2, 4, 8, ... crops.
@@ -30,7 +33,6 @@ class CompiledNetwork:
     def __init__(self, net: PoseMachine, stages: int | None = None) -> None:
         self._net, self._stages = net, stages
         self._made: dict[tuple[int, ...], Callable[[Tensor], list[Tensor]]] = {}
-        self._making = threading.Lock()
 
     def __call__(self, data: Tensor) -> list[Tensor]:
         """Maps of every stage, (N, K+1, h, w) each, the caller's own, for (N, 4, H, W) channels last.
@@ -40,10 +42,12 @@ class CompiledNetwork:
         """
         count = len(data)
         full = filled(data)
-        with self._making:
-            run = self._made.get(full.shape)
-            if run is None:
-                run = self._made[full.shape] = self._make(full)
+        run = self._made.get(full.shape)
+        if run is None:
+            with _making:
+                run = self._made.get(full.shape)  # another thread may have made it meanwhile
+                if run is None:
+                    run = self._made[full.shape] = self._make(full)
         return [maps[:count] for maps in run(full)]
 
     def _make(self, data: Tensor) -> Callable[[Tensor], list[Tensor]]:
@@ -90,7 +94,8 @@ class _Graph:
                 run(self._data)
         torch.cuda.current_stream(data.device).wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        # On a stream of the data's device: the usual one is of the current device, which may be another.
+        with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
             self._maps = run(self._data)
 
     def __call__(self, data: Tensor) -> list[Tensor]:

@@ -75,7 +75,7 @@ class PoseEstimator:
             them.
         flip_test: also look at the mirror image and average.
         sub_pixel: see :func:`cpm_repro.inference.decode.sub_pixel`; whole crop pixels otherwise.
-        batch: most crops in one pass through the network.
+        batch: most crops in one pass through the network; with ``compile`` filled up to a power of two.
         compile: on a GPU, torch.compile and CUDA graphs for 1, 2, 4, ... crops (see
             :class:`cpm_repro.inference.compiled.CompiledNetwork`). A CPU refuses: there it is slower.
         detector: finds the people of images that come without boxes or centres; weights of a person network

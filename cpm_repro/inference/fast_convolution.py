@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from cpm_repro.inference.tile_cost import choose_tile
+from cpm_repro.inference.tile_cost import SMALLEST_KERNEL, choose_tile
 from cpm_repro.inference.tiled_fft import convolve, kernel_spectrum
 
 _KEPT = 2
@@ -74,6 +74,9 @@ class FastConv2d(nn.Conv2d):
         if kept is not None and kept[0] == version:
             return kept[1]
         with _making, torch.inference_mode(False), torch.no_grad():
+            kept = self._spectra.get(tile)  # another thread may have made it meanwhile
+            if kept is not None and kept[0] == version:
+                return kept[1]
             spectrum = kernel_spectrum(weight, tile)
             others = {t: entry for t, entry in self._spectra.items() if t != tile and entry[0] == version}
             while len(others) >= _KEPT:
@@ -97,7 +100,7 @@ def has_bf16() -> bool:
 def fast_convolutions(net: Network) -> Network:
     """Let every large convolution of ``net`` choose the faster exact way on a CPU, in place; returns ``net``.
 
-    Only square, odd, size-keeping kernels from 5x5 on are concerned. State dict, parameters and outputs stay
+    Only square, odd, size-keeping kernels from 7x7 on are concerned. State dict, parameters and outputs stay
     what they are, the outputs within about 1e-6 of a layer's range (:mod:`cpm_repro.inference.tiled_fft`); in
     bfloat16 their rounding error is twice that of a direct convolution. The spectra of the weights are made
     at the first use and take up to 64 MB a layer, half of that in bfloat16.
@@ -118,7 +121,7 @@ def _keeps_size(conv: nn.Conv2d) -> bool:
     kernel = conv.kernel_size[0]
     return (
         conv.kernel_size == (kernel, kernel)
-        and kernel >= 5
+        and kernel >= SMALLEST_KERNEL
         and kernel % 2 == 1
         and conv.padding == (kernel // 2, kernel // 2)
         and conv.padding_mode == "zeros"

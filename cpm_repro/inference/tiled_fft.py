@@ -43,7 +43,7 @@ class _Matrices:
 
 
 @lru_cache(maxsize=16)
-def _matrices(tile: int, kernel: int, dtype: torch.dtype = torch.float32) -> _Matrices:
+def _matrices(tile: int, kernel: int, dtype: torch.dtype) -> _Matrices:
     """Made in float64, rounded once."""
     size, half, results = tile, tile // 2 + 1, tile - kernel + 1
     steps = torch.arange(size, dtype=torch.float64)
@@ -82,7 +82,7 @@ def kernel_spectrum(weight: Tensor, tile: int) -> Tensor:
     """(Q, C, O), the second factors of all products, of a (O, C, K, K) kernel and in its type."""
     outputs, channels, kernel, _ = weight.shape
     flat = weight.detach().float().permute(2, 3, 1, 0).reshape(kernel * kernel, channels * outputs)
-    return (_matrices(tile, kernel).kernel @ flat).to(weight.dtype).view(-1, channels, outputs)
+    return (_matrices(tile, kernel, torch.float32).kernel @ flat).to(weight.dtype).view(-1, channels, outputs)
 
 
 class _Workspace(threading.local):

@@ -167,12 +167,14 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
     if count == 1:
         yield Ranks(device=usable_device(device))
         return
+    if torch.cuda.is_available() and (device is None or device.startswith("cuda")):
+        # before anything touches a GPU: every rank would open a context on the first
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     own = usable_device(device)
     if device is not None and own.index is not None:
         raise UserError(f"device {device}: {count} ranks cannot share it: wanted cpu or cuda, a GPU for each")
     if own.type == "cuda":
-        own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        torch.cuda.set_device(own)
+        own = torch.device("cuda", torch.cuda.current_device())
     if dist.is_initialized():
         yield Ranks(dist.get_rank(), count, own)
         return

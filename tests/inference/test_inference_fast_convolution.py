@@ -66,7 +66,7 @@ def test_bfloat16_rounds_about_twice_as_coarsely_as_directly(channels, outputs, 
     assert got.dtype == torch.bfloat16
     spread = [float((out.float() - wanted).std() / wanted.std()) for out in (got, direct)]
     assert spread[0] < 0.01  # measured: 0.0034 to 0.0047
-    assert spread[0] < 4 * spread[1]  # measured: 1.5 to 1.9
+    assert spread[0] < 2.5 * spread[1]  # measured: 1.5 to 1.9
 
 
 def test_types_take_turns_in_one_workspace():
