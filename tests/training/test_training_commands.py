@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cpm_repro.cli import main
 from cpm_repro.errors import UserError
@@ -88,9 +88,27 @@ def test_fine_tuning_lists_what_was_loaded_left_and_ignored(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "weights from last.pt: loaded" in printed
     assert "not in the network, ignored: Mconv1_stage3" in printed
-    wider = [*command, "--out", str(tmp_path / "c"), *SMALL, "--set=network.width=0.1"]
-    assert main(wider) == 0
+    other = tmp_path / "other.safetensors"
+    assert main(["convert", weights, str(other)]) == 0
+    arrays = load_file(other)
+    arrays["conv1_1.weight"], arrays["conv1_1.bias"] = torch.zeros(1, 3, 3, 3), torch.zeros(1)
+    save_file(arrays, other)
+    command[-1] = str(other)
+    assert main([*command, "--out", str(tmp_path / "c"), *SMALL]) == 0
     assert "of another shape, left at their filler: conv1_1 wanted" in capsys.readouterr().out
+
+
+def test_weights_of_which_nothing_fits_are_one_line(tmp_path, capsys):
+    """They would be left at their fillers, every layer: a training from nothing that calls itself another."""
+    assert main(["train", "--iterations", "1", "--out", str(tmp_path / "a"), *SMALL]) == 0
+    weights = str(tmp_path / "a" / "checkpoints" / "last.pt")
+    capsys.readouterr()
+    command = ["train", "--iterations", "1", "--weights", weights, "--out", str(tmp_path / "b"), *SMALL]
+    assert main([*command, "--set=network.width=0.1"]) == 2
+    error = capsys.readouterr().err
+    assert "last.pt" in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "b").exists()
 
 
 def test_vgg19_that_is_none_is_one_line(tmp_path, capsys):
