@@ -8,6 +8,8 @@ from pathlib import Path
 from cpm_repro.bench.record import Answer, BenchReport, Measured
 from cpm_repro.viz.figure import figure_of, save_figure, series_colours
 
+_MARKERS = "os^Dv"
+
 
 def report_figures(report: BenchReport, out: Path) -> list[Path]:
     """Draw what the report's numbers allow; returns the PNG files (an SVG lies beside each)."""
@@ -75,12 +77,14 @@ def _roofline(known: list[tuple[Answer, Measured]], path: Path) -> Path:
         low, high = min(*intensities, 0.1) / 2, max(*intensities, 10 * limits.float32 / limits.copy)
         steps = [low * (high / low) ** (index / 200) for index in range(201)]
         roof = [min(limits.float32, limits.copy * step) / 1e9 for step in steps]
-        axes.plot(steps, roof, color="#000000", linewidth=1.5, label="limit, float32")
-        for (answer, case), colour in zip(known, series_colours(len(known)), strict=True):
+        roof_of = f"limit, float32, measured beside {known[0][0].script}"
+        axes.plot(steps, roof, color="#000000", linewidth=1.5, label=roof_of)
+        colours = series_colours(len(known))
+        for index, ((answer, case), colour) in enumerate(zip(known, colours, strict=True)):
             rate = case.operations / case.seconds(case.ours).median / 1e9
-            axes.plot(
-                case.operations / case.bytes, rate, "o", color=colour, label=f"{answer.script}, {case.name}"
-            )
+            marker = _MARKERS[colours[:index].count(colour) % len(_MARKERS)]  # colours come again
+            name = f"{answer.script}, {case.name}"
+            axes.plot(case.operations / case.bytes, rate, marker, color=colour, label=name)
         axes.set(
             xscale="log", yscale="log", xlabel="floating-point operations per byte", ylabel="GFLOP/s",
             title="Rate against the machine's limits",
