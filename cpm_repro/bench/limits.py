@@ -5,10 +5,6 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-import torch
-
-from cpm_repro.bench.clock import time_in_turn
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -33,6 +29,10 @@ def measure_limits(device: str = "cpu", *, quick: bool = False, bfloat16: bool =
         quick: smaller blocks, for a look whether it runs; the numbers are then no limits.
         bfloat16: also measure its matrix rate (where it is emulated that takes long and says nothing).
     """
+    import torch  # reports are read and compared without it
+
+    from cpm_repro.bench.clock import time_in_turn
+
     count = (1 << 22) if quick else (1 << 26)  # 16 or 256 MB of float32
     side = (256 if quick else 1536) * (4 if device == "cuda" and not quick else 1)
     block, other = torch.empty(count, device=device), torch.zeros(count, device=device)

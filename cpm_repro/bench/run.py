@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from cpm_repro.bench.figures import report_figures
@@ -51,6 +50,8 @@ def run_benchmarks(
     for name in names:
         if name not in scripts:
             raise UserError(unknown("benchmark", name, list(scripts)))
+    import torch  # a wrong name was refused without it
+
     chosen = list(names) or list(scripts)
     answers = []
     for name in tqdm(chosen, unit="benchmark", disable=not sys.stderr.isatty()):
@@ -120,6 +121,8 @@ def _failed(path: Path, reason: str) -> Answer:
 
 
 def _versions() -> dict[str, str]:
+    import torch
+
     versions = {"Python": sys.version.split()[0], "torch": torch.__version__}
     for name in ("numpy", "opencv-python-headless"):
         try:

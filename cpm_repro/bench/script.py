@@ -7,10 +7,7 @@ import gc
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from cpm_repro.bench.case import Case, Question
-from cpm_repro.bench.clock import sizes_in_turn, time_in_turn
 from cpm_repro.bench.limits import Limits, measure_limits
 from cpm_repro.bench.record import Answer, Measured, save_answer
 from cpm_repro.bench.text import answer_markdown
@@ -39,6 +36,8 @@ def main(ask: Ask, script: str) -> None:
     parser.add_argument("--out", type=Path, help="also write the table to this Markdown file")
     parser.add_argument("--json", type=Path, help="also write everything measured to this file")
     options = parser.parse_args()
+    import torch  # the room's other door, `cpm bench`, refuses wrong names without it
+
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     answer = answer_question(ask(options.quick, device), Path(script).stem, device, quick=options.quick)
     text = answer_markdown(answer)
@@ -69,6 +68,8 @@ def answer_question(question: Question, script: str, device: str, *, quick: bool
 
 
 def _measure(case: Case, error: float, limits: Limits, device: str, quick: bool) -> Measured:
+    from cpm_repro.bench.clock import sizes_in_turn, time_in_turn
+
     rounds, budget, least = (3, 4.0, 0.0) if quick else (21, case.budget, _LEAST[device])
     if case.unit == "bytes":
         samples = sizes_in_turn(case.works, 3)

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from cpm_repro.caffe.caffemodel import read_model, write_caffemodel
 from cpm_repro.caffe.generate import deploy_message
-from cpm_repro.config import NetworkConfig, TrainConfig, to_dict
+from cpm_repro.config import ARCHITECTURES, NetworkConfig, TrainConfig, to_dict
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
-from cpm_repro.model import ARCHITECTURES, NetDescription, PoseMachine, build, describe
+from cpm_repro.model import NetDescription, PoseMachine, build, describe
 from cpm_repro.model.about import About, about_from_json, about_to_json
 from cpm_repro.model.checkpoint_file import (
     CHECKPOINT_FORMAT,

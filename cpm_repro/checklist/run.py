@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cpm_repro.checklist import checks_data, checks_network, checks_runtime, checks_scores, checks_training
 from cpm_repro.checklist.claims import Claim, Value, judge, load_claims
 from cpm_repro.checklist.context import Context
 from cpm_repro.checklist.evidence import (
@@ -130,7 +129,15 @@ def _judged(claim: Claim, evidence: Evidence, *, stale: bool) -> Result:
 
 
 def _checks() -> dict[str, Callable[..., Value]]:
-    """Every public function of the check modules, by name."""
+    """Every public function of the check modules, by name. To measure takes torch, a refusal does not."""
+    from cpm_repro.checklist import (
+        checks_data,
+        checks_network,
+        checks_runtime,
+        checks_scores,
+        checks_training,
+    )
+
     modules = (checks_data, checks_network, checks_training, checks_scores, checks_runtime)
     return {
         name: function

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cpm_repro.cli.parser import add_network, add_numbers, add_verb, refuse_missing
+from cpm_repro.cli.parser import (
+    add_network,
+    add_numbers,
+    add_verb,
+    refuse_missing,
+    refuse_unknown_architecture,
+)
 
 
 def add_convert(verbs: Any) -> None:
@@ -24,6 +30,7 @@ def add_convert(verbs: Any) -> None:
 
     def run(options: argparse.Namespace) -> None:
         refuse_missing("weights", options.source)
+        refuse_unknown_architecture(options.arch)
         from cpm_repro.caffe.convert import convert
 
         numbers = {name: getattr(options, name) for name in ("arch", "stages", "parts", "width")}
@@ -46,6 +53,7 @@ def add_proto(verbs: Any) -> None:
     add_numbers(sub)
 
     def run(options: argparse.Namespace) -> None:
+        refuse_unknown_architecture(options.arch)
         from cpm_repro.caffe.generate import generate
 
         files = generate(options.arch, options.stages, options.parts, options.width)
@@ -72,6 +80,7 @@ def add_export(verbs: Any) -> None:
 
     def run(options: argparse.Namespace) -> None:
         refuse_missing("a run folder or weight file", options.weights)
+        refuse_unknown_architecture(options.arch)
         from cpm_repro.inference.export import export_weights
 
         size = tuple(options.size) if options.size else None

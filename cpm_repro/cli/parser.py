@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cpm_repro.config import unknown
+from cpm_repro.config import architecture, unknown
 from cpm_repro.errors import UserError
 
 
@@ -75,3 +75,9 @@ def refuse_missing_data(spec: str | None) -> None:
     """The same for what `cpm_repro.data.open_dataset` reads: a path, several mixed, or synthetic people."""
     if spec is not None and spec != "synthetic" and not {"+", "@"} & set(spec):
         refuse_missing("a data set", spec)
+
+
+def refuse_unknown_architecture(name: str | None) -> None:
+    """The same for a network's name; None is one that was not given."""
+    if name is not None:
+        architecture(name)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cpm_repro.cli.parser import add_device, add_verb, refuse_missing
+from cpm_repro.cli.parser import add_device, add_verb, refuse_missing, refuse_unknown_architecture
 
 
 def add_predict(verbs: Any) -> None:
@@ -83,6 +83,7 @@ def add_predict(verbs: Any) -> None:
     def run(options: argparse.Namespace) -> None:
         refuse_missing("a run folder or weight file", options.weights)
         refuse_missing("weights of a person network", options.detector)
+        refuse_unknown_architecture(options.arch)
         from cpm_repro.inference.predict import PredictOptions, predict
 
         names = ["arch", "device", "stages", "scales", "precision", "flip_test", "sub_pixel", "batch"]

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cpm_repro.cli.parser import add_device, add_verb, refuse_missing, refuse_missing_data
+from cpm_repro.cli.parser import (
+    add_device,
+    add_verb,
+    refuse_missing,
+    refuse_missing_data,
+    refuse_unknown_architecture,
+)
 from cpm_repro.errors import UserError
 
 
@@ -58,6 +64,7 @@ def add_eval(verbs: Any) -> None:
         refuse_missing("a file of the truth", options.truth)
         refuse_missing("a folder of photographs", options.images)
         refuse_missing_data(options.data)
+        refuse_unknown_architecture(options.arch)
         if release:
             from cpm_repro.inference.benchmark import evaluate_release
 

@@ -7,8 +7,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cpm_repro.cli.parser import add_device, add_verb, refuse_missing, refuse_missing_data
+from cpm_repro.cli.parser import (
+    add_device,
+    add_verb,
+    refuse_missing,
+    refuse_missing_data,
+    refuse_unknown_architecture,
+)
 from cpm_repro.config import preset
+from cpm_repro.errors import UserError
+from cpm_repro.studies.names import ALL, STUDY_NAMES, chosen_names
 
 
 def add_demo(verbs: Any) -> None:
@@ -83,9 +91,11 @@ def add_train(verbs: Any) -> None:
             for name in (options.preset, options.explain):
                 if name is not None:
                     preset(name)
+            refuse_unknown_architecture(options.arch)
+            if options.snapshot is not None and options.solver is None:
+                raise UserError("--snapshot goes with --solver; to go on with a run of ours give --resume")
             refuse_missing("a solver prototxt", options.solver)
-            if options.solver is not None:
-                refuse_missing("a .solverstate", options.snapshot)
+            refuse_missing("a .solverstate", options.snapshot)
             refuse_missing("a run folder or weight file", options.weights, options.vgg19)
             refuse_missing_data(options.data)
         from cpm_repro.training import train_from_options
@@ -108,7 +118,7 @@ def add_study(verbs: Any) -> None:
         "names",
         nargs="+",
         metavar="NAME",
-        help="stages, supervision, receptive-field, schemes, precision, sensitivity, or all",
+        help=f"{', '.join(STUDY_NAMES)}, or {ALL}",
     )
     sub.add_argument("--data", default="synthetic", help="'synthetic' or the path of a data set")
     sub.add_argument("--preset", help="named configuration that the variants change (default: tiny)")
@@ -126,10 +136,11 @@ def add_study(verbs: Any) -> None:
     )
 
     def run(options: argparse.Namespace) -> None:
+        chosen_names(options.names)  # refuses what is none
         if options.preset is not None:
             preset(options.preset)
         refuse_missing_data(options.data)
-        from cpm_repro.studies import Request, run_studies
+        from cpm_repro.studies.command import Request, run_studies
 
         given = {name: value for name, value in vars(options).items() if name not in ("verb", "run")}
         run_studies(Request(**given, command=_study_command(given)))

@@ -1,5 +1,6 @@
 """Configurations of a run: typed settings and the presets; the only place where defaults live."""
 
+from cpm_repro.config.architectures import ARCHITECTURES, Architecture, Kernels, architecture
 from cpm_repro.config.presets import (
     EPOCHS_PER_STEP,
     PEOPLE,
@@ -33,6 +34,7 @@ from cpm_repro.config.settings import (
 )
 
 __all__ = [
+    "ARCHITECTURES",
     "CENTER_SIGMA_AT_FULL_CROP",
     "EPOCHS_PER_STEP",
     "FULL_CROP",
@@ -43,11 +45,14 @@ __all__ = [
     "SCHEMES",
     "TINY_CROP",
     "TRUNCATED_BELIEF",
+    "Architecture",
     "AugmentConfig",
+    "Kernels",
     "NetworkConfig",
     "SolverConfig",
     "TargetConfig",
     "TrainConfig",
+    "architecture",
     "center_sigma",
     "check",
     "differences",

@@ -3,7 +3,6 @@
 from cpm_repro.model.build import build
 from cpm_repro.model.cost import multiply_accumulates, output_sizes, parameter_count, receptive_field
 from cpm_repro.model.description import (
-    ARCHITECTURES,
     Filler,
     Layer,
     NetDescription,
@@ -17,7 +16,6 @@ from cpm_repro.model.pose_machine import PoseMachine
 from cpm_repro.model.vgg_init import initialise_from_vgg19
 
 __all__ = [
-    "ARCHITECTURES",
     "Filler",
     "Layer",
     "LoadReport",

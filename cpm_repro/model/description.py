@@ -7,11 +7,11 @@ multipliers, costs and receptive fields are all derived from this one descriptio
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cpm_repro.config import Kernels, architecture
 from cpm_repro.errors import UserError
 
 STRIDE = 8
@@ -70,19 +70,6 @@ class Layer:
             return list(value) if isinstance(value, tuple) else value
 
         return {key: plain(value) for key, value in vars(self).items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """Sides of the windows that set how far a network sees, beside its three poolings.
-
-    ``features``: of the wide convolutions on the belief maps' grid before the first belief maps; two numbers
-    in the 9x9 networks (conv4, conv5), one for all in the VGG family. ``refine``: of a refinement stage's
-    wide convolutions, ``Mconv1``, ``Mconv2``, ...
-    """
-
-    features: tuple[int, ...]
-    refine: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -285,40 +272,11 @@ def _describe_person(net: _Writer, stages: int, maps: int) -> list[str]:
     return beliefs
 
 
-_9X9_KERNELS = Kernels((5, 9), (11, 11, 11))
-_VGG_KERNELS = Kernels((3,), (7, 7, 7, 7, 7))
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    """An architecture's own numbers; ``background`` says whether a map for "no part here" is added."""
-
-    write: Callable[[_Writer, int, int], list[str]]
-    stages: int
-    parts: int
-    kernels: Kernels = _VGG_KERNELS
-    width: float = 1.0
-    background: bool = True
-    input_blob: str = "data"
-    input_shape: tuple[int, int, int, int] = (1, 4, 368, 368)
-    dropout_after: tuple[str, ...] = ()
-
-
-_DROPOUT_9X9 = ("relu5_stage1", "relu6_stage1")
-
-_ARCHITECTURES = {
-    "mpii_6stage": _Architecture(_describe_9x9, 6, 14, _9X9_KERNELS, dropout_after=_DROPOUT_9X9),
-    "lsp_6stage": _Architecture(_describe_9x9, 6, 14, _9X9_KERNELS, dropout_after=_DROPOUT_9X9),
-    "flic_4stage": _Architecture(_describe_9x9, 4, 9, _9X9_KERNELS, dropout_after=_DROPOUT_9X9),
-    "mpii_vgg_6stage": _Architecture(_describe_vgg, 6, 14),
-    "person_4stage": _Architecture(
-        _describe_person, 4, 1, background=False, input_blob="image", input_shape=(1, 3, 376, 656)
-    ),
-    "tiny": _Architecture(_describe_vgg, 3, 14, width=0.25, input_shape=(1, 4, 128, 128)),
+_FAMILIES: Mapping[str, Callable[[_Writer, int, int], list[str]]] = {
+    "9x9": _describe_9x9,
+    "vgg": _describe_vgg,
+    "person": _describe_person,
 }
-
-ARCHITECTURES = tuple(_ARCHITECTURES)
-"""Names that :func:`describe` and :func:`cpm_repro.model.build` know."""
 
 
 MOST = 1000
@@ -337,13 +295,14 @@ def describe(
     """Describe the deploy network ``arch`` (spec `networks.json`).
 
     Args:
-        arch: one of :data:`ARCHITECTURES`.
+        arch: one of :data:`cpm_repro.config.ARCHITECTURES`.
         stages: number of stages, at least 1. None: the architecture's own, and so for the next two.
         parts: number of body parts; each stage has one map more, the background (person net: no background).
         width: hidden channels relative to the released networks, each ``max(1, round(released * width))``
             (``tiny``: relative to the VGG net, its own is 0.25). The belief maps' number does not change.
-        features: sides of the feature convolutions' windows on the belief maps' grid (:class:`Kernels`):
-            one odd number for the VGG family ("3"), two for the 9x9 networks ("5-9").
+        features: sides of the feature convolutions' windows on the belief maps' grid, as in
+            :class:`cpm_repro.config.Kernels`: one odd number for the VGG family ("3"), two for the 9x9
+            networks ("5-9").
         refine: sides of a refinement stage's wide convolutions, odd numbers ("7-7-7-7-7", "11-11-11").
 
     A network of one stage has no ``pool_center_lower``: nothing would read it.
@@ -351,7 +310,7 @@ def describe(
     Raises:
         UserError: an unknown architecture, or a number out of range.
     """
-    own = _architecture(arch)
+    own = architecture(arch)
     stages = own.stages if stages is None else stages
     parts = own.parts if parts is None else parts
     width = own.width if width is None else width
@@ -366,7 +325,7 @@ def describe(
     )
     net = _Writer(width, kernels)
     maps = parts + 1 if own.background else parts
-    beliefs = own.write(net, stages, maps)
+    beliefs = _FAMILIES[own.family](net, stages, maps)
     layers = tuple(net.layers)
     return NetDescription(
         arch, parts, stages, width, maps, own.input_blob, own.input_shape, layers, tuple(beliefs), kernels
@@ -404,7 +363,7 @@ def describe_training(
     The VGG family's training files were never released: no dropout there, and the person net, whose label has
     a single group, compares every stage with ``label`` itself; both are our own choice.
     """
-    own = _architecture(arch)
+    own = architecture(arch)
     net = describe(arch, stages, parts, width)
     slice_label = Layer(
         "label_lower", "Slice", ("label",), ("label_lower", "label_1st_lower"), axis=1, slice_point=net.maps
@@ -423,11 +382,3 @@ def describe_training(
             loss = f"loss_stage{stage}"
             layers.append(Layer(loss, "EuclideanLoss", (layer.name, label), (loss,)))
     return replace(net, layers=tuple(layers))
-
-
-def _architecture(arch: str) -> _Architecture:
-    if arch not in _ARCHITECTURES:
-        close = difflib.get_close_matches(str(arch), ARCHITECTURES, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise UserError(f"unknown architecture {arch!r}: wanted one of {', '.join(ARCHITECTURES)}{hint}")
-    return _ARCHITECTURES[arch]

@@ -1,5 +1,5 @@
-"""The paper's research questions as commands: train the variants, measure, draw, and say what follows."""
+"""The paper's research questions as commands: train the variants, measure, draw, and say what follows.
 
-from cpm_repro.studies.command import STUDIES, Request, run_studies
-
-__all__ = ["STUDIES", "Request", "run_studies"]
+The room's door is :mod:`cpm_repro.studies.command`. This file imports nothing, so that a wrong name is
+refused without torch.
+"""

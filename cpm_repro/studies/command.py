@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cpm_repro.checklist.verdicts import StudyVerdict
-from cpm_repro.config import TrainConfig, check, preset, unknown
+from cpm_repro.config import TrainConfig, check, preset
 from cpm_repro.data import open_dataset
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
-from cpm_repro.studies import precision, receptive_field, schemes, sensitivity, stages, supervision
+from cpm_repro.studies.names import STUDY_NAMES, chosen_names
 from cpm_repro.studies.plan import Material, Run, Study, Variant, described
 from cpm_repro.studies.report import setting_of, summary, write_index, write_study
 from cpm_repro.studies.runs import default_jobs, read_run, train_all
@@ -19,15 +20,7 @@ from cpm_repro.training.schemes import check_budget, phases_of
 from cpm_repro.training.start import check_parts
 
 STUDIES: Mapping[str, Study] = {
-    study.name: study
-    for study in (
-        stages.STUDY,
-        supervision.STUDY,
-        receptive_field.STUDY,
-        schemes.STUDY,
-        precision.STUDY,
-        sensitivity.STUDY,
-    )
+    name: importlib.import_module(f"cpm_repro.studies.{name.replace('-', '_')}").STUDY for name in STUDY_NAMES
 }
 """All studies by name, in the order they are run."""
 
@@ -109,7 +102,7 @@ def run_studies(request: Request) -> list[StudyVerdict]:
         UserError: unknown studies, contradicting options, unreadable data; before anything is trained.
         EnvironmentFailure: the disk is full, or a training process was killed.
     """
-    studies = _chosen(request.names)
+    studies = [STUDIES[name] for name in chosen_names(request.names)]
     if request.seeds < 1:
         raise UserError(f"--seeds: wanted at least 1, got {request.seeds}")
     if request.jobs is not None and request.jobs < 1:
@@ -140,14 +133,6 @@ def run_studies(request: Request) -> list[StudyVerdict]:
         verdicts.append(found)
     print(f"\n{summary(verdicts)}\n\nwritten to {write_index(request.out, verdicts)}")
     return verdicts
-
-
-def _chosen(names: Sequence[str]) -> list[Study]:
-    known = [*STUDIES, "all"]
-    for name in names:
-        if name not in known:
-            raise UserError(unknown("study", name, known))
-    return [study for study in STUDIES.values() if "all" in names or study.name in names]
 
 
 def _run(variant: Variant, seed: int) -> Run:

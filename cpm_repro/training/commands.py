@@ -15,11 +15,11 @@ from cpm_repro.config import (
     TINY_CROP,
     NetworkConfig,
     TrainConfig,
+    architecture,
     check,
     from_dict,
     override,
     preset,
-    unknown,
 )
 from cpm_repro.data import open_dataset
 from cpm_repro.device import usable_device
@@ -27,7 +27,6 @@ from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import atomic_write, parse_json, write_json
 from cpm_repro.inference.weights import load_model
-from cpm_repro.model import ARCHITECTURES
 from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.person import PersonCentres
@@ -65,8 +64,6 @@ def train_from_options(options: Mapping[str, Any]) -> None:
         print(explain(options["explain"]))
     elif options["solver"] is not None:
         _solver_from_options(options)
-    elif options["snapshot"] is not None:
-        raise UserError("--snapshot goes with --solver; to go on with a run of ours give --resume")
     else:
         run_from_options(options)
 
@@ -172,8 +169,8 @@ def _reported(result: RunResult, config: TrainConfig, ranks: Ranks) -> RunResult
 def resolve(options: Mapping[str, Any]) -> TrainConfig:
     """The complete configuration that the given options mean."""
     arch = options["arch"]
-    if arch is not None and arch not in ARCHITECTURES:
-        raise UserError(unknown("architecture", arch, list(ARCHITECTURES)))
+    if arch is not None:
+        architecture(arch)  # an unknown one is refused, not looked for among the presets
     name = options["preset"] or (arch if arch in PRESETS else "tiny")
     config = preset(name)
     if arch is not None and config.network.arch != arch:

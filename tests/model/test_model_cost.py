@@ -6,8 +6,8 @@ import pytest
 import torch
 from model_helpers import spec_networks
 
+from cpm_repro.config import ARCHITECTURES
 from cpm_repro.model import (
-    ARCHITECTURES,
     build,
     describe,
     describe_training,

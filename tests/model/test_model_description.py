@@ -6,8 +6,9 @@ import pytest
 import torch
 from model_helpers import spec_networks
 
+from cpm_repro.config import ARCHITECTURES
 from cpm_repro.errors import UserError
-from cpm_repro.model import ARCHITECTURES, build, describe, describe_training, measured_receptive_field
+from cpm_repro.model import build, describe, describe_training, measured_receptive_field
 
 SPEC = spec_networks()
 

@@ -19,7 +19,8 @@ from cpm_repro.checklist.verdicts import StudyVerdict, Verdict, read_verdict, ta
 from cpm_repro.cli import main
 from cpm_repro.data import open_dataset
 from cpm_repro.errors import UserError
-from cpm_repro.studies import STUDIES, Request, command, run_studies, runs
+from cpm_repro.studies import command, runs
+from cpm_repro.studies.command import STUDIES, Request, run_studies
 from cpm_repro.studies.plan import Run
 from cpm_repro.studies.progress import share_done
 from cpm_repro.studies.sensitivity import Misplaced, turned
