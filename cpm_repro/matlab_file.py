@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_repro.errors import UserError
+from cpm_repro.paths import wanted_file
 
 LARGEST_VARIABLE = 1 << 30
 """Most bytes of one variable once decompressed."""
@@ -47,10 +48,7 @@ def load_matlab_file(
     """
     import scipy.io
 
-    path = Path(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing there"
-        raise UserError(f"{path}: wanted a MATLAB file, got {found}")
+    path = wanted_file(path, "a MATLAB file")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cpm_repro.errors import UserError
+from cpm_repro.paths import wanted_file
 
 
 def load_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -17,9 +18,7 @@ def load_npz(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: no such file, cut, damaged, holding objects, or claiming more than its bytes hold.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: wanted a .npz file, got {'a folder' if path.is_dir() else 'nothing there'}")
+    path = wanted_file(path, "a .npz file")
     try:
         _check_claims(path)
         with np.load(path, allow_pickle=False) as archive:

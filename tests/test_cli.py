@@ -114,18 +114,46 @@ def test_a_reader_that_has_read_enough_is_no_traceback():
     assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG])
-def test_what_this_user_may_not_even_ask_for_is_one_line(number, tmp_path, monkeypatch, capsys):
-    """Python's `exists` raises for these; a test that is run by root meets no closed folder."""
-    closed = str(tmp_path / "closed" / "x")
-    stat = Path.stat
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "CLOSED"],
+        ["predict", "--weights", "CLOSED", "x.jpg"],
+        ["predict", "--detector", "CLOSED", "x.jpg"],
+        ["viz", "CLOSED"],
+        ["data", "check", "CLOSED"],
+        ["data", "show", "CLOSED"],
+        ["data", "json", "CLOSED", "--out", "x"],
+        ["data", "lmdb", "CLOSED", "--out", "x"],
+        ["convert", "CLOSED", "x.caffemodel"],
+        ["export", "CLOSED", "x.onnx"],
+        ["eval", "--weights", "CLOSED"],
+        ["eval", "--predictions", "CLOSED"],
+        ["train", "--data", "CLOSED"],
+        ["train", "--weights", "CLOSED"],
+        ["train", "--solver", "CLOSED"],
+        ["checklist", "--weights", "CLOSED"],
+        ["study", "stages", "--data", "CLOSED"],
+        ["bench", "compare", "CLOSED", "CLOSED"],
+    ],
+)
+def test_what_this_user_may_not_even_ask_for_is_not_called_missing(words, tmp_path, monkeypatch, capsys):
+    """A test that is run by root meets no closed folder: the question itself is refused here."""
+    closed = str(tmp_path / "closed" / "x.npz")
+    stat, open_file = Path.stat, Path.open
 
-    def refusing(path, **options):
-        if str(path) == closed:
-            raise OSError(number, os.strerror(number), closed)
-        return stat(path, **options)
+    def refusing(question):
+        def refused(path, *given, **options):
+            if str(path).startswith(closed):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return question(path, *given, **options)
 
-    monkeypatch.setattr(Path, "stat", refusing)
-    assert main(["data", "check", closed]) == 2
+        return refused
+
+    monkeypatch.setattr(Path, "stat", refusing(stat))
+    monkeypatch.setattr(Path, "open", refusing(open_file))
+    assert main([closed if word == "CLOSED" else word for word in words]) == 2
     said = capsys.readouterr().err.strip()
-    assert said == f"cpm data: error: {closed}: {os.strerror(number)}"
+    assert said.startswith(f"cpm {words[0]}: error: {closed}: cannot be read")
+    assert "Permission denied" in said
+    assert len(said.splitlines()) == 1

@@ -9,7 +9,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cpm_repro"
 
 BASE = {
-    "errors", "files", "image_file", "matlab_file", "npz_file", "environment", "device", "skeleton", "config"
+    "errors", "files", "image_file", "matlab_file", "npz_file", "paths", "environment", "device", "skeleton",
+    "config",
 }  # fmt: skip
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
 TOP = {"training", "checklist", "studies", "viz", "bench"}
@@ -18,9 +19,10 @@ ENTRANCES = {"cli", "demo", "doctor", "__main__"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
-    "image_file": {"errors"},
-    "matlab_file": {"errors"},
-    "npz_file": {"errors"},
+    "paths": {"errors"},
+    "image_file": {"errors", "paths"},
+    "matlab_file": {"errors", "paths"},
+    "npz_file": {"errors", "paths"},
     "environment": set(),
     "device": {"errors"},
     "skeleton": {"errors"},

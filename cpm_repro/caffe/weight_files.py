@@ -31,6 +31,7 @@ from cpm_repro.model.checkpoint_file import (
     is_checkpoint,
     read_torch_file,
 )
+from cpm_repro.paths import wanted_file
 
 _KINDS = {
     ".caffemodel": "caffemodel",
@@ -97,8 +98,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
     """
     path = Path(path)
     kind = kind_of(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    wanted_file(path, "a file of weights")
     if kind == "caffemodel":
         file = WeightFile(path, _read_caffemodel(path), None)
     elif kind == "safetensors":

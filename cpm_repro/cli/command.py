@@ -18,11 +18,10 @@ from cpm_repro.cli.scores import add_checklist, add_eval
 from cpm_repro.cli.training import add_demo, add_study, add_train
 from cpm_repro.config import unknown
 from cpm_repro.errors import UserError, one_line
+from cpm_repro.paths import shown
 
 _NOT_REACHED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
 """Only asking whether a file exists fails with these already: names too long, folders closed to this user."""
-
-_LONGEST_NAME = 1000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,9 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _NOT_REACHED:
             raise
-        name = str(error.filename)
-        name = name if len(name) <= _LONGEST_NAME else f"{name[:60]}..."
-        print(f"cpm {options.verb}: error: {one_line(name)}: {error.strerror}", file=sys.stderr)
+        name = one_line(shown(error.filename))
+        print(f"cpm {options.verb}: error: {name}: cannot be read: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

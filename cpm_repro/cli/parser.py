@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from cpm_repro.config import architecture, unknown
 from cpm_repro.errors import UserError
+from cpm_repro.paths import what_is_at
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,10 +65,10 @@ def refuse_missing(wanted: str, *paths: str | Path | None) -> None:
     What else may be wrong with them, their readers say. None is a path that was not given.
 
     Raises:
-        UserError: nothing there.
+        UserError: nothing there, or nobody can tell.
     """
     for path in paths:
-        if path is not None and not Path(path).exists():
+        if path is not None and not what_is_at(path):
             raise UserError(f"{path}: wanted {wanted}, there is no such file or folder")
 
 

@@ -12,6 +12,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.evaluation.part_names import part_names
 from cpm_repro.matlab_file import load_matlab_file
 from cpm_repro.npz_file import load_npz
+from cpm_repro.paths import wanted_file
 from cpm_repro.skeleton import FLIC9, LSP14, MPII16
 
 _MPII14 = tuple(part for part in MPII16.parts if part not in ("pelvis", "thorax"))
@@ -99,12 +100,8 @@ def _load_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         import h5py
     except ImportError as error:
         raise UserError(f"{path}: .h5 files need h5py (pip install h5py)") from error
-    if not path.is_file():
-        raise UserError(
-            f"{path}: wanted an HDF5 file, got {'a folder' if path.is_dir() else 'nothing there'}"
-        )
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(wanted_file(path, "an HDF5 file"), "r") as file:
             return {name: _hdf5_array(path, file, name) if name in names else np.empty(0) for name in file}
     except OSError as error:
         raise UserError(f"{path}: not an HDF5 file: {_first_line(error)}") from error

@@ -11,6 +11,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.image_file.headers import FORMATS, declared_size
 from cpm_repro.image_file.png_chunks import SIGN, picture_chunks
 from cpm_repro.image_file.unsupported import Unsupported
+from cpm_repro.paths import wanted_file
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a small file can claim gigabytes of pixels."""
@@ -28,12 +29,7 @@ def read_image(path: str | Path, *, exif: bool = False) -> np.ndarray:
         UserError: the file is missing, a folder, may not be read, is empty, of no size that its header tells,
             larger than MAX_PIXELS, or does not decode.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: image file is missing")
-    if not path.is_file():
-        other = "a folder" if path.is_dir() else "something that is no ordinary file"
-        raise UserError(f"{path}: expected an image file, got {other}")
+    path = wanted_file(path, "an image file")
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:  # no permission, or gone since

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cpm_repro.errors import UserError
+from cpm_repro.paths import shown, what_is_at
 
 IMAGES = {".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif",
           ".ppm", ".pgm", ".pbm", ".pnm", ".sr", ".ras", ".hdr", ".exr"}  # fmt: skip
@@ -63,6 +64,8 @@ def find_sources(words: Iterable[str | Path], stdin: TextIO | None = None) -> So
                 found += _meaning(line)
             except UserError as error:
                 problems.append(str(error))
+            except OSError as error:  # a folder that may be seen, but not be read
+                problems.append(f"{shown(error.filename)}: cannot be read: {error.strerror}")
     return Sources(list(_named(found)), problems)
 
 
@@ -77,16 +80,17 @@ def _lines(stdin: TextIO) -> list[str]:
 
 
 def _meaning(word: str) -> list[Path | int]:
-    """What one word stands for; UserError if nothing."""
+    """What one word stands for; UserError if nothing, OSError of a folder that may not be read."""
     if not word.strip():
         raise UserError("an empty name is no file, folder or camera")
     path = Path(word)
-    if _kind(path) == "folder":
+    there = what_is_at(path)
+    if there == "a folder":
         inside = _known(path.iterdir())
         if not inside:
             raise UserError(f"{word}: no image or video in this folder")
         return inside
-    if _kind(path) == "file":
+    if there:
         return [path]
     if word.isascii() and word.isdigit() and len(word) < 4:
         return [int(word)]
@@ -100,20 +104,9 @@ def _meaning(word: str) -> list[Path | int]:
     raise UserError(f"{word}: no such file, folder or camera")
 
 
-def _kind(path: Path) -> str:
-    """ "folder", "file" or "" for what is neither, cannot be reached or cannot be a name."""
-    try:
-        return "folder" if path.is_dir() else "file" if path.exists() else ""
-    except (OSError, ValueError):
-        return ""
-
-
 def _known(paths: Iterable[Path]) -> list[Path | int]:
     """The images and videos among ``paths``, by name."""
-    try:
-        return sorted(path for path in paths if path.suffix.lower() in IMAGES | VIDEOS and path.is_file())
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}") from error
+    return sorted(path for path in paths if path.suffix.lower() in IMAGES | VIDEOS and path.is_file())
 
 
 def _named(found: Iterable[Path | int]) -> Iterator[Source]:

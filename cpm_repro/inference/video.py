@@ -20,6 +20,7 @@ import numpy as np
 
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.image_file import MAX_PIXELS
+from cpm_repro.paths import wanted_file
 
 ASSUMED_RATE = 25.0
 """Frames per second where a video or camera does not say."""
@@ -263,9 +264,7 @@ def _check_complete(file: Path, path: Path, frames: int) -> None:
 
 
 def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"{path}: expected a video file, there is {'a folder' if path.is_dir() else 'none'}")
-    if not path.stat().st_size:
+    if not wanted_file(path, "a video file").stat().st_size:
         raise UserError(f"{path}: expected a video, got an empty file")
 
 

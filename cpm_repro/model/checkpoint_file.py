@@ -16,6 +16,7 @@ from torch import Tensor
 from cpm_repro.config import from_dict
 from cpm_repro.errors import UserError
 from cpm_repro.files import parse_json
+from cpm_repro.paths import wanted_file
 from cpm_repro.skeleton import Skeleton
 
 CHECKPOINT_FORMAT = "cpm_repro checkpoint 1"
@@ -37,8 +38,7 @@ def read_torch_file(path: Path) -> Any:
     Raises:
         UserError: no such file, damaged, or something that would have to be executed.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
+    wanted_file(path, "a checkpoint")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch remarks on foreign pickles before it refuses them

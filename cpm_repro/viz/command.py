@@ -12,6 +12,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.files import parse_json, read_json
 from cpm_repro.image_file import read_image
 from cpm_repro.npz_file import load_npz
+from cpm_repro.paths import what_is_at
 from cpm_repro.skeleton import Skeleton
 from cpm_repro.viz.beliefs import belief_grid
 from cpm_repro.viz.page import results_page
@@ -57,17 +58,18 @@ def visualize(paths: Sequence[str | Path], out: str | Path, images: str | Path |
 
 def _draw(path: Path, out: Path, images: Path | None) -> list[Path]:
     """The pictures of one thing."""
-    if (path / "metrics.jsonl").is_file():
+    there = what_is_at(path)
+    if there == "a folder" and (path / "metrics.jsonl").is_file():
         return [_curves(path / "metrics.jsonl", out / f"{path.resolve().name}_curves.png")]
-    if (path / "predictions").is_dir():
+    if there == "a folder" and (path / "predictions").is_dir():
         return [results_page(path)]
-    if path.suffix == ".npz" and path.is_file():
+    if there == "a file" and path.suffix == ".npz":
         return _grids(path, out)
-    if path.suffix == ".json" and path.is_file():
+    if there == "a file" and path.suffix == ".json":
         return [_overlay(path, out, images)]
     raise UserError(
         f"{path}: wanted a run folder, a folder that cpm predict wrote, a JSON of key points "
-        "or a .npz of belief maps"
+        f"or a .npz of belief maps, got {there or 'nothing there'}"
     )
 
 

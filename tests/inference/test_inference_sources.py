@@ -52,7 +52,7 @@ def test_words(word, meaning):
         ("empty", "empty: no image or video in this folder"),
         ("*.tif", r"\*.tif: no image or video matches"),
         ("http://x/y.jpg", "addresses are not fetched"),
-        ("x" * 3000, "no such file"),
+        ("x" * 3000, "File name too long"),
         ("a\0b", "no such file"),
         ("-1", "no such file"),
         ("12345", "no such file"),
