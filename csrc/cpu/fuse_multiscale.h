@@ -8,10 +8,15 @@
 
 namespace cpm {
 
-// The full-size maps are cut into this many tiles over all channels.
-long long fuse_tiles(const FuseParams& params);
+// Full-size maps are made in tiles. Narrow enough for the rows in use to stay in the first-level cache (7 scales x 6
+// taps x 128 floats = 21 KB), and so high that few cell rows are resampled twice.
+constexpr int kTileWidth = 128, kTileHeight = 1024;
 
-// Writes tiles first..last-1.
+int tiles_per_channel(const FuseParams& params);
+Tile fusion_tile(const FuseParams& params, int number);  // within its channel
+inline long long fuse_tiles(const FuseParams& params) { return (long long)params.channels * tiles_per_channel(params); }
+
+// Writes tiles first..last-1 of all channels.
 void fuse_multiscale_cpu(const FuseParams& params, const FuseTables& tables, long long first, long long last);
 
 struct Peak {
@@ -20,19 +25,10 @@ struct Peak {
   long long rank;  // scan_rank of the pixel
 };
 
-// Largest and smallest of some cells.
-struct CellSpan {
-  float high, low;
-  double middle() const { return 0.5 * ((double)high + (double)low); }
-  double radius() const { return 0.5 * ((double)high - (double)low); }
-};
-
 // Space that is used again from channel to channel; one per thread.
 struct PeakScratch {
   TileScratch tile;
-  std::vector<float> strip;     // the map at every step-th pixel, some columns of it
-  std::vector<unsigned short> coarse;  // at all of them, rounded up to 16 bits: half of the memory
-  std::vector<CellSpan> spans;  // (S, tile rows, tile columns)
+  std::vector<double> bounds;  // (tile rows, tile columns) what each can reach
 };
 
 // The highest value that any search of a channel has found: what cannot reach it is skipped by all of them.
@@ -49,12 +45,13 @@ class Reached {
   std::atomic<float> value_{-std::numeric_limits<float>::infinity()};
 };
 
-// In how many bands of tile rows a channel is searched, so that threads can share its search: the background's is as
-// long as that of all parts together.
-int peak_bands(const FuseParams& params, const PeakTables& peaks, int channel);
+// In how many pieces a channel is searched, so that threads can share its search: every pixel of the background has to
+// be made.
+int peak_pieces(const FuseParams& params, int channel);
 
-// The first maximum of band number `band` of `bands` of a channel; if another one's is higher, perhaps any pixel.
-Peak find_peak_cpu(const FuseParams& params, const FuseTables& tables, const PeakTables& peaks, int channel, int band, int bands, Reached& reached, PeakScratch& scratch);
+// The first maximum of a piece of a channel; if another one's is higher, perhaps any pixel.
+Peak find_peak_cpu(const FuseParams& params, const FuseTables& tables, const PeakTables& peaks, int channel, int piece, Reached& reached,
+                   PeakScratch& scratch);
 
 // The first of the higher ones.
 inline const Peak& higher(const Peak& a, const Peak& b) { return b.value > a.value || (b.value == a.value && b.rank < a.rank) ? b : a; }

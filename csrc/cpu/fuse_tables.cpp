@@ -1,7 +1,5 @@
 #include "fuse_tables.h"
 
-#include <algorithm>
-
 namespace cpm {
 
 FuseTables make_fuse_tables(const FuseParams& p) {
@@ -19,18 +17,13 @@ void fill_fuse_table(const FuseParams& p, FuseTables& tables, int number) {
   table.weights.resize((size_t)chain.image * table.taps);
   table.first.resize(chain.image);
   table.cover.resize(chain.image);
-  table.positive.assign(chain.image, 0.0f);
-  table.negative.assign(chain.image, 0.0f);
   Phases phases;
   for (int phase = 0; phase < chain.stride; ++phase) fill_phase(chain, phase, &phases);
   const float factor = axis == 0 ? p.weight[scale] : 1.0f;
   for (int i = 0; i < chain.image; ++i) {
     float* row = table.weights.data() + (size_t)i * table.taps;
     table.cover[i] = chain_row(chain, phases, i, table.taps, row, &table.first[i]);
-    for (int t = 0; t < table.taps; ++t) {
-      row[t] *= factor;
-      (row[t] > 0 ? table.positive : table.negative)[i] += fabsf(row[t]);
-    }
+    for (int t = 0; t < table.taps; ++t) row[t] *= factor;
   }
 }
 

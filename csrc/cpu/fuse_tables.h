@@ -12,7 +12,6 @@ struct BandTable {
   std::vector<float> weights;  // (image, taps)
   std::vector<int> first;      // (image,) first cell
   std::vector<float> cover;    // (image,) share of the pixel inside the network's input
-  std::vector<float> positive, negative;  // (image,) sums of the weights of each sign, both as magnitudes
 };
 
 struct FuseTables {

@@ -43,6 +43,7 @@ void resample(const float* turned, int padded, const BandTable& table, int x0, i
   resample_rows<0>(turned, padded, table, x0, x1, rows, out);
 }
 
+CPM_CLONES
 void add_uncovered(const FuseParams& p, const FuseTables& tables, int y, int x0, int x1, float* out) {
   for (int s = 0; s < p.scales; ++s) {
     const float cover_y = tables.y[s].cover[y];
@@ -88,19 +89,26 @@ CellRange cells_under(const BandTable& table, int a, int b) {
   return range;
 }
 
-void fuse_tile(const FuseParams& p, const FuseTables& tables, int channel, const Tile& tile, float* out, long long pitch,
-               TileScratch& scratch) {
-  const int width = tile.x1 - tile.x0;
+void resample_tile(const FuseParams& p, const FuseTables& tables, int channel, const Tile& tile, TileScratch& scratch) {
   resample_columns(p, tables, channel, tile, scratch);
-  std::vector<Strip>& strips = scratch.strips;
-  strips.clear();
+  scratch.strips.clear();
   for (int s = 0; s < p.scales; ++s) {
     const BandTable& table = tables.y[s];
-    strips.push_back({scratch.rows.data() + scratch.start[s], table.weights.data(), table.first.data(), table.taps, scratch.first_cell[s], width});
+    scratch.strips.push_back({scratch.rows.data() + scratch.start[s], table.weights.data(), table.first.data(), table.taps, scratch.first_cell[s], tile.x1 - tile.x0});
   }
-  weighted_rows(strips, tile.y0, tile.y1, width, out, pitch);
+}
+
+void tile_rows(const FuseParams& p, const FuseTables& tables, int channel, const Tile& rows, float* out, long long pitch,
+               const TileScratch& scratch) {
+  weighted_rows(scratch.strips, rows.y0, rows.y1, rows.x1 - rows.x0, out, pitch);
   if (!p.background || channel != p.channels - 1) return;
-  for (int y = tile.y0; y < tile.y1; ++y) add_uncovered(p, tables, y, tile.x0, tile.x1, out + (y - tile.y0) * pitch);
+  for (int y = rows.y0; y < rows.y1; ++y) add_uncovered(p, tables, y, rows.x0, rows.x1, out + (y - rows.y0) * pitch);
+}
+
+void fuse_tile(const FuseParams& p, const FuseTables& tables, int channel, const Tile& tile, float* out, long long pitch,
+               TileScratch& scratch) {
+  resample_tile(p, tables, channel, tile, scratch);
+  tile_rows(p, tables, channel, tile, out, pitch, scratch);
 }
 
 }  // namespace cpm

@@ -49,6 +49,13 @@ struct TileScratch {
   std::vector<Strip> strips;        // (S,)
 };
 
+// Resamples the cell rows under a tile to its columns, into scratch.
+void resample_tile(const FuseParams& params, const FuseTables& tables, int channel, const Tile& tile, TileScratch& scratch);
+
+// Writes some rows, over their whole width, of the tile that was resampled last, as fuse_tile does.
+void tile_rows(const FuseParams& params, const FuseTables& tables, int channel, const Tile& rows, float* out, long long pitch,
+               const TileScratch& scratch);
+
 // Writes the tile to out, whose rows are `pitch` apart; out[0] is pixel (y0, x0).
 void fuse_tile(const FuseParams& params, const FuseTables& tables, int channel, const Tile& tile, float* out,
                long long pitch, TileScratch& scratch);

@@ -75,6 +75,7 @@ constexpr int kMaxStride = 64;
 struct Phases {
   double weight[kMaxStride * kPhaseTaps];
   double first[kMaxStride];  // first cell for the pixel with that phase in the first period
+  int lead[kMaxStride];      // how many of its weights are zero before the first that is not
 };
 
 CPM_HD void fill_phase(const ChainAxis& c, int phase, Phases* phases) {
@@ -85,6 +86,9 @@ CPM_HD void fill_phase(const ChainAxis& c, int phase, Phases* phases) {
   for (int q = 0; q < kPhaseTaps; ++q) {
     phases->weight[phase * kPhaseTaps + q] = resize_weight(axis, phase, phases->first[phase] + q) / sum;
   }
+  int lead = 0;
+  while (lead < kPhaseTaps - 1 && phases->weight[phase * kPhaseTaps + lead] == 0.0) ++lead;
+  phases->lead[phase] = lead;
 }
 
 // One scaled pixel that an image pixel looks at, and where the network's input has it.
@@ -104,29 +108,45 @@ CPM_HD ChainTap chain_tap(const ChainAxis& c, const ResizeAxis& outer, int i, do
   return tap;
 }
 
-// The q-th of the cells that a covered scaled pixel depends on, and its weight there.
-CPM_HD int tap_cell(const ChainAxis& c, const Phases& phases, const ChainTap& tap, int q) {
-  return mirror_index(phases.first[tap.phase] + (double)tap.period + q, c.cells);
-}
-
 CPM_HD double tap_weight(const Phases& phases, const ChainTap& tap, int q) { return phases.weight[tap.phase * kPhaseTaps + q]; }
 
+// First of the neighbouring cells that a covered scaled pixel depends on. `mirrored`: some lie beyond the map's edge.
+CPM_HD double tap_first(const ChainAxis& c, const Phases& phases, const ChainTap& tap, bool* mirrored) {
+  const double first = phases.first[tap.phase] + (double)tap.period;
+  *mirrored = !(first >= 0.0 && first + kPhaseTaps <= (double)c.cells);
+  return first;
+}
+
 CPM_HD int lowest_cell(const ChainAxis& c, const Phases& phases, const ChainTap& tap) {
+  if (!tap.covered) return c.cells;
+  bool mirrored;
+  const double first = tap_first(c, phases, tap, &mirrored);
+  if (!mirrored) return (int)first + phases.lead[tap.phase];
   int lowest = c.cells;
-  for (int q = 0; q < kPhaseTaps && tap.covered; ++q) {
-    const int cell = tap_cell(c, phases, tap, q);
+  for (int q = 0; q < kPhaseTaps; ++q) {
+    const int cell = mirror_index(first + q, c.cells);
     lowest = tap_weight(phases, tap, q) != 0.0 && cell < lowest ? cell : lowest;
   }
   return lowest;
 }
 
+// Adds `weight` times what a covered scaled pixel is made of to the row whose first cell is `first`.
+CPM_HD void add_tap(const ChainAxis& c, const Phases& phases, const ChainTap& tap, double weight, int first, int taps, float* weights) {
+  bool mirrored;
+  const double start = tap_first(c, phases, tap, &mirrored);
+  for (int q = phases.lead[tap.phase]; q < kPhaseTaps; ++q) {
+    const int t = (mirrored ? mirror_index(start + q, c.cells) : (int)start + q) - first;
+    if (t >= 0 && t < taps) weights[t] += (float)(weight * tap_weight(phases, tap, q));
+  }
+}
+
 CPM_HD float matlab_row(const ChainAxis& c, const Phases& phases, int i, int taps, float* weights, int* first) {
   const ResizeAxis outer = image_axis(c);
-  const int outer_taps = resize_taps(outer);
+  const int last = resize_taps(outer) - 1;  // the outermost two always weigh nothing
   const double start = resize_first(outer, i);
   double sum = 0.0;
   int lowest = c.cells;
-  for (int p = 0; p < outer_taps; ++p) {
+  for (int p = 1; p < last; ++p) {
     const ChainTap tap = chain_tap(c, outer, i, start + p);
     const int cell = lowest_cell(c, phases, tap);
     sum += tap.weight;
@@ -135,15 +155,11 @@ CPM_HD float matlab_row(const ChainAxis& c, const Phases& phases, int i, int tap
   *first = lowest < c.cells - taps ? lowest : c.cells - taps;
   for (int t = 0; t < taps; ++t) weights[t] = 0.0f;
   double cover = 0.0;
-  for (int p = 0; p < outer_taps; ++p) {
+  for (int p = 1; p < last; ++p) {
     const ChainTap tap = chain_tap(c, outer, i, start + p);
     if (!tap.covered) continue;
-    const double weight = tap.weight / sum;
-    cover += weight;
-    for (int q = 0; q < kPhaseTaps; ++q) {
-      const int t = tap_cell(c, phases, tap, q) - *first;
-      if (t >= 0 && t < taps) weights[t] += (float)(weight * tap_weight(phases, tap, q));
-    }
+    cover += tap.weight / sum;
+    add_tap(c, phases, tap, tap.weight / sum, *first, taps, weights);
   }
   return (float)cover;
 }

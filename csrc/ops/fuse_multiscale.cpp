@@ -157,14 +157,15 @@ std::vector<PeakTables> peak_tables_in_parallel(const std::vector<FuseParams>& p
   return peaks;
 }
 
-// One search: a channel of a person, or a band of it.
+// One search: a channel of a person, or a piece of it.
 struct PeakJob {
   size_t person;
-  int channel, band, bands;
+  int channel, piece;
+  bool last;  // of its channel
 };
 
 // All searches. Those of the last channel of a person, the background, are the longest and come first.
-std::vector<PeakJob> peak_jobs(const std::vector<FuseParams>& people, const std::vector<PeakTables>& peaks) {
+std::vector<PeakJob> peak_jobs(const std::vector<FuseParams>& people) {
   std::vector<PeakJob> jobs;
   int deepest = 0;
   for (const FuseParams& p : people) deepest = std::max(deepest, p.channels);
@@ -172,8 +173,8 @@ std::vector<PeakJob> peak_jobs(const std::vector<FuseParams>& people, const std:
     for (size_t i = 0; i < people.size(); ++i) {
       const int channel = people[i].channels - back;
       if (channel < 0) continue;
-      const int bands = peak_bands(people[i], peaks[i], channel);
-      for (int band = 0; band < bands; ++band) jobs.push_back({i, channel, band, bands});
+      const int pieces = peak_pieces(people[i], channel);
+      for (int piece = 0; piece < pieces; ++piece) jobs.push_back({i, channel, piece, piece + 1 == pieces});
     }
   }
   return jobs;
@@ -198,17 +199,17 @@ std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cpu_op(std::vector<Tensor> maps
   Tensor score = torch::stable::new_empty(maps[0], {channels.starts.back()});
   float* to_xy = static_cast<float*>(xy.mutable_data_ptr());
   float* to_score = static_cast<float*>(score.mutable_data_ptr());
-  const std::vector<PeakJob> jobs = peak_jobs(people, peaks);
+  const std::vector<PeakJob> jobs = peak_jobs(people);
   std::vector<Reached> reached(channels.starts.back());
   std::vector<Peak> found(jobs.size());
   for_each_job(jobs.size(), [&](size_t k, PeakScratch& scratch) {
-    const auto& [i, channel, band, bands] = jobs[k];
-    found[k] = find_peak_cpu(people[i], tables[i], peaks[i], channel, band, bands, reached[channels.starts[i] + channel], scratch);
+    const auto& [i, channel, piece, last] = jobs[k];
+    found[k] = find_peak_cpu(people[i], tables[i], peaks[i], channel, piece, reached[channels.starts[i] + channel], scratch);
   });
   for (size_t k = 0; k < jobs.size(); ++k) {
-    const auto& [i, channel, band, bands] = jobs[k];
-    if (band > 0) found[k] = higher(found[k - 1], found[k]);
-    if (band + 1 < bands) continue;
+    const auto& [i, channel, piece, last] = jobs[k];
+    if (piece > 0) found[k] = higher(found[k - 1], found[k]);
+    if (!last) continue;
     const int64_t place = channels.starts[i] + channel;
     peak_position(people[i], tables[i], channel, found[k], to_xy + 2 * place);
     to_score[place] = found[k].value;

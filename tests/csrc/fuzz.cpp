@@ -107,10 +107,9 @@ void fusion() {
   cpm::PeakScratch scratch;
   for (int channel = 0; channel < p.channels; ++channel) {
     cpm::Reached reached;
-    const int bands = between(1, std::min(3, cpm::peak_tiles(p.image_h, peaks)));
-    cpm::Peak peak = cpm::find_peak_cpu(p, tables, peaks, channel, 0, bands, reached, scratch);
-    for (int band = 1; band < bands; ++band) {
-      peak = cpm::higher(peak, cpm::find_peak_cpu(p, tables, peaks, channel, band, bands, reached, scratch));
+    cpm::Peak peak = cpm::find_peak_cpu(p, tables, peaks, channel, 0, reached, scratch);
+    for (int piece = 1; piece < cpm::peak_pieces(p, channel); ++piece) {
+      peak = cpm::higher(peak, cpm::find_peak_cpu(p, tables, peaks, channel, piece, reached, scratch));
     }
     if (peak.x < 0 || peak.y < 0 || peak.x >= p.image_w || peak.y >= p.image_h) std::abort();
     const float* full = p.out + (long long)channel * p.image_h * p.image_w;

@@ -2,8 +2,8 @@
 #include "../../csrc/cpu/fuse_multiscale.h"
 
 // sizes: S, C, h, w, H, W, stride, background, opencv, row_major; geometry: per scale up, left, height, width.
-// full is (C, H, W); places is (C, 2) y, x. Returns the coarse step: above 1 the search can go through coarse pixels.
-extern "C" int peaks(const float* maps, const int* sizes, const int* geometry, const float* weights, float* full, int* places) {
+// full is (C, H, W); places is (C, 2) y, x.
+extern "C" void peaks(const float* maps, const int* sizes, const int* geometry, const float* weights, float* full, int* places) {
   cpm::FuseParams p{};
   p.maps = maps;
   p.out = full;
@@ -34,9 +34,11 @@ extern "C" int peaks(const float* maps, const int* sizes, const int* geometry, c
   cpm::PeakScratch scratch;
   for (int c = 0; c < p.channels; ++c) {
     cpm::Reached reached;
-    const cpm::Peak peak = cpm::find_peak_cpu(p, tables, bounds, c, 0, 1, reached, scratch);
+    cpm::Peak peak = cpm::find_peak_cpu(p, tables, bounds, c, 0, reached, scratch);
+    for (int piece = 1; piece < cpm::peak_pieces(p, c); ++piece) {
+      peak = cpm::higher(peak, cpm::find_peak_cpu(p, tables, bounds, c, piece, reached, scratch));
+    }
     places[2 * c] = peak.y;
     places[2 * c + 1] = peak.x;
   }
-  return bounds.step;
 }

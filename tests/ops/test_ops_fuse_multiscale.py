@@ -105,7 +105,7 @@ def test_peaks_of_bumps_with_noise_and_negative_maps(compiled, seed):
 @pytest.mark.parametrize("mode", ["matlab", "opencv"])
 @pytest.mark.parametrize("kind", ["noise", "dips", "rough", "flat", "not a number"])
 def test_peaks_of_maps_without_a_bump(compiled, kind, mode):
-    # Where nothing stands out the bounds of tiles decide nothing: the search goes through the coarse map.
+    # Where nothing stands out the bounds of tiles decide little: the search goes through strips.
     for seed in range(6):
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(3, 3, 46, 46, generator=generator)
