@@ -63,7 +63,7 @@ def predict(options: PredictOptions) -> int:
     """
     _check(options)
     sources = find_sources(options.things)
-    report = _Report(alone=len(sources.found) + len(sources.problems) == 1)
+    report = _Report(alone=len(sources.found) + len(sources.problems) == 1, better=_better(options))
     if options.weights is None and not sources.found:
         for problem in sources.problems:
             report.problem(problem)
@@ -189,8 +189,9 @@ def _write_frames(
 class _Report:
     """What went well and what did not."""
 
-    def __init__(self, *, alone: bool) -> None:
+    def __init__(self, *, alone: bool, better: str) -> None:
         self.alone = alone
+        self.better = better
         self.done = 0
         self.images = 0
         self.videos: list[str] = []
@@ -223,7 +224,7 @@ class _Report:
         if self._assumed:
             several = "one person each, not at the same place or size everywhere: every result says where"
             what = self._assumed[0] if len(self._assumed) == 1 else several
-            print(f"assumed: {what} (give --box X0 Y0 X1 Y1 to say better)")
+            print(f"assumed: {what}{self.better}")
         if self.done:
             folders = [outputs.predictions] if outputs.wanted.formats or outputs.wanted.maps else []
             folders += [outputs.visualizations] if outputs.wanted.pictures or outputs.wanted.grids else []
@@ -256,6 +257,13 @@ def _check(options: PredictOptions) -> None:
         )
     if options.height is not None and not options.centers:
         raise UserError("--height goes with --center X Y")
+
+
+def _better(options: PredictOptions) -> str:
+    """The option that would leave less to be assumed; nothing to somebody who chose what is assumed."""
+    if options.whole_image:
+        return ""
+    return f" (give {'--height' if options.centers else '--box X0 Y0 X1 Y1'} to say better)"
 
 
 def _naming(what: str, error: UserError) -> str:

@@ -335,10 +335,24 @@ def test_an_interrupt_keeps_the_frames_so_far(run_folder, tmp_path):
 def test_the_whole_image_is_one_place(predict, photographs):
     code, said, out = predict(photographs / "a.png", "--whole-image", "--no-grid")
     assert code == 0
-    assert "assumed: one person in the middle, 80% of the image's longer side (give --box" in said.out
+    assert "assumed: one person in the middle, 80% of the image's longer side\n" in said.out
     (person,) = json.loads((out / "predictions" / "a.json").read_text())["people"]
     assert (person["center"], person["extent"]) == ([34.5, 44.5], 72.0)
     assert person["assumed"] == "one person in the middle, 80% of the image's longer side"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ((), "(give --box X0 Y0 X1 Y1 to say better)"),
+        (("--center", "30", "40"), "(give --height to say better)"),
+        (("--whole-image",), None),
+    ],
+)
+def test_who_chose_what_is_assumed_is_told_of_no_better_way(predict, photographs, words, hint):
+    _, said, _ = predict(photographs / "a.png", *words, "--no-grid", "--no-pictures")
+    (line,) = [line for line in said.out.splitlines() if line.startswith("assumed: ")]
+    assert line.endswith(hint) if hint else "give" not in line
 
 
 def test_what_was_done_is_counted_in_words(predict, photographs, tmp_path):
