@@ -17,6 +17,9 @@ from cpm_repro.image_file.unsupported import Unsupported
 
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF, JPEG 2000, AVIF, PBM/PGM/PPM, Sun raster or Radiance"
 
+HEAD = 8192
+"""Bytes from a file's beginning that tell its format."""
+
 Size = tuple[int, int]
 
 _MAX_STEPS = 10_000
@@ -38,14 +41,26 @@ def declared_size(data: np.ndarray) -> Size | None:
         Unsupported: a picture of a known kind that is not read.
     """
     view = np.ascontiguousarray(data).data
-    head = bytes(view[:8192])
+    head = bytes(view[:HEAD])
     try:
-        for matches, read in _READERS:
+        for _name, matches, read in _READERS:
             if matches(head):
                 return read(view, head)
     except (struct.error, IndexError, OverflowError):  # cut off, or a place past the end
         return None
     return None
+
+
+def picture_kind(head: bytes) -> str | None:
+    """The format of a picture of which ``head`` are the first :data:`HEAD` bytes; None of anything else.
+
+    Films begin with the boxes of an AVIF, a HEIC does too: the brands tell.
+    """
+    if head[4:8] == b"ftyp":
+        brands = head[8 : int.from_bytes(head[:4], "big")]
+        film = brands[:4] == b"avis"
+        return None if film else "AVIF" if b"avif" in brands else "HEIC" if b"heic" in brands else None
+    return next((name for name, matches, _ in _READERS if matches(head)), None)
 
 
 def _png(_: memoryview, head: bytes) -> Size:
@@ -178,17 +193,17 @@ def _starts(*signs: bytes) -> Callable[[bytes], bool]:
     return lambda head: head.startswith(signs)
 
 
-_READERS: tuple[tuple[Callable[[bytes], bool], Callable[[memoryview, bytes], Size | None]], ...] = (
-    (_starts(b"\x89PNG\r\n\x1a\n"), _png),
-    (_starts(b"\xff\xd8"), _jpeg),
-    (_starts(b"GIF87a", b"GIF89a"), _gif),
-    (_starts(b"BM"), _bmp),
-    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", _webp),
-    (_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
-    (_starts(b"\0\0\0\x0cjP  \r\n\x87\n"), _jp2),
-    (_starts(_CODESTREAM), _codestream),
-    (lambda head: head[4:8] == b"ftyp", lambda view, _: avif_size(view)),
-    (_starts(b"\x59\xa6\x6a\x95"), _sun),
-    (_starts(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), _pnm),
-    (_starts(b"#?"), _radiance),
+_READERS: tuple[tuple[str, Callable[[bytes], bool], Callable[[memoryview, bytes], Size | None]], ...] = (
+    ("PNG", _starts(b"\x89PNG\r\n\x1a\n"), _png),
+    ("JPEG", _starts(b"\xff\xd8"), _jpeg),
+    ("GIF", _starts(b"GIF87a", b"GIF89a"), _gif),
+    ("BMP", _starts(b"BM"), _bmp),
+    ("WebP", lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", _webp),
+    ("TIFF", _starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
+    ("JPEG 2000", _starts(b"\0\0\0\x0cjP  \r\n\x87\n"), _jp2),
+    ("JPEG 2000", _starts(_CODESTREAM), _codestream),
+    ("AVIF", lambda head: head[4:8] == b"ftyp", lambda view, _: avif_size(view)),
+    ("Sun raster", _starts(b"\x59\xa6\x6a\x95"), _sun),
+    ("PBM, PGM or PPM", _starts(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), _pnm),
+    ("Radiance", _starts(b"#?"), _radiance),
 )

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.image_file import MAX_PIXELS
+from cpm_repro.image_file import HEAD, MAX_PIXELS, picture_kind
 from cpm_repro.paths import wanted_file
 
 ASSUMED_RATE = 25.0
@@ -27,6 +27,9 @@ ASSUMED_RATE = 25.0
 
 Put = Callable[[np.ndarray], None]
 """Takes one picture, (H, W, 3) uint8 BGR."""
+
+_JPEG_AFTER_JPEG = {".mjpeg", ".mjpg"}
+"""Videos that begin as a picture does, and are one picture after another."""
 
 
 @dataclass(frozen=True)
@@ -264,8 +267,17 @@ def _check_complete(file: Path, path: Path, frames: int) -> None:
 
 
 def _check_file(path: Path) -> None:
-    if not wanted_file(path, "a video file").stat().st_size:
+    """Refuse what FFmpeg would not, or not in words: of half a photograph it makes a video of one frame."""
+    try:
+        with wanted_file(path, "a video file").open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not head:
         raise UserError(f"{path}: expected a video, got an empty file")
+    kind = picture_kind(head)
+    if kind and not (kind == "JPEG" and path.suffix.lower() in _JPEG_AFTER_JPEG):
+        raise UserError(f"{path}: expected a video, got a picture ({kind}): give it a picture's name")
 
 
 def _sane_rate(rate: float) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from cpm_repro.errors import UserError
 from cpm_repro.image_file import decode_image
-from cpm_repro.image_file.headers import declared_size
+from cpm_repro.image_file.headers import declared_size, picture_kind
 from cpm_repro.image_file.unsupported import Unsupported
 
 ENCODINGS = {
@@ -43,6 +43,33 @@ def test_the_size_of_every_format_that_opencv_writes(kind):
     assert decode_image(data, "x").shape == (130, 147, 3)
     for end in range(min(data.size, 400)):  # cut anywhere: another size or none, but no crash
         declared_size(data[:end])
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("png", "PNG"), ("jpg", "JPEG"), ("bmp", "BMP"), ("tiff", "TIFF"), ("gif", "GIF"),
+        ("lossy webp", "WebP"), ("lossless webp", "WebP"), ("jpeg 2000", "JPEG 2000"), ("avif", "AVIF"),
+        ("sun raster", "Sun raster"), ("ppm", "PBM, PGM or PPM"), ("radiance", "Radiance"),
+    ],
+)  # fmt: skip
+def test_every_picture_is_told_by_its_beginning(kind, name):
+    assert picture_kind(encoded(kind)[:64].tobytes()) == name
+
+
+@pytest.mark.parametrize(
+    ("brands", "kind"),
+    [
+        ([b"avif", b"0000", b"mif1"], "AVIF"),
+        ([b"mif1", b"0000", b"avif"], "AVIF"),
+        ([b"mif1", b"0000", b"heic"], "HEIC"),
+        ([b"avis", b"0000", b"avif"], None),
+        ([b"isom", b"0000", b"mp41"], None),
+        ([b"isom", b"0000"], None),
+    ],
+)
+def test_films_and_pictures_of_boxes_are_told_apart_by_their_brands(brands, kind):
+    assert picture_kind(box(b"ftyp", *brands) + box(b"free", b"avif")) == kind
 
 
 @pytest.mark.parametrize("kind", ENCODINGS)

@@ -7,6 +7,7 @@ import sys
 import tracemalloc
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from videos import cut, frame, make_video, read_all
@@ -54,6 +55,23 @@ def test_files_that_are_no_videos_are_one_line(tmp_path, name):
     with pytest.raises(UserError, match=f"{name}: (expected|wanted) a video") as refused:
         VideoReader(tmp_path / name)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".gif", ".webp", ".bmp", ".tiff", ".avif"])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_picture_under_a_videos_name_is_called_a_picture(tmp_path, suffix, share):
+    """Of half a JPEG FFmpeg makes a video of one frame, whose lower half is grey."""
+    cv2.imwrite(str(tmp_path / f"x{suffix}"), frame(3))
+    clip = cut(tmp_path / f"x{suffix}", tmp_path / "clip.mp4", share)
+    with pytest.raises(UserError, match=r"clip\.mp4: expected a video, got a picture \([A-Za-z]+\)"):
+        VideoReader(clip)
+
+
+def test_pictures_one_after_another_are_a_video(tmp_path):
+    path = tmp_path / "x.mjpeg"
+    path.write_bytes(b"".join(cv2.imencode(".jpg", frame(index))[1].tobytes() for index in range(5)))
+    with VideoReader(path) as reader:
+        assert len(list(reader)) == 5
 
 
 def test_a_video_of_huge_frames_is_refused(tmp_path, monkeypatch):
