@@ -11,7 +11,8 @@ from networks import Forward, apart, blobs, filled, last_stage, opencv, ours, ti
 from torch import Tensor
 
 from cpm_repro.bench import Case, Goal, Question, main
-from cpm_repro.inference.fast_convolution import has_bf16, spectrum_bytes
+from cpm_repro.device import has_bf16
+from cpm_repro.inference.fast_convolution import spectrum_bytes
 from cpm_repro.model import PoseMachine, multiply_accumulates
 
 TOLERANCE = 1e-4
@@ -59,7 +60,7 @@ def ask(quick: bool, device: str) -> Question:
     data = blobs((1, 4, side, side), device)
     operations, tiled = tiled_operations(fast, data[0])
     direct = 2.0 * multiply_accumulates(net.description, side, side)
-    bf16 = torch.cuda.is_bf16_supported() if device == "cuda" else has_bf16()
+    bf16 = has_bf16(torch.device(device))
 
     def cases() -> Iterator[Case]:
         ways = _float32(net, fast, device)

@@ -11,7 +11,7 @@ from networks import INPUTS, apart, filled
 from torch import Tensor, nn
 
 from cpm_repro.bench import Case, Goal, Question, main
-from cpm_repro.inference.fast_convolution import has_bf16
+from cpm_repro.device import has_bf16
 from cpm_repro.inference.tile_cost import choose_tile
 from cpm_repro.inference.tiled_fft import convolve, kernel_spectrum
 from cpm_repro.model import output_sizes
@@ -86,7 +86,7 @@ def ask(quick: bool, device: str) -> Question:
                 if key in seen:
                     continue
                 seen.add(key)
-                for dtype in TOLERANCES if has_bf16() else (torch.float32,):
+                for dtype in TOLERANCES if has_bf16(torch.device("cpu")) else (torch.float32,):
                     yield _case(f"{arch} {name}", module, grid, 1, dtype)
 
     return Question(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from functools import lru_cache
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from cpm_repro.device import has_bf16
 from cpm_repro.inference.tile_cost import SMALLEST_KERNEL, choose_tile
 from cpm_repro.inference.tiled_fft import convolve, kernel_spectrum
 
@@ -64,7 +64,7 @@ class FastConv2d(nn.Conv2d):
             return False
         if not data.device.type == self.weight.device.type == "cpu" or data.dtype != self.weight.dtype:
             return False
-        return data.dtype == torch.float32 or (data.dtype == torch.bfloat16 and has_bf16())
+        return data.dtype == torch.float32 or (data.dtype == torch.bfloat16 and has_bf16(data.device))
 
     def _spectrum(self, tile: int) -> Tensor:
         """The weight's spectrum, made when first asked for and when the weight has changed."""
@@ -89,12 +89,6 @@ class FastConv2d(nn.Conv2d):
 
 
 _making = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def has_bf16() -> bool:
-    """Whether bfloat16 products are instructions of this processor and not an emulation."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def fast_convolutions(net: Network) -> Network:

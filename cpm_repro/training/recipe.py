@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cpm_repro.config import SolverConfig
+from cpm_repro.device import has_bf16
 from cpm_repro.model import PoseMachine
 from cpm_repro.training.muon import Muon
 
@@ -153,24 +154,5 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether the forward pass runs under bfloat16 autocast.
-
-    ``"auto"`` says yes only where the processor multiplies bfloat16 natively: emulated, it is ten times
-    slower than float32.
-    """
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    return capabilities == "AVX512" and _cpu_flag("avx512_bf16", "amx_bf16")
-
-
-def _cpu_flag(*names: str) -> bool:
-    """Whether Linux lists one of these processor flags (elsewhere: no)."""
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            flags = next((line for line in file if line.startswith("flags")), "").split()
-    except OSError:
-        return False
-    return any(name in flags for name in names)
+    """Whether the forward pass runs under bfloat16 autocast; ``"auto"``: where it is native."""
+    return precision == "bf16" or (precision == "auto" and has_bf16(device))

@@ -169,15 +169,11 @@ def test_warmup_rises_linearly():
 
 def test_precision_is_as_asked_and_auto_asks_the_processor(monkeypatch):
     device = torch.device("cpu")
-    assert use_bf16("bf16", device)
-    assert not use_bf16("float32", device)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert not use_bf16("auto", device)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(recipe, "_cpu_flag", lambda *names: "avx512_bf16" in names)
-    assert use_bf16("auto", device)
-    monkeypatch.setattr(recipe, "_cpu_flag", lambda *_names: False)
-    assert not use_bf16("auto", device)
+    for there in (False, True):
+        monkeypatch.setattr(recipe, "has_bf16", lambda _, there=there: there)
+        assert use_bf16("auto", device) is there
+        assert use_bf16("bf16", device)
+        assert not use_bf16("float32", device)
 
 
 def test_clock_reads_like_a_clock():

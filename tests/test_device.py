@@ -1,0 +1,51 @@
+"""Where networks run, and what is asked of the processor or GPU there."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from cpm_repro.device import has_bf16, usable_device
+from cpm_repro.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def test_a_device_by_name():
+    assert usable_device("cpu") == CPU
+    with pytest.raises(UserError, match="device cpu2x: cannot be used here"):
+        usable_device("cpu2x")
+
+
+def test_bf16_is_what_linux_says_of_this_processor():
+    words = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
+    if "flags" not in words:
+        pytest.skip("no flags are listed here")
+    assert has_bf16(CPU) == bool({"avx512_bf16", "amx_tile"} & set(words))
+
+
+@pytest.mark.parametrize("avx512", [False, True])
+@pytest.mark.parametrize("amx", [False, True])
+def test_one_of_two_kinds_of_instructions_is_enough(monkeypatch, avx512, amx):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert has_bf16(CPU) is (avx512 or amx)
+
+
+def test_a_gpu_is_asked_about_itself_and_emulation_does_not_count(monkeypatch):
+    """The second GPU of two has it; PyTorch's own question is about the current one."""
+    current = [0]
+
+    @contextlib.contextmanager
+    def chosen(device):
+        current.append(device.index)
+        yield
+        current.pop()
+
+    def supported(*, including_emulation):
+        return including_emulation or current[-1] == 1
+
+    monkeypatch.setattr(torch.cuda, "device", chosen)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert [has_bf16(torch.device("cuda", number)) for number in (0, 1)] == [False, True]
