@@ -1,10 +1,13 @@
 """The release's seven-scale estimate of one person: how much of its time is not the network?
 
-On a GPU: is everything except the network done within a millisecond?
+Everything else is measured on its own, by running the procedure with a network whose maps are ready: the
+network takes seconds, and what is left of one long time after another is subtracted is noise. On a GPU: is
+everything else done within a millisecond?
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from functools import partial
 
@@ -14,12 +17,11 @@ import torch
 from networks import apart, filled
 
 from cpm_repro import ops
-from cpm_repro.bench import Case, Goal, Question, main
-from cpm_repro.bench.case import Work
+from cpm_repro.bench import BenchmarkWrong, Case, Goal, Question, main
 from cpm_repro.inference.procedure import BenchmarkProcedure, Views, person_scale
 
-SHARE = 0.9
-"""The network's share of the whole that is asked for."""
+TIMES = 10
+"""A whole estimate is asked to take so many times as long as everything in it that is not the network."""
 
 ON_A_GPU = 1e-3
 """Seconds per person that are asked for there, for everything except the network."""
@@ -51,14 +53,22 @@ def _input(procedure: BenchmarkProcedure, views: Views, _: int) -> object:
     return procedure.network_input(views)
 
 
-def _all_but_the_network(
-    procedure: BenchmarkProcedure, images: list[np.ndarray], place: Place, maps: torch.Tensor, number: int
-) -> object:
-    """From the photograph in the host's memory to the parts there."""
-    image = images[number % len(images)]
-    views = procedure.views(image, *place)
-    procedure.network_input(views)
-    return procedure.peaks(maps, views, image.shape[:2])
+class _ReadyMade(torch.nn.Module):
+    """Stands where the network does: takes its input, and gives maps (S, K+1, h, w) that were made before."""
+
+    def __init__(self, maps: torch.Tensor) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, data: torch.Tensor, stages: int | None = None) -> list[torch.Tensor]:  # noqa: ARG002
+        return [self.maps]
+
+
+def _without_network(procedure: BenchmarkProcedure, maps: torch.Tensor) -> BenchmarkProcedure:
+    """The same procedure, from the photograph in the host's memory to the parts there, for those maps."""
+    without = copy.copy(procedure)
+    without.net = _ReadyMade(maps)
+    return without
 
 
 def _cases(arch: str, size: tuple[int, int], device: str, box: int) -> Iterator[Case]:
@@ -68,36 +78,40 @@ def _cases(arch: str, size: tuple[int, int], device: str, box: int) -> Iterator[
     views = [procedure.views(image, *place) for image in images]
     data = [procedure.network_input(view) for view in views]
     maps = procedure.stage_maps(views[0])
+    without = _without_network(procedure, maps)
 
     def fuse(_: int) -> object:
         return ops.fuse_multiscale_peaks(maps, views[0].pads, views[0].sizes, size, order="column")
 
     def check() -> float:
-        """The last stage's maps against eager PyTorch without tiles."""
+        """The last stage's maps against eager PyTorch without tiles; the parts of ready maps exactly."""
+        got, want = without(images[0], *place), procedure.peaks(maps, views[0], size)
+        if not (np.array_equal(got.keypoints, want.keypoints) and np.array_equal(got.scores, want.scores)):
+            raise BenchmarkWrong(f"{arch}: ready maps gave other parts than they have")
         with torch.inference_mode():
             plain = filled(arch).to(device)(data[0].contiguous())[-1]
         return apart(maps, plain)
 
-    works: dict[str, Work] = {
-        "whole estimate": partial(_estimate, procedure, images, place),
-        "network alone": partial(_network, procedure, data),
-        "resize and pad": partial(_views, procedure, images, place),
-        "input blob": partial(_input, procedure, views[0]),
-        "fuse and peaks": fuse,
-    }
+    rest = {"all but the network": partial(_estimate, without, images, place)}
     height, width = size
     yield Case(
         f"{arch}, {width}x{height}",
-        works,
+        {
+            **rest,
+            "whole estimate": partial(_estimate, procedure, images, place),
+            "network alone": partial(_network, procedure, data),
+        },
         check=check,
         tolerance=1e-4,
-        goals=(Goal("network alone", SHARE),),
+        goals=(Goal("whole estimate", TIMES),),
     )
     yield Case(
         f"all but {arch}, {width}x{height}",
         {
-            "from photograph to parts": partial(_all_but_the_network, procedure, images, place, maps),
-            **{name: works[name] for name in ("resize and pad", "input blob", "fuse and peaks")},
+            **rest,
+            "resize and pad": partial(_views, procedure, images, place),
+            "input blob": partial(_input, procedure, views[0]),
+            "fuse and peaks": fuse,
         },
         check=check,
         tolerance=1e-4,
@@ -117,9 +131,10 @@ def ask(quick: bool, device: str) -> Question:
 
     return Question(
         "Seven scales",
-        "How much of a seven-scale estimate is not the network? Asked for: the network alone takes at least "
-        f"{SHARE:.0%} of the whole, and on a GPU everything but the network within {1000 * ON_A_GPU:g} ms: "
-        "the limit of the second case. The parts are timed on their own and need not add up to the whole.",
+        "How much of a seven-scale estimate is not the network? Everything else is run on its own, with maps "
+        f"that are ready. Asked for: the whole takes at least {TIMES} times as long, and on a GPU everything "
+        f"else is done within {1000 * ON_A_GPU:g} ms: the limit of the second case. Its parts are timed on "
+        "their own and need not add up.",
         cases(),
     )
 
