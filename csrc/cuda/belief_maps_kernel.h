@@ -1,8 +1,9 @@
 // The belief-map kernel itself, without its launch: nvcc compiles it into the extension, NVRTC for CuPy.
 //
-// Every value is written once, kVector neighbouring cells at a time, and nothing is read but the joints, which all
-// threads of a warp share: write bandwidth is the limit. Places on the grid are 32-bit (a map has fewer than 2^31
-// cells), since a 64-bit division costs more than the cell it finds.
+// Every value is written once, kVector neighbouring cells at a time, and nothing is read but the joints: write bandwidth
+// is the limit. What a thread does between two writes must stay below it, so that a bump that ends before its cells, as
+// most do, costs two comparisons. Places on the grid are 32-bit (a map has fewer than 2^31 cells), since a 64-bit division
+// costs more than the cell it finds.
 #pragma once
 
 #include "../math/belief.h"
@@ -11,7 +12,10 @@ namespace cpm {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kCenterSteps = 8;  // vectors of the centre map that a thread makes, one after the other
+constexpr int kStagedJoints = 1024;  // of a sample, in shared memory; those beyond are read where they lie
+constexpr int kMostSlices = 8;       // of a label's block: each is a warp then, whose threads all go the same way
+constexpr int kMostSteps = 8;        // vectors of a centre map that a thread makes, one after the other
+constexpr int kEnoughBlocks = 528;   // four for each of a large card's 132 multiprocessors
 
 template <typename T, int kVector>
 struct alignas(sizeof(T) * kVector) Packed {
@@ -25,10 +29,48 @@ __device__ void write(T* to, const float* from) {
   *reinterpret_cast<Packed<T, kVector>*>(to) = packed;
 }
 
-// The pixels of kVector neighbouring cells from cell `first` of a map `width` cells wide; they may run into the next row.
+// How a sample is shared out. Many samples take few threads each, which prepare once for much; of few samples a thread
+// makes little, since nothing hides how long it takes. The results are the same.
+struct BeliefGrid {
+  unsigned int label_blocks, center_blocks;  // of one sample
+  int slices;  // of a label's block: each makes other parts of the same kThreads / slices vectors
+  int steps;   // vectors of the centre map for each thread
+};
+
+CPM_HD BeliefGrid belief_grid(const BeliefParams& p, int vector) {
+  const long long label = p.label ? (long long)p.h * p.w / vector : 0;
+  const long long center = p.center_map ? (long long)p.center_h * p.center_w / vector : 0;
+  BeliefGrid grid;
+  for (grid.slices = 1;; grid.slices *= 2) {
+    const int vectors = kThreads / grid.slices;
+    grid.label_blocks = (unsigned int)((label + vectors - 1) / vectors);
+    if (p.samples * grid.label_blocks >= kEnoughBlocks || grid.slices == kMostSlices || grid.slices >= p.parts) break;
+  }
+  for (grid.steps = kMostSteps;; grid.steps /= 2) {
+    const int vectors = kThreads * grid.steps;
+    grid.center_blocks = (unsigned int)((center + vectors - 1) / vectors);
+    if (p.samples * grid.center_blocks >= kEnoughBlocks || grid.steps == 1) break;
+  }
+  return grid;
+}
+
+inline __device__ unsigned int thread_of_block() { return threadIdx.y * blockDim.x + threadIdx.x; }
+
+// In pixels. One that is not drawn has no number for x, and so lies within no distance of any cell.
+struct alignas(8) Joint {
+  float x, y;
+};
+
+// Joint i of sample n, counted over people and parts.
+inline __device__ Joint load_joint(const BeliefParams& p, long long n, int i) {
+  Joint joint;
+  if (!drawn_joint(p, n, 0, i, joint.x, joint.y)) joint.x = nanf("");
+  return joint;
+}
+
+// The pixels of kVector neighbouring cells from (row, column) on; they may run into the next rows.
 template <int kVector>
-__device__ void cell_pixels(unsigned int first, int width, float stride, float* x, float* y) {
-  int row = (int)(first / (unsigned int)width), column = (int)(first - (unsigned int)row * (unsigned int)width);
+__device__ void cell_pixels(int row, int column, int width, float stride, float* x, float* y) {
   for (int i = 0; i < kVector; ++i) {
     x[i] = cell_pixel(column, stride);
     y[i] = cell_pixel(row, stride);
@@ -39,104 +81,142 @@ __device__ void cell_pixels(unsigned int first, int width, float stride, float* 
   }
 }
 
-// Both groups' planes of sample n over kVector cells. A thread makes them all, for it needs all parts for the background.
-template <typename T, int kVector>
-__device__ void label_cells(const BeliefParams& p, long long n, unsigned int first) {
-  const long long cells = (long long)p.h * p.w;
-  const Bump bump = make_bump(p.sigma, 1);
-  float x[kVector], y[kVector], self_background[kVector], all_background[kVector];
-  cell_pixels<kVector>(first, p.w, p.stride, x, y);
-  for (int i = 0; i < kVector; ++i) self_background[i] = all_background[i] = 1.0f;
-  T* self_out = static_cast<T*>(p.label) + n * 2 * (p.parts + 1) * cells + first;
-  T* all_out = self_out + (p.parts + 1) * cells;
-  for (int part = 0; part < p.parts; ++part) {
-    float self[kVector], all[kVector];
-    for (int i = 0; i < kVector; ++i) self[i] = all[i] = 0.0f;
-    for (int person = 0; person < p.people; ++person) {
-      float cx, cy;
-      if (drawn_joint(p, n, person, part, cx, cy)) {
-        for (int i = 0; i < kVector; ++i) all[i] = add_bump(all[i], squared_distance(x[i], y[i], cx, cy), bump);
-      }
-      if (person == 0) {
-        for (int i = 0; i < kVector; ++i) self[i] = all[i];
-      }
-    }
-    for (int i = 0; i < kVector; ++i) {
-      self_background[i] = fminf(self_background[i], background_under(self[i]));
-      all_background[i] = fminf(all_background[i], background_under(all[i]));
-    }
-    write<T, kVector>(self_out, self);
-    write<T, kVector>(all_out, all);
-    self_out += cells;
-    all_out += cells;
-  }
-  write<T, kVector>(self_out, self_background);
-  write<T, kVector>(all_out, all_background);
-}
+// How far from the first of kVector neighbouring cells a joint may lie for its bump to touch any of them.
+struct Reach {
+  float x, y;
+};
 
-// kVector neighbouring cells of one row of a centre map, or of two rows where the first ends.
+// `down`: pixels from the first one's row to the last one's; where it is not 0, any column may be meant. Beside the first cell
+// one more is thought of than there are, for roundings.
 template <int kVector>
-__device__ void center_values(int row, int column, int width, float cx, float cy, const Bump& bump, float* value) {
-  const float x = cell_pixel(column, 1.0f), y = cell_pixel(row, 1.0f);
-  float d2[kVector];
-  bool near = false;
-  for (int i = 0; i < kVector; ++i) {
-    const bool below = column + i >= width;  // never so where the width is a multiple of kVector
-    d2[i] = squared_distance(below ? x + (float)(i - width) : x + (float)i, below ? y + 1.0f : y, cx, cy);
-    near |= d2[i] <= bump.limit;
-    value[i] = 0.0f;
-  }
-  for (int i = 0; i < kVector && near; ++i) value[i] = add_bump(0.0f, d2[i], bump);
+__device__ Reach vector_reach(const Bump& bump, float stride, float down) {
+  const float reach = bump_reach(bump);
+  return {down > 0.0f ? 3.402823466e38f : reach + kVector * stride, down > 0.0f ? reach + down + stride : reach};
 }
 
-// kCenterSteps * kThreads vectors of sample n's centre map, from vector `first`.
+inline __device__ bool within(const Reach& reach, float x, float y, Joint joint) {
+  return (fabsf(x - joint.x) <= reach.x) & (fabsf(y - joint.y) <= reach.y);
+}
+
+// As add_bump, for kVector cells and without branches: the double arithmetic of all goes side by side.
+template <int kVector>
+__device__ void draw(const float* x, const float* y, Joint joint, const Bump& bump, float* value) {
+  for (int i = 0; i < kVector; ++i) {
+    const float d2 = squared_distance(x[i], y[i], joint.x, joint.y), exponent = bump_exponent(d2, bump);
+    const bool inside = (d2 <= bump.limit) & !(bump.cutoff && exponent > kBeliefCutoffFloat);
+    const float sum = add_exponent(value[i], exponent);
+    value[i] = inside ? sum : value[i];
+  }
+}
+
+// What the threads of a label's block share: joints, and each one's backgrounds under the bumps that it drew.
+template <int kVector>
+struct Shared {
+  Joint joints[kStagedJoints];
+  Packed<float, kVector> self_background[kThreads], all_background[kThreads];
+};
+
+template <int kVector>
+__device__ void lower(Packed<float, kVector>& background, const float* value) {
+  for (int i = 0; i < kVector; ++i) background.values[i] = fminf(background.values[i], background_under(value[i]));
+}
+
+// Both groups' planes of every blockDim.y-th part over kVector cells of sample n; `plane`: the sample's first, at these cells.
 template <typename T, int kVector>
-__device__ void center_cells(const BeliefParams& p, long long n, unsigned int first) {
+__device__ void part_planes(const BeliefParams& p, long long n, unsigned int first, Shared<kVector>& shared, T* plane) {
+  const unsigned int thread = thread_of_block();
+  const long long cells = (long long)p.h * p.w;
+  const int row = (int)(first / (unsigned int)p.w), column = (int)(first - (unsigned int)row * (unsigned int)p.w);
+  const Bump bump = make_bump(p.sigma, 1);
+  float x[kVector], y[kVector];
+  cell_pixels<kVector>(row, column, p.w, p.stride, x, y);
+  const Reach reach = vector_reach<kVector>(bump, p.stride, y[kVector - 1] - y[0]);
+  plane += threadIdx.y * cells;
+#pragma unroll 1
+  for (int part = threadIdx.y; part < p.parts; part += blockDim.y, plane += blockDim.y * cells) {
+    float value[kVector] = {};
+    const auto add = [&](int i, Packed<float, kVector>& background) {
+      const Joint joint = i < kStagedJoints ? shared.joints[i] : load_joint(p, n, i);
+      if (!within(reach, x[0], y[0], joint)) return;
+      draw<kVector>(x, y, joint, bump, value);
+      lower<kVector>(background, value);
+    };
+    if (p.people > 0) add(part, shared.self_background[thread]);
+    write<T, kVector>(plane, value);
+#pragma unroll 1
+    for (int i = part + p.parts; i < p.people * p.parts; i += p.parts) add(i, shared.all_background[thread]);
+    write<T, kVector>(plane + (p.parts + 1) * cells, value);
+  }
+}
+
+// A block's share of sample n's label. Threads of one column (threadIdx.x) have the same cells, of different parts; at the
+// end one of them for each group looks how far all have lowered its background.
+template <typename T, int kVector>
+__device__ void label_cells(const BeliefParams& p, long long n, unsigned int block) {
+  __shared__ Shared<kVector> shared;
+  const unsigned int thread = thread_of_block(), cells = (unsigned int)p.h * (unsigned int)p.w;
+  const unsigned int first = (block * blockDim.x + threadIdx.x) * kVector;
+#pragma unroll 1
+  for (int i = thread; i < p.people * p.parts && i < kStagedJoints; i += kThreads) shared.joints[i] = load_joint(p, n, i);
+  for (int i = 0; i < kVector; ++i) shared.self_background[thread].values[i] = shared.all_background[thread].values[i] = 1.0f;
+  __syncthreads();
+  T* out = static_cast<T*>(p.label) + n * 2 * (p.parts + 1) * cells + first;
+  if (first < cells) part_planes<T, kVector>(p, n, first, shared, out);
+  __syncthreads();
+  for (int group = threadIdx.y; group < 2 && first < cells; group += blockDim.y) {
+    Packed<float, kVector> lowest = shared.self_background[threadIdx.x];  // everybody's lies below it, too
+#pragma unroll 1
+    for (unsigned int other = threadIdx.x; other < kThreads; other += blockDim.x) {
+      const Packed<float, kVector> self = shared.self_background[other], all = shared.all_background[other];
+      for (int i = 0; i < kVector; ++i) {
+        lowest.values[i] = fminf(lowest.values[i], group == 0 ? self.values[i] : fminf(self.values[i], all.values[i]));
+      }
+    }
+    write<T, kVector>(out + (group * (p.parts + 1) + p.parts) * (long long)cells, lowest.values);
+  }
+}
+
+// A block's share of sample n's centre map: steps * kThreads vectors.
+template <typename T, int kVector>
+__device__ void center_cells(const BeliefParams& p, int steps, long long n, unsigned int block) {
+  Joint center;
+  center.x = p.center[2 * n];
+  center.y = p.center[2 * n + 1];
   const Bump bump = make_bump(p.center_sigma, p.center_cutoff);
-  const float cx = p.center[2 * n], cy = p.center[2 * n + 1];
-  const bool drawn = is_finite(cx) && is_finite(cy);
+  const Reach reach = vector_reach<kVector>(bump, 1.0f, p.center_w % kVector == 0 ? 0.0f : kVector - 1.0f);
   const unsigned int width = (unsigned int)p.center_w, cells = (unsigned int)p.center_h * width, step = kThreads * kVector;
   const unsigned int step_rows = step / width, step_columns = step - step_rows * width;
-  unsigned int cell = (first + threadIdx.x) * kVector, row = cell / width, column = cell - row * width;
+  const unsigned int start = block * steps * step, end = start + steps * step < cells ? start + steps * step : cells;
+  unsigned int cell = start + thread_of_block() * kVector, row = cell / width, column = cell - row * width;
   T* out = static_cast<T*>(p.center_map) + n * cells;
-  for (int k = 0; k < kCenterSteps && cell < cells; ++k, cell += step) {
-    float value[kVector];
-    for (int i = 0; i < kVector; ++i) value[i] = 0.0f;
-    if (drawn) center_values<kVector>((int)row, (int)column, p.center_w, cx, cy, bump, value);
+#pragma unroll 1
+  for (; cell < end; cell += step) {
+    float value[kVector] = {};
+    if (within(reach, cell_pixel((int)column, 1.0f), cell_pixel((int)row, 1.0f), center)) {
+      float x[kVector], y[kVector];
+      cell_pixels<kVector>((int)row, (int)column, p.center_w, 1.0f, x, y);
+      draw<kVector>(x, y, center, bump, value);
+    }
     write<T, kVector>(out + cell, value);
     row += step_rows;
     column += step_columns;
-    if (column < width) continue;
-    column -= width;
-    ++row;
+    if (column >= width) {
+      column -= width;
+      ++row;
+    }
   }
 }
 
-// Blocks that a sample's label and its centre map take.
-struct BeliefBlocks {
-  unsigned int label, center;
-};
-
-inline __host__ __device__ BeliefBlocks belief_blocks(const BeliefParams& p, int vector) {
-  const long long label = (long long)p.h * p.w / vector, center = (long long)p.center_h * p.center_w / vector;
-  BeliefBlocks blocks;
-  blocks.label = p.label ? (unsigned int)((label + kThreads - 1) / kThreads) : 0;
-  blocks.center = p.center_map ? (unsigned int)((center + kCenterSteps * kThreads - 1) / (kCenterSteps * kThreads)) : 0;
-  return blocks;
-}
-
-// One block per kThreads vectors of a label or kCenterSteps * kThreads of a centre map; labels, which take longer, first.
+// All labels' blocks, which take longer, come before all centre maps'. A block's threads: (kThreads / slices, slices).
 template <typename T, int kVector>
-__device__ void belief_maps_body(const BeliefParams& p) {
-  const BeliefBlocks blocks = belief_blocks(p, kVector);
-  const unsigned int labels = (unsigned int)p.samples * blocks.label;
+__device__ void belief_maps_body(const BeliefParams& p, const BeliefGrid& grid) {
+  const unsigned int labels = (unsigned int)p.samples * grid.label_blocks;
   if (blockIdx.x < labels) {
-    const unsigned int n = blockIdx.x / blocks.label;
-    const unsigned int first = ((blockIdx.x - n * blocks.label) * kThreads + threadIdx.x) * kVector;
-    if (first < (unsigned int)p.h * (unsigned int)p.w) label_cells<T, kVector>(p, n, first);
+    const unsigned int n = blockIdx.x / grid.label_blocks;
+    label_cells<T, kVector>(p, n, blockIdx.x - n * grid.label_blocks);
   } else {
-    const unsigned int block = blockIdx.x - labels, n = block / blocks.center;
-    center_cells<T, kVector>(p, n, (block - n * blocks.center) * (kCenterSteps * kThreads));
+    const unsigned int block = blockIdx.x - labels, n = block / grid.center_blocks;
+    center_cells<T, kVector>(p, grid.steps, n, block - n * grid.center_blocks);
   }
 }
 

@@ -74,6 +74,9 @@ CPM_HD float add_exponent(float cell, float exponent) {
   return sum > 1.0f ? 1.0f : sum;
 }
 
+// Distance along one axis beyond which a cell is certainly outside: its square, as float32, exceeds the limit.
+CPM_HD float bump_reach(const Bump& bump) { return sqrtf(bump.limit) * (1.0f + 1e-6f) + 1e-22f; }
+
 // Adds one bump's value at squared distance d2 to a cell, if it is inside.
 CPM_HD float add_bump(float cell, float d2, const Bump& bump) {
   if (!(d2 <= bump.limit)) return cell;

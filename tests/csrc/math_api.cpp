@@ -12,6 +12,7 @@ int clamp(double value, int low, int high) { return clamp_int(value, low, high);
 
 // belief.h
 float bump_limit(double sigma, int cutoff) { return make_bump(sigma, cutoff).limit; }
+float reach(double sigma, int cutoff) { return bump_reach(make_bump(sigma, cutoff)); }
 int is_a_number(float value) { return is_finite(value); }
 float pixel_of_cell(int g, float stride) { return cell_pixel(g, stride); }
 void inside(const float* d2, int* to, int n, double sigma, int cutoff) {

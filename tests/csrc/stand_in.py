@@ -58,21 +58,22 @@ def pointer(tensor: torch.Tensor | None) -> ctypes.c_void_p:
 
 def belief_maps(
     library: ctypes.CDLL,
-    joints: torch.Tensor,
+    joints: torch.Tensor | None,
     visible: torch.Tensor,
     grid: tuple[int, int],
     stride: float,
     sigma: float,
-    center: torch.Tensor,
+    center: torch.Tensor | None,
     center_size: tuple[int, int],
     cutoff: bool = True,
     dtype: torch.dtype = torch.float32,
     center_sigma: float = 21.0,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Label and centre map as the CUDA kernel makes them, on NaN-filled outputs."""
-    samples, people, parts = joints.shape[:3]
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Label and centre map as the CUDA kernel makes them, on NaN-filled outputs; None if not asked for."""
+    samples, people, parts = visible.shape
     label = torch.full((samples, 2 * (parts + 1), *grid), float("nan"), dtype=dtype)
     centers = torch.full((samples, 1, *center_size), float("nan"), dtype=dtype)
+    label, centers = None if joints is None else label, None if center is None else centers
     sizes = (ctypes.c_int * 6)(people, parts, *grid, *center_size)
     library.belief_maps.restype = ctypes.c_char_p
     codes = visible.int().contiguous()
@@ -83,6 +84,13 @@ def belief_maps(
     )  # fmt: skip
     assert error is None
     return label, centers
+
+
+def last_launch(library: ctypes.CDLL) -> list[int]:
+    """Blocks, and threads of a block along x and y."""
+    numbers = (ctypes.c_uint * 3)()
+    library.last_launch(numbers)
+    return list(numbers)
 
 
 def belief_map_loss(

@@ -92,6 +92,19 @@ def test_a_width_beyond_float32_bounds_nothing(library):
     assert call(library, "bump_limit", ctypes.c_float, D(1e18), I(1)) < 1e38
 
 
+@pytest.mark.parametrize("sigma", [1e-30, 1e-22, 3e-20, 1e-3, *SIGMAS, 1e9, 1e18, 1e25])
+@pytest.mark.parametrize("cutoff", [0, 1])
+def test_beyond_a_bumps_reach_along_one_axis_no_cell_is_inside(library, sigma, cutoff):
+    """Distances whose squares are no longer normal numbers among them."""
+    reach = call(library, "reach", ctypes.c_float, D(sigma), I(cutoff))
+    limit = call(library, "bump_limit", ctypes.c_float, D(sigma), I(cutoff))
+    with np.errstate(over="ignore", under="ignore"):
+        outside = np.float32(reach) * np.float32(2) ** np.arange(40, dtype=np.float32)
+        beyond = np.concatenate([around(reach)[401:], outside[1:]])
+        assert (beyond * beyond > np.float32(limit)).all()
+    assert reach <= math.sqrt(limit) * (1 + 2e-6) + 2e-22  # and by little
+
+
 def test_a_cell_is_clamped_at_one_after_each_person(library):
     cells, d2 = np.array([0.9, 0.0, 0.25], np.float32), np.array([1, 0, 1e30], np.float32)
     sums = np.empty_like(cells)

@@ -2,10 +2,12 @@
 
 import ctypes
 import glob
+import itertools
 import re
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 import stand_in
 from compiled import compile_library
@@ -76,6 +78,7 @@ def test_the_text_changes_with_the_headers(tmp_path, monkeypatch):
 
 STRUCTS = {
     "cpm::BeliefParams": ("math/belief.h", belief.PARAMS),
+    "cpm::BeliefGrid": ("cuda/belief_maps_kernel.h", belief.GRID),
     "cpm::LossParams": ("math/loss.h", loss.PARAMS),
     "cpm::ResizeAxis": ("math/resize.h", resize.AXIS),
     "cpm::ResizeParams": ("math/resize.h", resize.PARAMS),
@@ -114,7 +117,9 @@ def test_numbers_are_the_headers():
     assert number(f"cuda/{loss.HEADER}", "kStagesAtOnce") == loss.STAGES_AT_ONCE
     assert number("math/loss.h", "kMaxStages") == loss.MAX_STAGES
     assert number("math/fuse.h", "kMaxScales") == fusion.MAX_SCALES
-    assert number(f"cuda/{belief.HEADER}", "kCenterSteps") == belief.CENTER_STEPS
+    assert number(f"cuda/{belief.HEADER}", "kMostSlices") == belief.MOST_SLICES
+    assert number(f"cuda/{belief.HEADER}", "kMostSteps") == belief.MOST_STEPS
+    assert number(f"cuda/{belief.HEADER}", "kEnoughBlocks") == belief.ENOUGH_BLOCKS
     kernel = f"cuda/{fusion.HEADER}"
     assert number("cuda/fuse_tables.h", "kTableThreads") == fusion.TABLE_THREADS
     assert number("cuda/fuse_tables.h", "kColumns") == fusion.COLUMNS
@@ -122,3 +127,27 @@ def test_numbers_are_the_headers():
     assert number(kernel, "kWindow") == fusion.WINDOW
     assert number(kernel, "kLanes") == fusion.LANES
     assert number(kernel, "kCross") == fusion.CROSS
+
+
+def test_samples_are_shared_out_as_by_the_header(tmp_path):
+    text = f"""
+#include "cuda_runtime.h"
+#include "{stand_in.ROOT}/csrc/cuda/belief_maps_kernel.h"
+extern "C" void grid(const cpm::BeliefParams* p, int vector, cpm::BeliefGrid* to) {{
+  *to = cpm::belief_grid(*p, vector);
+}}
+"""
+    library = compile_library(tmp_path, text, f"-I{stand_in.ROOT}/tests/csrc/cuda_stand_in")
+    params, to, seen = np.zeros(1, belief.PARAMS), np.zeros(1, belief.GRID), set()
+    for samples, parts, side, label, center in itertools.product(
+        (0, 1, 3, 16, 40, 70, 150, 256, 10**6), (0, 1, 3, 14), (1, 46, 92), (0, 64), (0, 64)
+    ):
+        for name in ("h", "w"):
+            params[name], params[f"center_{name}"] = side, 8 * side
+        params["samples"], params["parts"] = samples, parts
+        params["label"], params["center_map"] = label, center
+        for vector in (1, 4):
+            library.grid(ctypes.c_void_p(params.ctypes.data), vector, ctypes.c_void_p(to.ctypes.data))
+            assert to == belief.belief_grid(params, vector), (samples, parts, side, vector)
+            seen.add((int(to["slices"][0]), int(to["steps"][0])))
+    assert {slices for slices, _ in seen} == {steps for _, steps in seen} == {1, 2, 4, 8}

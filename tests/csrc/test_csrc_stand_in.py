@@ -1,12 +1,14 @@
 """The CUDA sources, executed on the CPU, against the torch reference."""
 
 import ctypes
+import math
 
 import pytest
 import stand_in
 import torch
 
-from cpm_repro.ops import _reference, _reference_resize
+from cpm_repro import ops
+from cpm_repro.ops import _library, _reference, _reference_resize
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +19,11 @@ def objects(tmp_path_factory):
 @pytest.fixture(scope="module")
 def library(objects):
     return stand_in.build(objects)
+
+
+def skip_unless_built():
+    if _library.LOAD_ERROR is not None:
+        pytest.skip(f"extension is not built: {_library.LOAD_ERROR}")
 
 
 def people(seed, samples, persons, parts, side):
@@ -67,6 +74,73 @@ def test_cuda_source_of_a_centre_map_narrower_than_a_vector(library):
 
 def test_cuda_source_without_cutoff(library):
     assert_like_reference(library, (4, 4), 8, 7.0, (40, 44), cutoff=False)
+
+
+@pytest.mark.parametrize(("samples", "slices"), [(1, 8), (3, 8), (176, 4), (264, 2), (528, 1)])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_few_samples_are_shared_by_more_threads_with_the_same_results(library, samples, slices, reverse):
+    """As few slices as make 528 blocks."""
+    skip_unless_built()
+    joints, visible, center = people(3, 3, 3, 11, 24 * 8)
+    grid, size = (24, 24), (12, 30)
+    label = ops.belief_maps(joints, visible, grid, backend="cpu")
+    centers = _reference.center_map(center, size, 21.0, True)
+    which = torch.arange(samples) % 3
+    library.set_reverse_order(int(reverse))
+    got, got_centers = stand_in.belief_maps(
+        library, joints[which], visible[which], grid, 8, 7.0, center[which], size
+    )
+    library.set_reverse_order(0)
+    assert stand_in.last_launch(library)[1:] == [256 // slices, slices]
+    assert torch.equal(got, label[which])  # bit for bit
+    torch.testing.assert_close(got_centers, centers[which], rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(1, 1), (9, 1), (18, 2), (34, 4), (70, 8)])
+@pytest.mark.parametrize(("size", "vector"), [((256, 256), 4), ((254, 258), 4), ((127, 129), 1)])
+def test_centre_maps_of_few_samples_are_shared_by_more_threads(library, samples, steps, size, vector):
+    """Vectors run over in maps whose width is no multiple of four."""
+    center = torch.rand(samples, 2, generator=torch.Generator().manual_seed(0)) * 340 - 60
+    center[0] = torch.tensor([64.0, 50.5])
+    nobody = torch.zeros(samples, 1, 0)
+    got = stand_in.belief_maps(library, None, nobody, (0, 0), 8, 7.0, center, size)[1]
+    assert stand_in.last_launch(library)[0] == samples * math.ceil(math.prod(size) / (256 * vector * steps))
+    torch.testing.assert_close(got, _reference.center_map(center, size, 21.0, True), rtol=0, atol=2e-7)
+    one = stand_in.belief_maps(library, None, nobody[:1], (0, 0), 8, 7.0, center[:1], size)[1]
+    assert torch.equal(got[:1], one)
+
+
+@pytest.mark.parametrize(
+    ("persons", "parts"),
+    [(0, 3), (1, 0), (0, 0), (1, 1), (70, 17), (1024, 1), (1025, 1), (1, 1025), (1200, 2)],
+)
+@pytest.mark.parametrize("grid", [(4, 6), (3, 3)])
+def test_any_number_of_people_and_parts(library, persons, parts, grid):
+    """More joints than a block stages (1024), people or parts among them; nobody and nothing."""
+    joints, visible, _ = people(7, 2, persons, parts, 600)
+    got, centers = stand_in.belief_maps(library, joints, visible, grid, 100, 60.0, None, (0, 0))
+    assert centers is None
+    if persons == 0:
+        expected = torch.zeros_like(got)
+        expected[:, [parts, -1]] = 1
+    else:
+        skip_unless_built()
+        expected = ops.belief_maps(joints, visible, grid, 100, 60.0, backend="cpu")
+        assert parts == 0 or 0 < expected[:, -1].min() < 1 or persons > 60
+    assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("grid", [(24, 24), (9, 11), (31, 2), (3, 1), (1, 50), (64, 4)])
+@pytest.mark.parametrize("sigma", [0.5, 7.0, 40.0])
+@pytest.mark.filterwarnings("ignore:joints holds NaN")
+def test_labels_are_the_cpus_bit_for_bit(library, dtype, grid, sigma):
+    skip_unless_built()
+    joints, visible, _ = people(5, 3, 2, 14, 8 * max(grid))
+    joints[0, 0, 0, 1], joints[1, 1, 3, 0] = float("inf"), float("nan")
+    joints[2, 0, 5] = torch.tensor([3.5, 3.5])  # a cell's very middle
+    got = stand_in.belief_maps(library, joints, visible, grid, 8, sigma, None, (0, 0), dtype=dtype)[0]
+    assert torch.equal(got, ops.belief_maps(joints, visible, grid, 8, sigma, dtype=dtype, backend="cpu"))
 
 
 def test_empty_batch_launches_nothing(library):
@@ -164,7 +238,12 @@ def test_cuda_source_refines_positions(library, opencv):
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
-        ("belief_maps_kernel.h", "(all_out, all)", "(all_out, self)"),
+        ("belief_maps_kernel.h", "plane + (p.parts + 1) * cells", "plane + p.parts * cells"),
+        ("belief_maps_kernel.h", "plane += blockDim.y * cells)", "plane += cells)"),
+        ("belief_maps_kernel.h", "  __syncthreads();\n  T* out", "  T* out"),
+        ("belief_maps_kernel.h", "other < kThreads;", "other < kThreads / 2;"),
+        ("belief_maps_kernel.h", "i < kStagedJoints ?", "i <= kStagedJoints ?"),
+        ("belief_maps_kernel.h", "start = block * steps * step", "start = block * step"),
         ("belief_maps_kernel.h", "if (++column == width)", "if (++column == width + 1)"),
         ("belief_map_loss_kernel.h", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
         ("imresize_kernel.h", "* p.inner + j;", "* p.inner;"),
@@ -192,6 +271,9 @@ def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, objects, name, r
         test_cuda_source_of_imresize(broken, torch.float64, (9, 4), (0.45, 0.4))
         test_cuda_source_of_the_fusion(broken, "enlarging, two tiles wide", opencv=False)
         test_cuda_source_refines_positions(broken, opencv=False)
+        test_few_samples_are_shared_by_more_threads_with_the_same_results(broken, 264, 2, reverse=True)
+        test_any_number_of_people_and_parts(broken, 70, 17, (4, 6))
+        test_centre_maps_of_few_samples_are_shared_by_more_threads(broken, 70, 8, (127, 129), 1)
 
 
 def test_16_bit_rounding_is_torchs(library):

@@ -55,6 +55,30 @@ def test_small_belief_maps(backend, grid, dtype):
         torch.testing.assert_close(got.cpu(), want, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("samples", [1, 176, 264, 528])
+@pytest.mark.parametrize("size", [(64, 60), (63, 61)])
+def test_few_and_many_samples_have_equal_belief_maps(backend, samples, size):
+    """8, 4, 2 or 1 threads share the parts of cells, and each makes 1, 2, 4 or 8 vectors of a centre map."""
+    joints, visible, center = people(parts=11, side=192)
+    options = {"grid": (24, 24), "center_size": size}
+    expected = ops.belief_maps(joints, visible, center=center, backend="reference", **options)
+    j, v, c = on_gpu(joints, visible, center)
+    three = ops.belief_maps(j, v, center=c, backend=backend, **options)
+    which = torch.arange(samples) % 3
+    got = ops.belief_maps(j[which], v[which], center=c[which], backend=backend, **options)
+    for maps, few, want in zip(got, three, expected, strict=True):
+        torch.testing.assert_close(few.cpu(), want, rtol=0, atol=1e-6)
+        assert torch.equal(maps, few[which.cuda()])
+
+
+@pytest.mark.parametrize(("persons", "parts"), [(70, 17), (1025, 1), (1, 1025)])
+def test_small_belief_maps_of_more_joints_than_a_block_stages(backend, persons, parts):
+    joints, visible, _ = people(2, persons, parts, 600)
+    expected = ops.belief_maps(joints, visible, (4, 6), 100, 60.0, backend="reference")
+    got = ops.belief_maps(joints.cuda(), visible.cuda(), (4, 6), 100, 60.0, backend=backend)
+    torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("cutoff", [True, False])
 def test_small_center_map(backend, cutoff):
     center = people(side=40)[2]

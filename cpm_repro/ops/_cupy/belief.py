@@ -9,7 +9,8 @@ import torch
 
 from cpm_repro.ops._cupy.runtime import TYPES, Entry, launch, source
 
-THREADS, CENTER_STEPS = 256, 8  # kThreads and kCenterSteps of the kernel; a test compares
+# kThreads, kMostSlices, kMostSteps and kEnoughBlocks of the kernel; a test compares.
+THREADS, MOST_SLICES, MOST_STEPS, ENOUGH_BLOCKS = 256, 8, 8, 528
 
 # BeliefParams of csrc/math/belief.h, field by field; a test compares the layout.
 PARAMS = np.dtype(
@@ -35,14 +36,22 @@ PARAMS = np.dtype(
     align=True,
 )
 
-_VECTORS = (THREADS, CENTER_STEPS * THREADS)  # of a label and of a centre map that a block makes
+# BeliefGrid of the kernel; a test compares.
+GRID = np.dtype(
+    [
+        ("label_blocks", np.uint32),
+        ("center_blocks", np.uint32),
+        ("slices", np.int32),
+        ("steps", np.int32),
+    ]
+)
 
 HEADER = "belief_maps_kernel.h"
 ENTRIES = tuple(
     Entry(
         f"belief_maps_{number}_{vector}",
-        "cpm::BeliefParams p",
-        f"cpm::belief_maps_body<{kind}, {vector}>(p)",
+        "cpm::BeliefParams p, cpm::BeliefGrid grid",
+        f"cpm::belief_maps_body<{kind}, {vector}>(p, grid)",
         "cpm::kThreads",
     )
     for number, kind in TYPES.values()
@@ -95,19 +104,44 @@ def _add_center(params: Any, center: torch.Tensor, sigma: float, cutoff: bool, o
     params["center_sigma"], params["center_cutoff"] = sigma, cutoff
 
 
+def belief_grid(params: Any, vector: int) -> Any:
+    """As the kernel's function: how a sample is shared out, in vectors of ``vector`` cells."""
+    one, grid = params[0], np.zeros(1, GRID)
+    samples, parts = int(one["samples"]), int(one["parts"])
+    label, center = (count // vector for count in _cells(params))
+    slices, steps = 1, MOST_STEPS
+    while samples * _blocks(label, slices) < ENOUGH_BLOCKS and slices < min(MOST_SLICES, parts):
+        slices *= 2
+    while samples * _blocks(center, 1, steps) < ENOUGH_BLOCKS and steps > 1:
+        steps //= 2
+    grid["label_blocks"], grid["center_blocks"] = _blocks(label, slices), _blocks(center, 1, steps)
+    grid["slices"], grid["steps"] = slices, steps
+    return grid
+
+
+def _blocks(vectors: int, slices: int, steps: int = 1) -> int:
+    return -(-vectors // (THREADS * steps // slices))
+
+
+def _cells(params: Any) -> tuple[int, int]:
+    """Cells of a label and of a centre map; 0 where there is none."""
+    one = params[0]
+    label, center = int(one["h"]) * int(one["w"]), int(one["center_h"]) * int(one["center_w"])
+    return label if one["label"] else 0, center if one["center_map"] else 0
+
+
 def _launch(params: Any, like: torch.Tensor) -> None:
     """Choose the vector width as the extension does, and launch."""
     one = params[0]
-    cells = (int(one["h"]) * int(one["w"]), int(one["center_h"]) * int(one["center_w"]))
     width = 4 * like.element_size()
     aligned = all(int(one[name]) % width == 0 for name in ("label", "center_map"))
-    wide = cells[1] == 0 or int(one["center_w"]) >= 4
-    vector = 4 if aligned and wide and all(count % 4 == 0 for count in cells) else 1
+    vector = 4 if aligned and all(count % 4 == 0 for count in _cells(params)) else 1
     number = TYPES[like.dtype][0]
     params["type"] = number
-    label, center = (-(-count // (vector * per)) for count, per in zip(cells, _VECTORS, strict=True))
-    total = int(one["samples"]) * (label + center)
-    if total == 0:
+    grid = belief_grid(params, vector)
+    blocks, slices = int(grid["label_blocks"][0]) + int(grid["center_blocks"][0]), int(grid["slices"][0])
+    if int(one["samples"]) * blocks == 0:
         return
-    entry = f"belief_maps_{number}_{vector}"
-    launch(source(HEADER, ENTRIES), entry, (total,), THREADS, (params,), like.device)
+    entry, threads = f"belief_maps_{number}_{vector}", (THREADS // slices, slices)
+    blocks *= int(one["samples"])
+    launch(source(HEADER, ENTRIES), entry, (blocks,), threads, (params, grid), like.device)

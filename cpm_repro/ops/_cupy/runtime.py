@@ -80,7 +80,7 @@ def launch(
     text: str,
     entry: str,
     grid: Sequence[int],
-    threads: int,
+    threads: int | Sequence[int],
     arguments: tuple[Any, ...],
     device: torch.device,
 ) -> None:
@@ -90,8 +90,9 @@ def launch(
     """
     import cupy
 
+    block = (threads,) if isinstance(threads, int) else tuple(threads)
     with cupy.cuda.Device(device.index), _stream(device):
-        _module(text).get_function(entry)(tuple(grid), (threads,), arguments)
+        _module(text).get_function(entry)(tuple(grid), block, arguments)
 
 
 @functools.cache
