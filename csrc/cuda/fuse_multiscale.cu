@@ -59,10 +59,10 @@ const char* launch_tables(const FuseParams& p, const Tables& t, void* stream) {
 
 template <bool kPeaks>
 const char* launch_fuse(const FuseParams& p, const Tables& t, unsigned long long* best, void* stream) {
-  const long long tiles = (long long)((p.image_w - 1) / kTileColumns + 1) * groups_of(p, 0) * p.channels;
-  const unsigned int grid = (unsigned int)(tiles < (1ll << 30) ? tiles : (1ll << 30));
+  const long long tiles = (long long)tiles_along(p.image_w, kTileColumns) * tiles_along(p.image_h, kTileRows) * p.channels;
+  if (tiles > 0x7fffffff) return "the image is too large for one launch";
   const auto kernel = t.depth[1] % kWindow == 0 ? fuse_kernel<kPeaks, kWindow> : fuse_kernel<kPeaks, 1>;  // 1: a narrow map
-  CPM_LAUNCH(kernel, grid, kThreads, 0, stream, p, t, best);
+  CPM_LAUNCH(kernel, (unsigned int)tiles, kThreads, 0, stream, p, t, best);
   return launch_error();
 }
 

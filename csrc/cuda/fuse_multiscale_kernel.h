@@ -2,8 +2,10 @@
 //
 // A first launch makes the tables. In the second a warp makes kRows x kTileColumns pixels of one channel. A thread owns
 // kColumns neighbouring columns; it resamples cell rows to them one by one and adds each to all of its rows. All its sums
-// are in registers, and warps need nothing of one another. The full-size maps are written once, or, for peaks, never:
-// then each warp contributes its maximum with one atomic, whose result does not depend on the order.
+// are in registers, and warps need nothing of one another; those of a block make pixels one below the other, so that
+// weights of columns and most cells are in the first-level cache for all but the first of them. The full-size maps are
+// written once, or, for peaks, never: then each block contributes its maximum with one atomic, whose result does not
+// depend on the order.
 #pragma once
 
 #include "fuse_tables.h"
@@ -11,11 +13,13 @@
 namespace cpm {
 namespace fuse_kernels {
 
-constexpr int kThreads = 32;         // a block is one warp
-constexpr int kBlocksAtLeast = 16;   // per multiprocessor: up to 128 registers a thread
-constexpr int kTileColumns = kThreads * kColumns;
-constexpr int kWindow = 6;           // cells of a row whose weights a thread keeps in registers
+constexpr int kThreads = 128, kWarp = 32, kWarps = kThreads / kWarp;
+constexpr int kBlocksAtLeast = 4;  // per multiprocessor: up to 128 registers a thread
+constexpr int kTileColumns = kWarp * kColumns, kTileRows = kWarps * kRows;  // of a block
+constexpr int kWindow = 6;         // cells of a row whose weights a thread keeps in registers
 constexpr int kCross = 5, kLanes = 32;  // a maximum with its neighbours; threads that share one of those pixels
+
+inline __host__ __device__ unsigned int tiles_along(int length, int tile) { return (unsigned int)((length - 1) / tile + 1); }
 
 // One cell row resampled to image column x.
 inline __device__ float resample(const FuseParams& p, const Tables& t, const float* cells, int scale, int x) {
@@ -139,34 +143,35 @@ inline __device__ unsigned long long largest_key(const FuseParams& p, int y0, in
   return key;
 }
 
+// One block per kTileColumns x kTileRows pixels of a channel.
 template <bool kPeaks, int kHeld>
 __device__ __forceinline__ void fuse_body(const FuseParams& p, const Tables& t, unsigned long long* best) {
   __shared__ unsigned long long keys[kThreads];
-  const long long tiles_x = (p.image_w - 1) / kTileColumns + 1, tiles_y = groups_of(p, 0);
-  const long long tiles = tiles_x * tiles_y * p.channels;
-  for (long long tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const int channel = (int)(tile / (tiles_x * tiles_y));
-    const int y0 = (int)(tile / tiles_x % tiles_y) * kRows, x = (int)(tile % tiles_x) * kTileColumns + (int)threadIdx.x * kColumns;
-    const unsigned long long known = kPeaks ? *static_cast<volatile unsigned long long*>(best + channel) : 0;
-    float sum[kRows][kColumns];
-    for (int r = 0; r < kRows; ++r) {
-      for (int c = 0; c < kColumns; ++c) sum[r][c] = 0.0f;
-    }
+  const unsigned int tiles_x = tiles_along(p.image_w, kTileColumns), tiles_y = tiles_along(p.image_h, kTileRows);
+  const unsigned int tile_x = blockIdx.x % tiles_x, tile_y = blockIdx.x / tiles_x % tiles_y;
+  const int channel = (int)(blockIdx.x / tiles_x / tiles_y);
+  const int y0 = (int)(tile_y * kTileRows + threadIdx.x / kWarp * kRows), x = (int)(tile_x * kTileColumns + threadIdx.x % kWarp * kColumns);
+  const bool inside = y0 < p.image_h;
+  const unsigned long long known = kPeaks ? *static_cast<volatile unsigned long long*>(best + channel) : 0;
+  float sum[kRows][kColumns];
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kColumns; ++c) sum[r][c] = 0.0f;
+  }
+  if (inside) {
     fuse_pixels<kHeld>(p, t, channel, y0, x, sum);
     if (p.background && channel == p.channels - 1) add_border(p, t, y0, x, sum);
-    if (!kPeaks) {
-      write_pixels(p, channel, y0, x, sum);
-      continue;
-    }
-    keys[threadIdx.x] = largest_key(p, y0, x, sum, known);
-    __syncthreads();
-    for (int half = kThreads / 2; half > 0; half /= 2) {
-      if ((int)threadIdx.x < half && keys[threadIdx.x + half] > keys[threadIdx.x]) keys[threadIdx.x] = keys[threadIdx.x + half];
-      __syncthreads();
-    }
-    if (threadIdx.x == 0 && keys[0] > known) atomicMax(best + channel, keys[0]);
+  }
+  if (!kPeaks) {
+    if (inside) write_pixels(p, channel, y0, x, sum);
+    return;
+  }
+  keys[threadIdx.x] = inside ? largest_key(p, y0, x, sum, known) : 0;
+  __syncthreads();
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    if ((int)threadIdx.x < half && keys[threadIdx.x + half] > keys[threadIdx.x]) keys[threadIdx.x] = keys[threadIdx.x + half];
     __syncthreads();
   }
+  if (threadIdx.x == 0 && keys[0] > known) atomicMax(best + channel, keys[0]);
 }
 
 // What one lane of kLanes adds to a fused pixel: every kLanes-th pair of scale and cell row.

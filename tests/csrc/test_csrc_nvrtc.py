@@ -125,6 +125,7 @@ def test_numbers_are_the_headers():
     assert number("cuda/fuse_tables.h", "kColumns") == fusion.COLUMNS
     assert number("cuda/fuse_tables.h", "kRows") == fusion.ROWS
     assert number(kernel, "kWindow") == fusion.WINDOW
+    assert number(kernel, "kWarp") == fusion.WARP
     assert number(kernel, "kLanes") == fusion.LANES
     assert number(kernel, "kCross") == fusion.CROSS
 

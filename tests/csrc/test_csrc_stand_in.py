@@ -197,6 +197,7 @@ FUSE_CASES = {
     ),
     "shrinking": ((17, 20), [[-40, -60, -40, -60]], [[448, 488]], 8, 46),
     "off the edge": ((33, 20), [[-30, 20, 30, -20]], [[40, 40]], 8, 5),
+    "two blocks high, the last cut": ((70, 140), [[53, 18, 53, 18]], [[70, 140]], 8, 22),
     "one pixel": ((1, 1), [[10, 12, 10, 12]], [[20, 16]], 4, 10),
 }
 
@@ -248,6 +249,9 @@ def test_cuda_source_refines_positions(library, opencv):
         ("belief_map_loss_kernel.h", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
         ("imresize_kernel.h", "* p.inner + j;", "* p.inner;"),
         ("fuse_multiscale_kernel.h", "four.of[c] = sum[r][c]", "four.of[c] = sum[r][0]"),
+        ("fuse_multiscale_kernel.h", "tile_y * kTileRows", "tile_y * kRows"),
+        ("fuse_multiscale_kernel.h", "threadIdx.x / kWarp * kRows", "threadIdx.x / kThreads * kRows"),
+        ("fuse_multiscale_kernel.h", "for (int half = kThreads / 2;", "for (int half = kWarp / 2;"),
         ("fuse_tables.h", "lowest[group] + cell", "lowest[group] + cell + 1"),
         ("fuse_multiscale_kernel.h", "cells += p.w;", "cells += p.w - 1;"),
         ("fuse_multiscale_kernel.h", "(point == 2)", "(point == 3)"),
@@ -270,6 +274,7 @@ def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, objects, name, r
         test_cuda_source_of_the_stage_losses(broken, torch.float32, reverse=True)
         test_cuda_source_of_imresize(broken, torch.float64, (9, 4), (0.45, 0.4))
         test_cuda_source_of_the_fusion(broken, "enlarging, two tiles wide", opencv=False)
+        test_cuda_source_of_the_fusion(broken, "two blocks high, the last cut", opencv=False)
         test_cuda_source_refines_positions(broken, opencv=False)
         test_few_samples_are_shared_by_more_threads_with_the_same_results(broken, 264, 2, reverse=True)
         test_any_number_of_people_and_parts(broken, 70, 17, (4, 6))

@@ -13,7 +13,8 @@ import torch
 from cpm_repro.ops._cupy.runtime import Entry, blocks_for, launch, pointer, source
 
 # As in the headers; a test compares.
-THREADS, TABLE_THREADS, COLUMNS, ROWS, WINDOW, CROSS, LANES, MAX_SCALES = 32, 96, 4, 12, 6, 5, 32, 64
+THREADS, WARP, TABLE_THREADS, COLUMNS, ROWS = 128, 32, 96, 4, 12
+WINDOW, CROSS, LANES, MAX_SCALES = 6, 5, 32, 64
 
 # FuseParams of csrc/math/fuse.h and Tables of the kernel, field by field; a test compares the layouts.
 PARAMS = np.dtype(
@@ -91,9 +92,12 @@ class _Task:
         height, width = int(one["image_h"]), int(one["image_w"])
         grid = (blocks_for(max(height, width), TABLE_THREADS), int(one["scales"]), 2)
         self.launch("fuse_tables", grid, threads=TABLE_THREADS)
-        tiles = -(-width // (THREADS * COLUMNS)) * -(-height // ROWS) * int(one["channels"])
+        columns, rows = WARP * COLUMNS, THREADS // WARP * ROWS  # of a block
+        tiles = -(-width // columns) * -(-height // rows) * int(one["channels"])
+        if tiles > 0x7FFFFFFF:
+            raise ValueError(f"image_hw {height} x {width} is too large for one launch")
         held = WINDOW if self.tables[0]["depth"][1] % WINDOW == 0 else 1
-        self.launch(f"{entry}_{held}", (blocks_for(tiles),), best)
+        self.launch(f"{entry}_{held}", (tiles,), best)
 
 
 def fuse_multiscale_out(
