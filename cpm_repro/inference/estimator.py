@@ -6,7 +6,8 @@ import itertools
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, overload
 
@@ -18,23 +19,19 @@ from cpm_repro.config import unknown
 from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
-from cpm_repro.inference import places
 from cpm_repro.inference.compiled import CompiledNetwork
+from cpm_repro.inference.crop_beliefs import CropBeliefs
 from cpm_repro.inference.decode import average_views, highest, sub_pixel, to_image
 from cpm_repro.inference.detector import PersonDetector
 from cpm_repro.inference.fast_convolution import fast_convolutions
-from cpm_repro.inference.images import as_bgr, read_photograph
-from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.pipeline import read_ahead
-from cpm_repro.inference.places import Box, Place, Point, places_from_boxes, places_from_centers, tried_places
+from cpm_repro.inference.places import Box, Place, Point
 from cpm_repro.inference.result import People, Person
+from cpm_repro.inference.seen import Image, Seen, Told, decoded, see
 from cpm_repro.inference.smoothing import PoseSmoother
 from cpm_repro.inference.video import VideoReader
 from cpm_repro.inference.weights import bundled_weights, load_model
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
-
-Image = np.ndarray | str | Path
-"""An array (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, or the path of an image file."""
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -43,19 +40,6 @@ SEARCH_EVERY = 25
 
 IMAGES_AT_ONCE = 4
 """Most frames or photographs of a long row in one batch: one of 24 megapixels is 72 MB in memory."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A decoded image, the file it came from, and where its people are.
-
-    With ``one_person`` the places are those that one person may have: the surest of them is kept.
-    """
-
-    array: np.ndarray
-    source: str
-    places: list[Place]
-    one_person: bool = False
 
 
 class PoseEstimator:
@@ -250,12 +234,13 @@ class PoseEstimator:
         with source if isinstance(source, VideoReader) else VideoReader(source) as reader:
             smoother = PoseSmoother() if smooth is True else smooth or None
             group = 1 if reader.live else min(self.batch, IMAGES_AT_ONCE)
+            told = Told(boxes, centers, heights, whole_image)
             searched: list[Place] = []
             with closing(read_ahead(reader, depth=2)) as frames:
                 while batch := list(itertools.islice(frames, group)):
                     seen = []
                     for frame in batch:
-                        look = self._look(frame.image, reader.name, boxes, centers, heights, whole_image)
+                        look = self._see(frame.image, reader.name, told)
                         if look.one_person:
                             if frame.index % SEARCH_EVERY == 0:
                                 searched = [self._surest(look)]
@@ -280,28 +265,10 @@ class PoseEstimator:
         rgb: bool = False,
     ) -> Seen:
         """The first half of :meth:`__call__`: decode an image and find the places of its people."""
-        if isinstance(image, np.ndarray):
-            array, source = as_bgr(image, rgb=rgb), ""
-        else:
-            array, source = read_photograph(image), str(image)
-        return self._look(array, source, boxes, centers, heights, whole_image)
+        return self._see(*decoded(image, rgb=rgb), Told(boxes, centers, heights, whole_image))
 
-    def _look(
-        self,
-        array: np.ndarray,
-        source: str,
-        boxes: Sequence[Box] | None,
-        centers: Sequence[Point] | None,
-        heights: Sequence[float] | float | None,
-        whole_image: bool,
-    ) -> Seen:
-        """The places of the people in a decoded image; what is wrong with them names its source."""
-        alone = boxes is None and centers is None and self.detector is None and not whole_image
-        try:
-            found = self._places(array, boxes, centers, heights, whole_image)
-        except UserError as error:
-            raise UserError(f"{source}: {error}" if source else str(error)) from error
-        return Seen(array, source, found, one_person=alone)
+    def _see(self, array: np.ndarray, source: str, told: Told) -> Seen:
+        return see(array, source, told, self.detector, self.augment.fill)
 
     def estimate(self, seen: Sequence[Seen], *, keep_maps: bool) -> Iterator[People]:
         """The second half: the people of each image, everybody's crops in common batches.
@@ -330,32 +297,6 @@ class PoseEstimator:
         """The best of the places that one person may have."""
         found = next(self.estimate([replace(seen, one_person=False)], keep_maps=False))
         return seen.places[_surest(found)]
-
-    def _places(
-        self,
-        image: np.ndarray,
-        boxes: Sequence[Box] | None,
-        centers: Sequence[Point] | None,
-        heights: Sequence[float] | float | None,
-        whole_image: bool,
-    ) -> list[Place]:
-        """Where the people are: as given or as detected; else where one person may be."""
-        if boxes is not None and centers is not None:
-            raise ValueError("give either boxes or centers, got both")
-        if whole_image and (boxes is not None or centers is not None):
-            raise ValueError("whole_image takes one person to fill the image: give no boxes or centers")
-        if heights is not None and centers is None:
-            raise ValueError("heights go with centers, got heights alone")
-        size = image.shape[:2]
-        if boxes is not None:
-            return places_from_boxes(boxes, size)
-        if centers is not None:
-            return places_from_centers(centers, heights, size)
-        if whole_image:
-            return [places.whole_image(size)]
-        if self.detector is not None:
-            return self.detector(image, share=self.augment.fill)
-        return tried_places(size)
 
     def _people(self, jobs: list[tuple[np.ndarray, Place]], *, keep_maps: bool) -> list[Person]:
         """A few people, all in one batch."""
@@ -389,6 +330,13 @@ class PoseEstimator:
             people.append(person)
         return people
 
+    def _beliefs(self, crops: np.ndarray, *, last_only: bool) -> list[Tensor]:
+        """Maps of crops (J, V, S, S, 3), see :class:`CropBeliefs`."""
+        forward = self._compiled or partial(self.net, stages=self.stages)
+        flip_order = (*self.skeleton.flip_permutation, len(self.skeleton)) if self.flip_test else None
+        look = CropBeliefs(forward, self.device, self.dtype, self.batch, flip_order)
+        return look(crops, last_only=last_only)
+
     def _matrix(self, place: Place, zoom: float = 1.0) -> np.ndarray:
         """(2, 3), from image pixels to those of the crop that shows the person ``zoom`` times as large."""
         return place_matrix(np.array(place.center), place.extent / zoom, self.augment)
@@ -396,36 +344,6 @@ class PoseEstimator:
     def _crop(self, image: np.ndarray, place: Place, zoom: float) -> np.ndarray:
         """The network's view of one person: (crop, crop, 3) uint8."""
         return warp_image(image, self._matrix(place, zoom), self.augment.crop)
-
-    @torch.inference_mode()
-    def _beliefs(self, crops: np.ndarray, *, last_only: bool) -> list[Tensor]:
-        """Belief maps (J, V, K+1, h, w) float32 per stage of crops (J, V, S, S, 3).
-
-        With the flip test V doubles: the mirrored views follow the others, their maps turned back.
-        """
-        jobs, views = crops.shape[:2]
-        flat = torch.from_numpy(crops.reshape(-1, *crops.shape[2:])).to(self.device)
-        stages = self._run(flat, last_only=last_only)
-        if self.flip_test:
-            order = [*self.skeleton.flip_permutation, len(self.skeleton)]
-            mirrored = self._run(flat.flip(2), last_only=last_only)
-            mirrored = [maps.flip(3)[:, order] for maps in mirrored]
-            pairs = zip(stages, mirrored, strict=True)
-            shaped = [[maps.unflatten(0, (jobs, views)) for maps in pair] for pair in pairs]
-            return [torch.cat(pair, dim=1) for pair in shaped]
-        return [maps.unflatten(0, (jobs, views)) for maps in stages]
-
-    def _run(self, crops: Tensor, *, last_only: bool) -> list[Tensor]:
-        """Every stage's maps (or only the last one's) in float32, at most ``batch`` crops at a time."""
-        parts = []
-        for chunk in crops.split(self.batch):
-            middle = (self.augment.crop - 1) / 2
-            center = torch.full((len(chunk), 2), middle, dtype=torch.float32, device=self.device)
-            data = network_input(chunk, center).to(self.dtype)
-            data = data.contiguous(memory_format=torch.channels_last)
-            maps = self._compiled(data) if self._compiled else self.net(data, stages=self.stages)
-            parts.append([stage.float() for stage in (maps[-1:] if last_only else maps)])
-        return [torch.cat(stage) for stage in zip(*parts, strict=True)]
 
 
 def _is_one(image: Image | Iterable[Image]) -> bool:

@@ -24,7 +24,8 @@ from cpm_repro.inference.sources import Source, find_sources
 from cpm_repro.inference.video import VideoReader, quiet_opencv
 
 if TYPE_CHECKING:
-    from cpm_repro.inference.estimator import PoseEstimator, Seen
+    from cpm_repro.inference.estimator import PoseEstimator
+    from cpm_repro.inference.seen import Seen
 
 MANY = 20
 """Of more images than this, belief-map pictures are drawn only when asked for."""
@@ -106,7 +107,8 @@ def _predict_images(
     report: _Report,
 ) -> None:
     """Images are decoded ahead of the network and written behind it, in threads."""
-    from cpm_repro.inference.estimator import IMAGES_AT_ONCE, Seen
+    from cpm_repro.inference.estimator import IMAGES_AT_ONCE
+    from cpm_repro.inference.seen import Seen
 
     def look() -> Iterator[tuple[Source, Seen | UserError]]:
         places = (options.boxes, options.centers, options.height)

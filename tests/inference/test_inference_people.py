@@ -14,6 +14,7 @@ from cpm_repro import build
 from cpm_repro.caffe.convert import convert
 from cpm_repro.cli import main
 from cpm_repro.errors import UserError
+from cpm_repro.inference.crop_beliefs import CropBeliefs
 from cpm_repro.inference.detector import PersonDetector, local_peaks
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.places import places_from_boxes, places_from_centers, tried_places, whole_image
@@ -190,8 +191,8 @@ def test_in_a_video_the_person_is_looked_for_once_a_second(tmp_path, monkeypatch
     for index in range(28):
         writer.write(paste(100 if index < 10 else 300))
     writer.release()
-    estimator, crops, run = PoseEstimator(BUNDLED, batch=2), [], PoseEstimator._run
-    monkeypatch.setattr(PoseEstimator, "_run", lambda self, x, **k: crops.append(len(x)) or run(self, x, **k))
+    estimator, crops, run = PoseEstimator(BUNDLED, batch=2), [], CropBeliefs._run
+    monkeypatch.setattr(CropBeliefs, "_run", lambda self, x, **k: crops.append(len(x)) or run(self, x, **k))
     places = [people[0].assumed.split(",")[0] for people in estimator.video(tmp_path / "x.avi")]
     assert places == 25 * ["one person left of the middle"] + 3 * ["one person right of the middle"]
     assert sum(crops) == 28 + 2 * 7
