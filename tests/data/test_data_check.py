@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 from data_fakes import lspet_joints, write_lspet
-from test_data_readers import flic_example, structs
+from matlab_fakes import flic_example, structs
 
 from cpm_repro.data import SyntheticDataset, open_dataset
 from cpm_repro.data.annotations import DataWarning

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import scipy.io
 from data_fakes import lspet_joints, write_lspet
+from matlab_fakes import flic_example, person, structs, write_mpii
 from support import data_root, golden
-from test_data_readers import flic_example, person, structs, write_mpii
 
 from cpm_repro.cli import main
 from cpm_repro.data.commands import json_command, lmdb_command

@@ -1,0 +1,138 @@
+"""Data sets of people's own: COCO key points and CSV tables, in a folder that is opened."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_repro.data import open_dataset
+from cpm_repro.data.annotations import DataWarning
+from cpm_repro.data.own import read_coco, read_csv
+from cpm_repro.data.skeleton_file import read_skeleton
+from cpm_repro.errors import UserError
+
+
+def coco(parts: list[str]) -> dict:
+    rng = np.random.default_rng(0)
+    people = []
+    for index in range(20):
+        flags = rng.integers(0, 3, len(parts))
+        flags[0], flags[1] = 2, 1
+        keypoints = np.column_stack([rng.integers(5, 60, (len(parts), 2)), flags]).ravel().tolist()
+        people.append({"id": index, "image_id": index // 2, "keypoints": keypoints, "bbox": [1, 2, 30, 60]})
+    return {
+        "images": [{"id": n, "file_name": f"{n}.png"} for n in range(10)],
+        "annotations": people,
+        "categories": [{"id": 1, "name": "dog", "keypoints": parts, "skeleton": [[1, 2]]}],
+    }
+
+
+def test_coco_with_another_number_of_parts(tmp_path):
+    parts = ["nose", "left_ear", "right_ear", "tail"]
+    content = coco(parts)
+    content["annotations"][3]["keypoints"][2] = 7
+    content["annotations"][4]["image_id"] = 99
+    content["annotations"].append({**content["annotations"][5]})
+    content["annotations"].append({"id": 50, "iscrowd": 1})
+    (tmp_path / "dogs.json").write_text(json.dumps(content))
+    for n in range(10):
+        cv2.imwrite(str(tmp_path / f"{n}.png"), np.zeros((70, 80, 3), np.uint8))
+    annotations = read_coco(tmp_path / "dogs.json")
+    assert (annotations.read, len(annotations.problems)) == (21, 3)
+    assert annotations.skeleton.flip_pairs == ((2, 1),)
+    assert annotations.skeleton.limbs == ((0, 1),)
+    flags = np.array(content["annotations"][0]["keypoints"]).reshape(4, 3)[:, 2]
+    assert annotations.images[0].people[0].visible.tolist() == [[2, 0, 1][flag] for flag in flags]
+    train, val = (open_dataset(str(tmp_path), split) for split in ("train", "val"))
+    assert len(train.skeleton) == 4
+    assert len(train) + len(val) == 18
+    assert not {train[i].id.split("#")[0] for i in range(len(train))} & {
+        val[i].id.split("#")[0] for i in range(len(val))
+    }
+    assert val[0].center == pytest.approx([16, 32])
+
+
+COCO = {
+    "images": [{"id": 1, "file_name": "a.jpg"}],
+    "categories": [{"name": "x", "keypoints": ["a", "b"], "skeleton": [[1, 2]]}],
+    "annotations": [{"id": 1, "image_id": 1, "keypoints": [1, 2, 2, 3, 4, 1], "bbox": [0, 0, 9, 9]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "item"),
+    [
+        ("images", 7), ("annotations", None), ("categories", "x"),
+        ("images", {"id": [1], "file_name": "a.jpg"}),
+        ("annotations", {"id": {}, "image_id": 1}), ("annotations", {"id": 2, "image_id": [1]}),
+        ("categories", {"name": "x", "keypoints": [1, 2]}), ("categories", {"name": "x", "keypoints": "ab"}),
+        ("categories", {"keypoints": ["a", "b"], "skeleton": [[2]]}),
+        ("categories", {"keypoints": ["a", "b"], "skeleton": [[1, "2"]]}),
+        ("categories", {"keypoints": ["a", "b"], "skeleton": 7}),
+    ],
+)  # fmt: skip
+def test_a_coco_file_of_other_things_is_refused_in_one_line(tmp_path, key, item):
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(COCO))
+    assert read_coco(path).read == 1
+    path.write_text(json.dumps(COCO | {key: [item]}))
+    with pytest.raises(UserError, match=r"coco\.json: "):
+        read_coco(path)
+
+
+@pytest.mark.parametrize("bbox", ["x", [1, "x"], {"a": 1}, [[1], [2, 3]], [10**400, 0, 1, 1]])
+def test_a_box_that_is_none_is_reported(tmp_path, bbox):
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(COCO | {"annotations": [COCO["annotations"][0] | {"bbox": bbox}]}))
+    assert len(read_coco(path).problems) == 1
+
+
+def test_csv_with_a_skeleton_file(tmp_path):
+    (tmp_path / "skeleton.toml").write_text(
+        'name = "hand"\nparts = ["root", "left_tip", "right_tip"]\n'
+        'flip_pairs = [["left_tip", "right_tip"]]\nlimbs = [["root", "left_tip"]]\n'
+    )
+    header = "image,right_tip_x,right_tip_y,root_x,root_y,left_tip_x,left_tip_y,left_tip_visible,split"
+    rows = ["a.png,1,2,10,20,30.5,40,0,train", "b.png,,,11,21,31,41,1,val", "c.png,x,2,3,4,5,6,1,val"]
+    (tmp_path / "hands.csv").write_text("\n".join([header, *rows]) + "\n")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((60, 60, 3), np.uint8))
+    skeleton = read_skeleton(tmp_path / "skeleton.toml")
+    annotations = read_csv(tmp_path / "hands.csv", skeleton)
+    assert [str(p) for p in annotations.problems] == [
+        "line 4: expected numbers: could not convert string to float: 'x'"
+    ]
+    sample = open_dataset(str(tmp_path), "train")[0]
+    assert sample.joints[0].tolist() == [[10, 20], [30.5, 40], [1, 2]]
+    assert sample.visible[0].tolist() == [1, 0, 1]
+    assert annotations.images[1].people[0].visible.tolist() == [1, 1, 2]
+    assert len(open_dataset(str(tmp_path), "val")) == 1
+
+
+def test_people_left_out_are_named_when_a_data_set_is_opened(tmp_path):
+    (tmp_path / "x.csv").write_text(
+        "image,a_x,a_y,b_x,b_y,split\na.png,1,2,3,4,train\na.png,,,,,train\nq.png,1,2,3,4,val\n"
+    )
+    with pytest.warns(DataWarning, match="3 people read, 2 used, 1 reported: line 3: no labelled joint"):
+        open_dataset(str(tmp_path), "train")
+
+
+def test_a_path_that_leaves_the_data_folder(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    cv2.imwrite(str(tmp_path / "secret.png"), np.zeros((60, 60, 3), np.uint8))
+    (folder / "x.csv").write_text(
+        "image,a_x,a_y,b_x,b_y,split\n../secret.png,1,2,3,4,train\nq.png,1,2,3,4,val\n"
+    )
+    dataset = open_dataset(str(folder), "train")
+    with pytest.raises(UserError, match="leaves it"):
+        dataset[0]
+
+
+def test_two_annotation_files(tmp_path):
+    for name in ("a.json", "b.csv"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(UserError, match=r"a\.json, b\.csv"):
+        open_dataset(str(tmp_path), "train")
