@@ -180,20 +180,22 @@ def ask(quick: bool, device: str) -> Question:
 
 @contextmanager
 def _other(quick: bool) -> Iterator[None]:
-    """Rank 1, as long as it is open."""
+    """Rank 1, as long as it is open; whatever fails here, it does not outlive it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = multiprocessing.get_context("spawn").Process(target=follow, args=(quick, port), daemon=True)
     process.start()
-    join(0, port)
     try:
+        join(0, port)
         yield
         _tell(0, _END)
         process.join()
     finally:
-        process.kill()
-        dist.destroy_process_group()
+        process.kill()  # one that has ended is left alone
+        process.join()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 if __name__ == "__main__":
