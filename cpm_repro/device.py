@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from cpm_repro.errors import UserError
@@ -35,3 +38,19 @@ def has_bf16(device: torch.device) -> bool:
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@contextmanager
+def measured_convolutions(device: torch.device) -> Iterator[None]:
+    """For work whose sizes come again and again: cuDNN measures its algorithms where it otherwise guesses.
+
+    Every new size of a convolution is tried with several of them, once in a process, and the fastest is kept;
+    that takes seconds for a large network. The setting is the process's and is put back afterwards; on
+    other devices nothing changes.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cpm_repro.device import has_bf16, usable_device
+from cpm_repro.device import has_bf16, measured_convolutions, usable_device
 from cpm_repro.errors import UserError
 
 CPU = torch.device("cpu")
@@ -49,3 +49,19 @@ def test_a_gpu_is_asked_about_itself_and_emulation_does_not_count(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device", chosen)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert [has_bf16(torch.device("cuda", number)) for number in (0, 1)] == [False, True]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_cudnn_measures_for_as_long_as_it_is_asked_to(monkeypatch, before):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
+    with measured_convolutions(CPU):
+        assert torch.backends.cudnn.benchmark is before
+
+    def fails():
+        with measured_convolutions(torch.device("cuda", 0)):
+            assert torch.backends.cudnn.benchmark
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert torch.backends.cudnn.benchmark is before

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cpm_repro.device import measured_convolutions
 from cpm_repro.errors import EnvironmentFailure
 from cpm_repro.model import PoseMachine
 
@@ -63,8 +64,9 @@ class CompiledNetwork:
             return list(compiled(data, self._stages))
 
         try:
-            run(data)
-            return _Graph(run, data) if data.is_cuda else run
+            with measured_convolutions(data.device):
+                run(data)
+                return _Graph(run, data) if data.is_cuda else run
         except (RuntimeError, ImportError) as error:  # whatever dynamo, inductor, Triton or g++ have to say
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise EnvironmentFailure(f"compile: the network cannot be compiled here: {reason}") from error

@@ -19,7 +19,7 @@ from cpm_repro.caffe.solverstate import SolverState, read_solverstate, write_sol
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseSample
-from cpm_repro.device import usable_device
+from cpm_repro.device import measured_convolutions, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import write_json
@@ -370,8 +370,10 @@ class _SolverRun:
             asked = time.monotonic()
             batch = next(loader)
             self.waited += time.monotonic() - asked
-            blobs = self.net(**batch_blobs(batch, self.plan.data, self.device))
-            self.net.objective(blobs).backward()
+            given = batch_blobs(batch, self.plan.data, self.device)
+            with measured_convolutions(self.device):  # crops have one size
+                blobs = self.net(**given)
+                self.net.objective(blobs).backward()
             made = torch.stack([blobs[top].detach() for top in self.losses]).cpu()
             norm = self._finite_norm(batch, made.tolist()) / self.optimizer.iter_size
             sums += made

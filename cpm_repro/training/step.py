@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cpm_repro.config import TrainConfig
 from cpm_repro.data import Batch, warp_windows
+from cpm_repro.device import measured_convolutions
 from cpm_repro.errors import UserError
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
@@ -84,7 +85,9 @@ class Step:
         # what the uninterrupted one would have drawn; every rank draws its own.
         torch.manual_seed(self.config.seed * 1_000_003 + iteration + (self.ranks.rank << 52))
         # The one read of an update: until here the host only queues work, a GPU has no gap to wait in.
-        *own, norm = torch.cat([self._backward(batch, phase), self._unscaled_norm()]).tolist()
+        with measured_convolutions(self.device):  # crops have one size
+            own_losses = self._backward(batch, phase)
+        *own, norm = torch.cat([own_losses, self._unscaled_norm()]).tolist()
         losses = self.ranks.sum(own)
         if not math.isfinite(sum(losses)) or not (math.isfinite(norm) or self.scale.can_fall()):
             self._fail(batch, iteration, losses, norm, self.config.solver.lr * factor)

@@ -1,11 +1,14 @@
 """How often an update makes its host wait for the device: once, for the losses and the gradient's norm."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from cpm_repro.config import override, preset
 from cpm_repro.data import Batch
+from cpm_repro.device import measured_convolutions
 from cpm_repro.model import build
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.recipe import build_optimizers
@@ -87,6 +90,20 @@ def test_an_update_waits_once(tmp_path, solver):
     norm = float(torch.nn.utils.get_total_norm([weight.grad for weight in step.net.parameters()]))
     assert norm == pytest.approx(solver.get("clip", done.gradient_norm), rel=1e-3)
     assert done.gradient_norm > 1e-2  # before it was clipped
+
+
+def test_cudnn_measures_both_passes_of_an_update(tmp_path, monkeypatch):
+    """Forward and backward; the device is told that it is a GPU, and what is seen is cuDNN's setting."""
+    made, seen = step_of(tmp_path), []
+    layer = next(layer for layer in made.net.modules() if isinstance(layer, torch.nn.Conv2d))
+    layer.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.benchmark))
+    layer.weight.register_hook(lambda _: seen.append(torch.backends.cudnn.benchmark))
+    as_on_a_gpu = partial(measured_convolutions, torch.device("cuda"))
+    monkeypatch.setattr("cpm_repro.training.step.measured_convolutions", lambda _: as_on_a_gpu())
+    (phase,) = phases_of("end-to-end", 2)
+    made(a_batch(), 0, phase, 1.0)
+    assert seen == [True, True]
+    assert not torch.backends.cudnn.benchmark
 
 
 @pytest.mark.parametrize("clip", [1e-3, 1e9])
