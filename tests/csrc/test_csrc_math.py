@@ -90,6 +90,9 @@ def test_a_width_beyond_float32_bounds_nothing(library):
     assert call(library, "bump_limit", ctypes.c_float, D(1e25), I(1)) == np.finfo(np.float32).max
     assert np.isfinite(call(library, "bump_limit", ctypes.c_float, D(1e18), I(1)))
     assert call(library, "bump_limit", ctypes.c_float, D(1e18), I(1)) < 1e38
+    largest, got = np.array([np.finfo(np.float32).max], np.float32), np.empty(1, np.int32)
+    call(library, "inside", None, pointer(largest), pointer(got), I(1), D(1e25), I(1))
+    assert got.tolist() == [1], "at the bound the exact rule decides"
 
 
 @pytest.mark.parametrize("sigma", [1e-30, 1e-22, 3e-20, 1e-3, *SIGMAS, 1e9, 1e18, 1e25])
