@@ -26,7 +26,7 @@ ALLOWED = {
     "environment": set(),
     "device": {"errors"},
     "skeleton": {"errors"},
-    "config": {"errors"},
+    "config": {"errors", "files"},
     "model": BASE | {"model", "ops"},
     "caffe": BASE | {"model", "ops"},
     "ops": BASE,

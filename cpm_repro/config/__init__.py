@@ -1,6 +1,7 @@
 """Configurations of a run: typed settings and the presets; the only place where defaults live."""
 
 from cpm_repro.config.architectures import ARCHITECTURES, Architecture, Kernels, architecture
+from cpm_repro.config.options import assignment, changed, resolve
 from cpm_repro.config.presets import (
     EPOCHS_PER_STEP,
     PEOPLE,
@@ -53,7 +54,9 @@ __all__ = [
     "TargetConfig",
     "TrainConfig",
     "architecture",
+    "assignment",
     "center_sigma",
+    "changed",
     "check",
     "differences",
     "first_difference",
@@ -63,6 +66,7 @@ __all__ = [
     "override",
     "preset",
     "reference_of",
+    "resolve",
     "to_dict",
     "unknown",
 ]

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cpm_repro.config import (
-    FULL_CROP,
-    PRESETS,
-    TINY_CROP,
-    NetworkConfig,
     TrainConfig,
-    architecture,
+    assignment,
+    changed,
     check,
     from_dict,
     override,
     preset,
+    resolve,
 )
 from cpm_repro.data import open_dataset
 from cpm_repro.device import usable_device
@@ -36,23 +33,6 @@ from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
 from cpm_repro.training.validate import predict_dataset, score_stages
-
-_DOTTED = {
-    "arch": "network.arch",
-    "data": "data",
-    "weights": "weights",
-    "vgg19": "vgg19",
-    "stages": "network.stages",
-    "parts": "network.parts",
-    "width": "network.width",
-    "batch": "solver.batch",
-    "lr": "solver.lr",
-    "scheme": "scheme",
-    "seed": "seed",
-    "workers": "workers",
-    "checkpoint_iterations": "checkpoint_iterations",
-}
-
 
 _NOT_IN_SOLVERS = ("validate_every", "validate_people")
 _WITH_SOLVER = ("data", "out", "snapshot", "weights", "iterations", "seed", "workers", "device")
@@ -113,7 +93,7 @@ def _validation_of(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: anything else, and numbers among the other options that no run can work with.
     """
-    changes = dict(_assignment(text) for text in options["set"])
+    changes = dict(assignment(text) for text in options["set"])
     for name in changes:
         if name not in _NOT_IN_SOLVERS:
             raise UserError(
@@ -144,7 +124,7 @@ def _wanted(options: Mapping[str, Any]) -> tuple[TrainConfig, Path]:
     out: Path = options["out"] or Path("runs") / resolve(options).name
     started = out / "config.json"
     again = options["resume"] and started.exists()
-    config = _changed(_read_config(started), options) if again else resolve(options)
+    config = changed(_read_config(started), options) if again else resolve(options)
     if again and options["preset"] is not None:
         wanted = preset(options["preset"]).network
         if wanted.arch != config.network.arch:
@@ -164,50 +144,6 @@ def _reported(result: RunResult, config: TrainConfig, ranks: Ranks) -> RunResult
     if ranks.first and not result.stopped:
         report(Finished.of(result, config))
     return result
-
-
-def resolve(options: Mapping[str, Any]) -> TrainConfig:
-    """The complete configuration that the given options mean."""
-    arch = options["arch"]
-    if arch is not None:
-        architecture(arch)  # an unknown one is refused, not looked for among the presets
-    name = options["preset"] or (arch if arch in PRESETS else "tiny")
-    config = preset(name)
-    if arch is not None and config.network.arch != arch:
-        crop = TINY_CROP if arch == "tiny" else FULL_CROP
-        config = replace(
-            config,
-            name=arch,
-            network=NetworkConfig(arch=arch),
-            augment=replace(config.augment, crop=crop),
-        )
-    return _changed(config, options)
-
-
-def _changed(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
-    """``config`` with every single option and ``--set`` that was given."""
-    config = _budget(config, options)
-    config = override(
-        config, {dotted: options[name] for name, dotted in _DOTTED.items() if options[name] is not None}
-    )
-    return override(config, dict(_assignment(text) for text in options["set"]))
-
-
-def _budget(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
-    """A budget on the command line replaces the preset's, whatever its unit."""
-    if options["iterations"] is None and options["minutes"] is None:
-        return config
-    return replace(config, iterations=options["iterations"], minutes=options["minutes"])
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--set wants NAME=VALUE, got {text!r}")
-    try:
-        return name, parse_json(value)
-    except ValueError:
-        return name, value
 
 
 def _read_config(path: Path) -> TrainConfig:

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cpm_repro.cli import main
+from cpm_repro.config import resolve
 from cpm_repro.errors import UserError
-from cpm_repro.training.commands import resolve
 
 SMALL = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--set=validate_people=6"]
 OPTIONS = dict.fromkeys(
