@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 
 
+def compiler() -> str:
+    """The C++ compiler; without one the test is skipped."""
+    found = shutil.which("c++") or shutil.which("g++")
+    if found is None:
+        pytest.skip("no C++ compiler found")
+    return found
+
+
 def compile_library(folder: Path, text: str, *flags: str) -> ctypes.CDLL:
     """A library of one C++ text."""
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no C++ compiler found")
     source, library = folder / "one.cpp", folder / "one.so"
     source.write_text(text)
-    command = [compiler, "-std=c++17", "-O1", "-fPIC", "-shared", *flags, str(source), "-o", str(library)]
+    command = [compiler(), "-std=c++17", "-O1", "-fPIC", "-shared", *flags, str(source), "-o", str(library)]
     subprocess.run(command, check=True)
     return ctypes.CDLL(str(library))

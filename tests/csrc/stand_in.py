@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 import torch
+from compiled import compiler
 
 ROOT = Path(__file__).resolve().parents[2]
 CUDA = ROOT / "csrc" / "cuda"
@@ -20,9 +19,6 @@ def build(folder: Path, replaced: dict[str, str] | None = None, rest: Path | Non
 
     The other objects come from ``rest``, the folder of an earlier build, if one is given.
     """
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no C++ compiler found")
     flags = [
         "-std=c++17",
         "-O1",
@@ -44,10 +40,10 @@ def build(folder: Path, replaced: dict[str, str] | None = None, rest: Path | Non
             source = folder / source.name
             # Its own folder is where it looks first for what it includes.
             source.write_text(text.replace('"../math/', f'"{ROOT}/csrc/math/'))
-        subprocess.run([compiler, *flags, "-x", "c++", "-c", str(source), "-o", str(target)], check=True)
+        subprocess.run([compiler(), *flags, "-x", "c++", "-c", str(source), "-o", str(target)], check=True)
         objects.append(str(target))
     library = folder / "stand_in.so"
-    subprocess.run([compiler, "-shared", *objects, "-o", str(library)], check=True)
+    subprocess.run([compiler(), "-shared", *objects, "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import subprocess
 from ctypes import c_double as D
 from ctypes import c_float as F
 from ctypes import c_int as I
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiled import compile_library
+from compiled import compile_library, compiler
 
 API = Path(__file__).with_name("math_api.cpp")
 CUTOFF = 4.6052
@@ -243,6 +244,28 @@ def test_the_targets_of_both_groups(library):
     assert gradient == 0.5 * 2 * 0.125 * 3
 
 
+def test_no_third_group_is_looked_at(tmp_path):
+    """Behind an array of two is whatever is there, which need not show: the program shall stop at it."""
+    program, source = tmp_path / "targets", tmp_path / "targets.cpp"
+    source.write_text(TARGETS_OF_EVERY_CHANNEL)
+    undefined_stops = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+    subprocess.run([compiler(), "-std=c++17", *undefined_stops, str(source), "-o", str(program)], check=True)
+    subprocess.run([program], check=True)
+
+
+TARGETS_OF_EVERY_CHANNEL = f"""
+#include "{API}"
+int main() {{
+  const float joints[] = {{3, 4, 5, 6, 7, 8, 9, 10}};
+  const int visible[] = {{1, 0, 2, 1}};
+  float to[2];
+  for (int channel = 0; channel <= 2; ++channel) {{
+    target(joints, visible, 2, 2, 7.0, 0, channel, 3.5f, 3.5f, to);
+  }}
+}}
+"""
+
+
 def test_without_people_every_target_is_background(library):
     got, nobody = np.empty(2, np.float32), np.empty(0, np.float32)
     for channel in range(PARTS + 1):
@@ -357,7 +380,8 @@ GEOMETRIES = [
     (5, 8, -30, 40, 33), (10, 4, 12, 16, 1), (3, 8, 5, 14, 50), (1, 8, 2, 5, 9), (6, 2, 1, 9, 31),
     (4, 8, -1, 20, 10), (4, 8, 13, 40, 20), (12, 8, 0, 96, 7), (7, 3, -25, 70, 23), (3, 8, 0, 24, 24),
     (9, 8, 31, 11, 5), (5, 4, 0, 20, 40), (2, 8, 3, 10, 64),
-    (60, 8, 40, 400, 90), (30, 4, 7, 100, 333), (12, 8, 6, 80, 100), (46, 8, 0, 368, 368), (3, 64, 10, 150, 70),
+    (60, 8, 40, 400, 90), (30, 4, 7, 100, 333), (12, 8, 6, 80, 100), (46, 8, 0, 368, 368),
+    (3, 64, 10, 150, 70),
 ]  # fmt: skip
 
 

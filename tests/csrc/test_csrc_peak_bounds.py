@@ -1,12 +1,12 @@
 """The bounds by which the CPU search for peaks skips pixels: maps that need every term of them."""
 
 import ctypes
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from compiled import compiler
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = ROOT / "csrc" / "cpu"
@@ -22,9 +22,6 @@ SOURCES = [
 
 def build(folder, rest=None, name="", text=""):
     """The search as a library; with ``rest`` only the source ``name`` is compiled anew, from ``text``."""
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no C++ compiler found")
     objects = []
     for source in SOURCES:
         target = folder / f"{source.stem}.o"
@@ -35,10 +32,10 @@ def build(folder, rest=None, name="", text=""):
             source = folder / name
             source.write_text(text.replace('#include "', f'#include "{CPU}/'))
         flags = ["-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-DCPM_NO_CLONES"]
-        subprocess.run([compiler, *flags, "-c", str(source), "-o", str(target)], check=True)
+        subprocess.run([compiler(), *flags, "-c", str(source), "-o", str(target)], check=True)
         objects.append(str(target))
     library = folder / "peaks.so"
-    subprocess.run([compiler, "-shared", *objects, "-o", str(library)], check=True)
+    subprocess.run([compiler(), "-shared", *objects, "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
 
 
