@@ -10,6 +10,7 @@ namespace fuse_kernels {
 constexpr int kColumns = 4;  // of a thread that makes pixels
 constexpr int kRows = 12;    // likewise
 constexpr int kTableThreads = 96, kTableBlocksAtLeast = 4;  // left alone, ptxas takes 72 registers and spills
+constexpr int kHeldTaps = 8;  // of a row while it is made; wider ones, where images shrink, are made in the workspace
 
 // Where each table lies in the workspace; [0] is of axis y, [1] of axis x. A row is an image row or column. Per scale:
 // (rows, taps) weights, (rows) cover and first cells; (groups, depth, pixels of a group) weights, (groups) lowest
@@ -36,51 +37,67 @@ inline __host__ __device__ long long groups_of(const FuseParams& p, int axis) {
   return ((axis == 0 ? p.image_h : p.image_w) - 1) / group_pixels(axis) + 1;
 }
 
-// One row of the banded matrix, and its first and last cell with weight.
-inline __device__ void table_row(const FuseParams& p, const Tables& t, const ChainAxis& chain, const Phases& phases, int scale,
-                                 int axis, int i, int* lowest, int* highest) {
-  const long long row = (long long)scale * chain.image + i;
-  float* weights = t.base + t.weights[axis] + row * t.taps[axis];
-  int first;
-  t.base[t.cover[axis] + row] = chain_row(chain, phases, i, t.taps[axis], weights, &first);
-  reinterpret_cast<int*>(t.base)[t.first[axis] + row] = first;
-  for (int k = 0; k < t.taps[axis]; ++k) {
-    if (weights[k] == 0.0f) continue;
-    if (*lowest > first + k) *lowest = first + k;
-    *highest = first + k;
-    if (axis == 0) weights[k] *= p.weight[scale];
-  }
+// A block's rows while they are made: a weight is added to many times, and the workspace is far away.
+struct HeldRows {
+  float weights[kTableThreads * (kHeldTaps + 1)];  // one more, so that a warp's rows begin in different banks
+  int first[kTableThreads], lowest[kTableThreads], highest[kTableThreads];
+};
+
+// Weights of the block's row number `mine`, which is row `row` of the table.
+inline __device__ float* row_weights(const Tables& t, HeldRows& held, int axis, int mine, long long row) {
+  return t.taps[axis] <= kHeldTaps ? held.weights + mine * (kHeldTaps + 1) : t.base + t.weights[axis] + row * t.taps[axis];
 }
 
-// The groups of kTableThreads rows from `start`; lowest and highest are per row, and become per group.
+// Makes one row of the banded matrix, and its first and last cell with weight.
+inline __device__ void table_row(const FuseParams& p, const Tables& t, const ChainAxis& chain, const Phases& phases, int scale,
+                                 int axis, int i, HeldRows& held) {
+  const long long row = (long long)scale * chain.image + i;
+  const int mine = (int)threadIdx.x;
+  float* weights = row_weights(t, held, axis, mine, row);
+  int first, lowest = chain.cells, highest = -1;
+  t.base[t.cover[axis] + row] = chain_row(chain, phases, i, t.taps[axis], weights, &first);
+  for (int k = 0; k < t.taps[axis]; ++k) {
+    const float weight = axis == 0 ? weights[k] * p.weight[scale] : weights[k];
+    if (weights[k] != 0.0f) {
+      lowest = lowest > first + k ? first + k : lowest;
+      highest = first + k;
+    }
+    weights[k] = t.base[t.weights[axis] + row * t.taps[axis] + k] = weight;
+  }
+  reinterpret_cast<int*>(t.base)[t.first[axis] + row] = held.first[mine] = first;
+  held.lowest[mine] = lowest;
+  held.highest[mine] = highest;
+}
+
+// The groups of kTableThreads rows from `start`; lowest cells become those of groups.
 inline __device__ void group_tables(const FuseParams& p, const Tables& t, const ChainAxis& chain, int scale, int axis, int start,
-                                    int* lowest, int* highest) {
+                                    HeldRows& held) {
   const int each = group_pixels(axis), depth = t.depth[axis], groups = kTableThreads / each, mine = (int)threadIdx.x;
   const long long first_group = scale * groups_of(p, axis) + start / each;
   int low = chain.cells, high = -1;
   for (int k = 0; k < each && mine < groups; ++k) {
-    low = lowest[mine * each + k] < low ? lowest[mine * each + k] : low;
-    high = highest[mine * each + k] > high ? highest[mine * each + k] : high;
+    low = held.lowest[mine * each + k] < low ? held.lowest[mine * each + k] : low;
+    high = held.highest[mine * each + k] > high ? held.highest[mine * each + k] : high;
   }
   __syncthreads();
   if (mine < groups) {
     const int count = high < low ? 0 : high - low + 1;
     low = low + depth > chain.cells ? chain.cells - depth : low;
-    lowest[mine] = low < 0 ? 0 : low;
+    held.lowest[mine] = low < 0 ? 0 : low;
     if (start + mine * each < chain.image) {
-      reinterpret_cast<int*>(t.base)[t.low[axis] + first_group + mine] = lowest[mine];
-      reinterpret_cast<int*>(t.base)[t.count[axis] + first_group + mine] = high < low ? count : high - lowest[mine] + 1;
+      reinterpret_cast<int*>(t.base)[t.low[axis] + first_group + mine] = held.lowest[mine];
+      reinterpret_cast<int*>(t.base)[t.count[axis] + first_group + mine] = high < low ? count : high - held.lowest[mine] + 1;
     }
   }
   __syncthreads();
   for (int k = mine; k < kTableThreads * depth; k += kTableThreads) {
-    const int pixel = k % each, cell = k / each % depth, group = k / (each * depth), i = start + group * each + pixel;
+    const int pixel = k % each, cell = k / each % depth, group = k / (each * depth), other = group * each + pixel;
     if (start + group * each >= chain.image) break;
-    const long long row = (long long)scale * chain.image + i;
     float weight = 0.0f;
-    if (i < chain.image) {
-      const int tap = lowest[group] + cell - table_int(t, t.first[axis] + row);
-      if (tap >= 0 && tap < t.taps[axis]) weight = t.base[t.weights[axis] + row * t.taps[axis] + tap];
+    if (start + other < chain.image) {
+      const int tap = held.lowest[group] + cell - held.first[other];
+      const float* weights = row_weights(t, held, axis, other, (long long)scale * chain.image + start + other);
+      if (tap >= 0 && tap < t.taps[axis]) weight = weights[tap];
     }
     t.base[t.dense[axis] + ((first_group + group) * depth + cell) * each + pixel] = weight;
   }
@@ -88,18 +105,18 @@ inline __device__ void group_tables(const FuseParams& p, const Tables& t, const 
 
 __device__ __forceinline__ void tables_body(const FuseParams& p, const Tables& t) {
   __shared__ Phases phases;
-  __shared__ int lowest[kTableThreads], highest[kTableThreads];
+  __shared__ HeldRows held;
   const int scale = (int)blockIdx.y, axis = (int)blockIdx.z, mine = (int)threadIdx.x;
   const ChainAxis chain = chain_axis(p, scale, axis);
   for (int phase = mine; phase < chain.stride; phase += kTableThreads) fill_phase(chain, phase, &phases);
   for (long long start = (long long)blockIdx.x * kTableThreads; start < chain.image; start += (long long)gridDim.x * kTableThreads) {
     __syncthreads();
-    lowest[mine] = chain.cells;
-    highest[mine] = -1;
+    held.lowest[mine] = chain.cells;
+    held.highest[mine] = -1;
     const long long i = start + mine;
-    if (i < chain.image) table_row(p, t, chain, phases, scale, axis, (int)i, lowest + mine, highest + mine);
+    if (i < chain.image) table_row(p, t, chain, phases, scale, axis, (int)i, held);
     __syncthreads();
-    group_tables(p, t, chain, scale, axis, (int)start, lowest, highest);
+    group_tables(p, t, chain, scale, axis, (int)start, held);
   }
 }
 
