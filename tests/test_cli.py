@@ -157,3 +157,18 @@ def test_what_this_user_may_not_even_ask_for_is_not_called_missing(words, tmp_pa
     assert said.startswith(f"cpm {words[0]}: error: {closed}: cannot be read")
     assert "Permission denied" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("number", "name"), [(errno.EACCES, "closed/x"), (errno.ENAMETOOLONG, "x" * 3000)])
+def test_what_this_user_may_not_do_is_one_line_wherever_it_comes_up(number, name, monkeypatch, capsys):
+    from cpm_repro import doctor
+
+    def refused():
+        raise OSError(number, os.strerror(number), name)
+
+    monkeypatch.setattr(doctor, "doctor", refused)
+    assert main(["doctor"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"cpm doctor: error: {name[:60]}")
+    assert said.endswith(f": {os.strerror(number)}\n")
+    assert len(said) < 150

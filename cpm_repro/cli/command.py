@@ -20,8 +20,8 @@ from cpm_repro.config import unknown
 from cpm_repro.errors import UserError, one_line
 from cpm_repro.paths import shown
 
-_NOT_REACHED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
-"""Only asking whether a file exists fails with these already: names too long, folders closed to this user."""
+_NOT_ALLOWED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
+"""What a user may not do, or call a file, wherever that comes up: closed folders, names too long."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as the shell calls the end by SIGPIPE
     except OSError as error:
-        if error.errno not in _NOT_REACHED:
+        if error.errno not in _NOT_ALLOWED:
             raise
         name = one_line(shown(error.filename))
-        print(f"cpm {options.verb}: error: {name}: cannot be read: {error.strerror}", file=sys.stderr)
+        print(f"cpm {options.verb}: error: {name}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -87,13 +87,13 @@ def add_train(verbs: Any) -> None:
     sub.add_argument("--resume", action="store_true", help="go on after the run folder's last checkpoint")
 
     def run(options: argparse.Namespace) -> None:
+        if options.snapshot is not None and options.solver is None:
+            raise UserError("--snapshot goes with --solver; to go on with a run of ours give --resume")
         if "RANK" not in os.environ:  # the ranks of torchrun refuse together, in one line
             for name in (options.preset, options.explain):
                 if name is not None:
                     preset(name)
             refuse_unknown_architecture(options.arch)
-            if options.snapshot is not None and options.solver is None:
-                raise UserError("--snapshot goes with --solver; to go on with a run of ours give --resume")
             refuse_missing("a solver prototxt", options.solver)
             refuse_missing("a .solverstate", options.snapshot)
             refuse_missing("a run folder or weight file", options.weights, options.vgg19)

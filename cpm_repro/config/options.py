@@ -27,6 +27,7 @@ _DOTTED = {
     "workers": "workers",
     "checkpoint_iterations": "checkpoint_iterations",
 }
+"""Options that are one setting each, and its name."""
 
 
 def resolve(options: Mapping[str, Any]) -> TrainConfig:
