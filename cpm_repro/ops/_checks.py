@@ -17,6 +17,7 @@ MAX_SIDE = 2**30  # so that a side and a block more still fit 32 bits in the ker
 # Fixed arrays in csrc/math; tests compare the numbers.
 MAX_STAGES, MAX_SCALES, MAX_STRIDE = 32, 64, 64
 MAX_SHRINKING = 256  # scaled pixels per image pixel; bounds the width of the antialiasing kernel
+_WIDER_CODES = (torch.int64, torch.uint32, torch.uint64)  # than the kernels' int32
 OUTPUT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -66,7 +67,12 @@ def visibility(value: object, joints: torch.Tensor) -> torch.Tensor:
     if given.shape != joints.shape[:-1]:
         raise ValueError(f"visible must have shape {tuple(joints.shape[:-1])}, got {tuple(given.shape)}")
     same_device("visible", given, "joints", joints)
-    return given if plain and given.is_contiguous() else given.to(torch.int32).contiguous()
+    if plain and given.is_contiguous():
+        return given
+    if given.dtype in _WIDER_CODES:  # held to what tells codes from others: 2**32 must not become 0
+        signed = given.view(torch.int64) if given.dtype == torch.uint64 else given.to(torch.int64)
+        given = signed.clamp(-1, 3)
+    return given.to(torch.int32).contiguous()
 
 
 def same_device(name: str, value: torch.Tensor, other: str, reference: torch.Tensor) -> None:
@@ -123,25 +129,26 @@ def allocate(name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.
         ) from None
 
 
-def report_values(name: str, value: torch.Tensor, visible: torch.Tensor | None = None) -> None:
+def report_values(
+    name: str, value: torch.Tensor, codes: torch.Tensor | None = None, visible: torch.Tensor | None = None
+) -> None:
     """Warn once about NaN or infinite positions and refuse unknown visibility codes.
 
-    ``value`` is contiguous float32, ``visible`` contiguous int32.
+    ``value`` is contiguous float32, ``codes`` contiguous int32: what `visibility` made of ``visible``.
 
     Only on the CPU and outside of torch.compile: elsewhere looking at values would stall the device. The
     kernels are safe either way: such joints are not drawn.
     """
     if torch.compiler.is_compiling() or not value.is_cpu or value.numel() == 0:
         return
-    if _library.all_plain(value, visible):
+    if _library.all_plain(value, codes):
         return
     if not math.isfinite(value.sum().item()) and not bool(torch.isfinite(value).all()):
         _warn_not_finite(name)
-    if visible is not None:
-        lowest, highest = (int(code) for code in torch.aminmax(visible))
-        if lowest < 0 or highest > 2:
-            got = lowest if lowest < 0 else highest
-            raise ValueError(f"visible must hold Visibility codes 0, 1 or 2, got {got}")
+    if codes is not None and visible is not None:
+        wrong = (codes < 0) | (codes > 2)
+        if bool(wrong.any()):
+            raise ValueError(f"visible must hold Visibility codes 0, 1 or 2, got {visible[wrong][0].item()}")
 
 
 @functools.cache

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from cpm_repro.ops import _loss_gradient
+
 BUILD_COMMAND = "python setup.py build_ext --inplace"
 
 
@@ -155,12 +157,29 @@ def _save_for_loss_gradient(ctx: Any, inputs: tuple[Any, ...], output: torch.Ten
     ctx.save_for_backward(joints, visible, *maps)
 
 
-def _loss_gradient(ctx: Any, grad_losses: torch.Tensor) -> tuple[Any, ...]:
+def _backward_of_loss(ctx: Any, grad_losses: torch.Tensor) -> tuple[Any, ...]:
     joints, visible, *maps = ctx.saved_tensors
     grads = torch.ops.cpm_repro.belief_map_loss_backward(
         grad_losses.contiguous(), maps, joints, visible, ctx.stride, ctx.sigma, ctx.scale
     )
     return grads, None, None, None, None, None
+
+
+def _save_for_second_gradient(ctx: Any, inputs: tuple[Any, ...], output: list[torch.Tensor]) -> None:
+    grad_losses, maps, joints, visible, ctx.stride, ctx.sigma, ctx.scale = inputs
+    ctx.save_for_backward(grad_losses, joints, visible, *maps)
+
+
+def _backward_of_gradient(ctx: Any, upstream: list[torch.Tensor]) -> tuple[Any, ...]:
+    grad_losses, joints, visible, *maps = ctx.saved_tensors
+
+    def gradient(of_losses: torch.Tensor) -> list[torch.Tensor]:
+        arguments = (maps, joints, visible, ctx.stride, ctx.sigma, ctx.scale)
+        grads: list[torch.Tensor] = torch.ops.cpm_repro.belief_map_loss_backward(of_losses, *arguments)
+        return grads
+
+    to_losses, to_maps = _loss_gradient.derivative(upstream, grad_losses, ctx.scale, gradient)
+    return to_losses, to_maps, None, None, None, None, None
 
 
 _FAKES: dict[str, Callable[..., Any]] = {
@@ -173,10 +192,17 @@ _FAKES: dict[str, Callable[..., Any]] = {
     "fuse_multiscale_peaks": _fake_fuse_multiscale_peaks,
 }
 
+_GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[..., None]]] = {
+    "belief_map_loss": (_backward_of_loss, _save_for_loss_gradient),
+    "belief_map_loss_backward": (_backward_of_gradient, _save_for_second_gradient),
+}
+
 for _name, _fake in _FAKES.items():
     if has_kernel(_name, "cpu"):
         torch.library.register_fake(f"cpm_repro::{_name}", _fake)
-if has_kernel("belief_map_loss_backward", "cpu"):
+for _name, (_backward, _save) in _GRADIENTS.items() if has_kernel("belief_map_loss_backward", "cpu") else ():
     torch.library.register_autograd(
-        "cpm_repro::belief_map_loss", _loss_gradient, setup_context=_save_for_loss_gradient
+        f"cpm_repro::{_name}",
+        _backward,
+        setup_context=_save,
     )

@@ -127,12 +127,16 @@ def fuse_opencv(
 
 
 def first_peaks(maps: torch.Tensor, row_major: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """(C, H, W) -> (C, 2) long x, y of the first maximum and (C,) its value."""
-    if row_major:
-        score, index = maps.flatten(1).max(1)
-        return torch.stack((index % maps.shape[2], index // maps.shape[2]), 1), score
-    score, index = maps.transpose(1, 2).flatten(1).max(1)
-    return torch.stack((index // maps.shape[1], index % maps.shape[1]), 1), score
+    """(C, H, W) -> (C, 2) long x, y of the first maximum and (C,) its value.
+
+    A NaN is never the maximum; of nothing but NaN it is minus infinity at pixel 0.
+    """
+    height, width = maps.shape[1:]
+    values = (maps if row_major else maps.transpose(1, 2)).flatten(1)
+    score = values.masked_fill(values.isnan(), -math.inf).amax(1)
+    index = (values == score[:, None]).byte().argmax(1)  # the first; 0 if there is none
+    x, y = (index % width, index // width) if row_major else (index // height, index % height)
+    return torch.stack((x, y), 1), score
 
 
 def peaks(maps: torch.Tensor, row_major: bool, subpixel: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,7 +25,7 @@ def belief_map_loss(
     The first stage is held against the maps of everybody, later ones against the annotated person's alone
     (spec `training.md`, Loss; `transform.md`, Output; paper section 2.4). Differences and sums are float32 or
     better whatever type the maps have; the result does not depend on the number of threads. Differentiable
-    with respect to ``maps`` (once), not to ``joints``.
+    with respect to ``maps``, any number of times; not to ``joints``.
 
     Args:
         maps: per stage (N, K+1, h, w), stage 1 first; float32, float16 or bfloat16, all alike.
@@ -59,7 +59,7 @@ def belief_map_loss(
     _checks.same_device("maps", stages[0], "joints", positions)
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
-    _checks.report_values("joints", positions, codes)
+    _checks.report_values("joints", positions, codes, visible)
     scale = 0.5 / (count or max(samples, 1))
     chosen = choose(backend, "belief_map_loss", positions.device)
     if chosen == "reference":

@@ -100,7 +100,7 @@ def belief_maps(
         _checks.positive("sigma", sigma),
     )
     center_sigma, dtype = _checks.positive("center_sigma", center_sigma), _checks.output_type(dtype)
-    _checks.report_values("joints", positions, codes)
+    _checks.report_values("joints", positions, codes, visible)
     shapes: list[tuple[int, ...]] = [(samples, 2 * (parts + 1), *cells)]
     where = None
     if center is not None:

@@ -80,7 +80,8 @@ def fuse_multiscale_peaks(
     """Position and height of each channel's maximum of ``fuse_multiscale``, without its full-size maps.
 
     Exactly the argmax of ``fuse_multiscale`` with the same arguments. Bounds on what a patch of the image can
-    reach let most of it be skipped.
+    reach let most of it be skipped. A pixel that is NaN is never the maximum; where all pixels are NaN, the
+    position is (0, 0) and the score minus infinity.
 
     Args:
         maps, pads, sizes, image_hw, weights, mode, stride, background, backend: as for ``fuse_multiscale``.

@@ -112,6 +112,24 @@ def test_visibility_rule(backend):
     assert label[0, :3, 0, 0].tolist() == [1.0, 1.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "code"),
+    [(torch.int64, 2**32), (torch.int64, -(2**32)), (torch.uint32, 2**32 - 1), (torch.uint64, 2**63 + 2)],
+)
+def test_codes_are_looked_at_as_they_were_given(backend, dtype, code):
+    """Cut to 32 bits, 2**32 is 0 and would be drawn."""
+    visible = torch.full((1, 1, 1), code, dtype=dtype)
+    with pytest.raises(ValueError, match=f"visible must hold Visibility codes 0, 1 or 2, got {code}"):
+        belief_maps(torch.full((1, 1, 1, 2), 3.5), visible, (2, 2), backend=backend)
+
+
+def test_codes_that_wrap_are_not_drawn_where_nobody_looks_at_them(backend, monkeypatch):
+    """As on a GPU and under torch.compile."""
+    monkeypatch.setattr(_checks, "report_values", lambda *_: None)
+    visible = torch.full((1, 1, 1), 2**32)
+    assert belief_maps(torch.full((1, 1, 1, 2), 3.5), visible, (2, 2), backend=backend)[0, 0].sum() == 0
+
+
 def test_cells_sit_at_half_stride(backend):
     joints = torch.tensor([[[[3.5, 19.5]]]])  # column 0, row 2 of stride 8
     label = belief_maps(joints, torch.zeros(1, 1, 1, dtype=torch.int64), (4, 3), backend=backend)

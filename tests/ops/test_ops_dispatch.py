@@ -37,7 +37,7 @@ def operator_inputs():
         ],
         "center_map_out": [(center, 21.0, True, torch.zeros(2, 1, 9, 8))],
         "belief_map_loss": [(stages(), *targets)],
-        "belief_map_loss_backward": [(torch.ones(2), stages(grad=False), *targets)],
+        "belief_map_loss_backward": [(torch.ones(2).requires_grad_(), stages(), *targets)],
         "imresize": [(random(5, 6, 3), 7, 4, 7 / 5, 4 / 6), (random(5, 6), 7, 4, 7 / 5, 4 / 6)],
         "fuse_multiscale_out": [(maps, geometry, weights, 8, True, False, fused)],
         "fuse_multiscale_peaks": [

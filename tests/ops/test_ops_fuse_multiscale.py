@@ -125,9 +125,30 @@ def test_peaks_of_maps_without_a_bump(compiled, kind, mode):
         xy, score = fuse_multiscale_peaks(
             maps, pads, sizes, image, mode=mode, order="row" if row_major else "column", backend=compiled
         )
-        place, value = _reference_resize.first_peaks(full.where(~full.isnan(), float("-inf")), row_major)
+        place, value = _reference_resize.first_peaks(full, row_major)
         assert torch.equal(xy, place.float())
         assert torch.equal(score, value)
+
+
+@pytest.mark.parametrize("subpixel", [False, True])
+@pytest.mark.parametrize("order", ["column", "row"])
+@pytest.mark.parametrize("background", [False, True])
+def test_a_pixel_that_is_no_number_is_never_the_maximum(backend, background, order, subpixel):
+    maps = bumps([(20.0, 21.0), (25.5, 14.0), (9.0, 30.0)], (46, 46)).repeat(3, 1, 1, 1)
+    maps[1, 0, 3, 40] = float("nan")
+    maps[:, 1] = float("nan")  # everywhere
+    image = (330, 350)
+    pads, sizes = geometry(image, (0.9, 1.0, 1.1), center=(175, 165))
+    full = fuse_multiscale(maps, pads, sizes, image, background=background, backend=backend)
+    assert 0 < full[0].isnan().float().mean() < 0.1
+    options = {"background": background, "order": order, "subpixel": subpixel, "backend": backend}
+    xy, score = fuse_multiscale_peaks(maps, pads, sizes, image, **options)
+    assert xy[1].tolist() == [0.0, 0.0]
+    assert score[1] == float("-inf")
+    without, heights = fuse_multiscale_peaks(maps.nan_to_num(), pads, sizes, image, **options)
+    for channel in (0, 2):  # what is not a number lies far from the maximum, or nowhere
+        torch.testing.assert_close(xy[channel], without[channel], rtol=0, atol=0)
+        torch.testing.assert_close(score[channel], heights[channel], rtol=0, atol=1e-6)
 
 
 def test_tie_rule(backend):
@@ -306,3 +327,5 @@ def test_limits_are_the_headers():
     header = (Path(__file__).parents[2] / "csrc/math/fuse.h").read_text()
     assert int(re.search(r"kMaxScales = (\d+)", header)[1]) == _checks.MAX_SCALES
     assert int(re.search(r"kMaxStride = (\d+)", header)[1]) == _checks.MAX_STRIDE
+    operators = (Path(__file__).parents[2] / "csrc/ops/fuse_multiscale.cpp").read_text()
+    assert 1 << int(re.search(r"kMaxSide = 1 << (\d+);", operators)[1]) == _checks.MAX_SIDE

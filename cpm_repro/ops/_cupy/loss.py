@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 
+from cpm_repro.ops import _loss_gradient
 from cpm_repro.ops._cupy.belief import PARAMS as BELIEF_PARAMS
 from cpm_repro.ops._cupy.belief import target_params
 from cpm_repro.ops._cupy.runtime import TYPES, Entry, blocks_for, launch, pointer, source
@@ -66,7 +66,7 @@ def belief_map_loss(
     sigma: float,
     scale: float,
 ) -> torch.Tensor:
-    """As ``torch.ops.cpm_repro.belief_map_loss``: differentiable once with respect to ``maps``."""
+    """As ``torch.ops.cpm_repro.belief_map_loss``: differentiable with respect to ``maps``."""
     result: torch.Tensor = _StageLosses.apply(joints, visible, stride, sigma, scale, *maps)
     return result
 
@@ -98,19 +98,48 @@ class _StageLosses(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         joints, visible, *maps = ctx.saved_tensors
+        grads = _StageGradients.apply(grad_losses.contiguous(), joints, visible, *ctx.numbers, *maps)
+        return (None, None, None, None, None, *grads)
+
+
+class _StageGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad_losses: torch.Tensor,
+        joints: torch.Tensor,
+        visible: torch.Tensor,
+        stride: float,
+        sigma: float,
+        scale: float,
+        *maps: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.save_for_backward(grad_losses, joints, visible, *maps)
+        ctx.numbers = (stride, sigma, scale)
         params = _params(maps, joints, visible, *ctx.numbers)
-        upstream = grad_losses.contiguous()
         grads = [torch.empty_like(stage) for stage in maps]
-        params["grad_losses"] = upstream.data_ptr()
+        params["grad_losses"] = grad_losses.data_ptr()
         params["grads"][0, : len(grads)] = [grad.data_ptr() for grad in grads]
         total = maps[0].numel()
         if total:
             entry, grid = f"loss_gradient_{TYPES[maps[0].dtype][0]}", (blocks_for(total, THREADS),)
             launch(source(HEADER, ENTRIES), entry, grid, THREADS, (params,), joints.device)
-        return (None, None, None, None, None, *grads)
+        return tuple(grads)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grad_losses, joints, visible, *maps = ctx.saved_tensors
+
+        def gradient(of_losses: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            grads: tuple[torch.Tensor, ...] = _StageGradients.apply(
+                of_losses, joints, visible, *ctx.numbers, *maps
+            )
+            return grads
+
+        to_losses, to_maps = _loss_gradient.derivative(upstream, grad_losses, ctx.numbers[2], gradient)
+        return (to_losses, None, None, None, None, None, *to_maps)
 
 
 def _params(
