@@ -304,6 +304,13 @@ def check(config: TrainConfig, ranks: int = 1) -> None:
         (config.target.stride == 8, f"stride must be the networks' 8, got {config.target.stride}"),
         (0 <= augment.flip <= 1, f"flip must lie in [0, 1], got {augment.flip}"),
         (solver.muon_lr > 0, f"muon_lr must be positive, got {solver.muon_lr}"),
+        (
+            solver.weight_decay >= 0,
+            f"weight_decay must not be negative, got {solver.weight_decay}",
+        ),
+        (0 <= solver.momentum < 1, f"momentum must lie in [0, 1), got {solver.momentum}"),
+        (solver.clip >= 0, f"clip must not be negative (0: no clipping), got {solver.clip}"),
+        (0 < solver.gamma <= 1, f"gamma must lie in (0, 1], got {solver.gamma}"),
         (solver.stepsize > 0, f"stepsize must be positive, got {solver.stepsize}"),
         (0 < solver.decay_share <= 1, f"decay_share must lie in (0, 1], got {solver.decay_share}"),
         (0 <= solver.average < 1, f"average must lie in [0, 1), got {solver.average}"),

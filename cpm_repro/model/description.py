@@ -107,6 +107,11 @@ class NetDescription:
         """The layers that have parameters, in order."""
         return tuple(layer for layer in self.layers if layer.type == "Convolution")
 
+    @property
+    def image_convolutions(self) -> tuple[Layer, ...]:
+        """Those that read the picture itself: the first, and in the 9x9 networks that of the second trunk."""
+        return tuple(layer for layer in self.convolutions if layer.bottom == ("image",))
+
     def channels(self) -> dict[str, int]:
         """Number of channels of every blob."""
         channels = {self.input_blob: self.input_shape[1]}

@@ -32,6 +32,7 @@ from cpm_repro.training.report import Finished, report, scores_markdown
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
+from cpm_repro.training.start import check_held_out
 from cpm_repro.training.validate import predict_dataset, score_stages
 
 _NOT_IN_SOLVERS = ("validate_every", "validate_people")
@@ -175,6 +176,7 @@ def evaluate_weights(
     if not data:
         raise UserError(f"{weights} does not say what it was trained on: give --data")
     dataset = open_dataset(data, "val")
+    check_held_out(data, dataset)
     if model.net.input_channels == 3:
         dataset = PersonCentres(dataset)
     if len(dataset.skeleton) != model.net.parts:

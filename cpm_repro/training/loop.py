@@ -204,7 +204,7 @@ class _Run:
             self._put_aside(path, reason)
         if found.damaged:
             self.journal.say(f"going on after iteration {found.checkpoint.iteration}, from {found.path}")
-        self._restore(found.checkpoint)
+        self._restore(found.checkpoint, found.path)
         try:  # a kill between the best state's save and the last one's
             best = load_checkpoint(self.folder.best) if self.folder.best.exists() else found.checkpoint
         except UserError as error:
@@ -212,11 +212,17 @@ class _Run:
         else:
             self.best = max(self.best, best.best) if best.phase == self.phase else self.best
 
-    def _restore(self, saved: Checkpoint) -> None:
+    def _restore(self, saved: Checkpoint, path: Path) -> None:
         self.net.load_state_dict(saved.model if saved.raw is None else saved.raw)
         if self.average is not None:
             self.average.load_state_dict(saved.model)
-        self.optimizers.load_state_dict(saved.optimizers)
+        try:
+            self.optimizers.load_state_dict(saved.optimizers)
+        except ValueError as error:  # an older version may have given Muon and AdamW other weights
+            raise UserError(
+                f"{path}: its optimiser's state does not fit the optimiser of this version ({error}): "
+                f"start a new run from it with --weights"
+            ) from error
         self.iteration, self.seconds, self.best = saved.iteration, saved.seconds, saved.best
         self.phase, self.phase_start = saved.phase, saved.phase_start
         if saved.loss_scale is not None:

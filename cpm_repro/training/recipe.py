@@ -82,12 +82,12 @@ def _adamw(weights: list[torch.nn.Parameter], lr: float, weight_decay: float) ->
 
 
 def split_for_muon(net: PoseMachine) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    """Hidden convolution weights, and everything else: biases, the first layer, each stage's last layer.
+    """Hidden convolution weights, and all others: biases, what reads the picture, each stage's last layer.
 
     Inputs and outputs of a network are no hidden matrices; Muon's authors leave them to AdamW, and so do we.
     """
-    first = next(iter(dict(net.named_parameters())))
-    edge = {first, *(f"{layer}.weight" for layer in net.output_layers)}
+    readers = (layer.name for layer in net.description.image_convolutions)
+    edge = {f"{name}.weight" for name in (*readers, *net.output_layers)}
     matrices: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
     for name, weight in net.named_parameters():

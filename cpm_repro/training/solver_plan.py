@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ _NOT_DONE = {
     "device_id": "the first GPU is used if there is one",
 }
 """Keys of a solver that do not change what is learned, and what is done instead of them."""
+
+
+_FALLING = ("step", "exp", "multistep")
+"""Policies that multiply the rate by gamma again and again."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,28 @@ def read_plan(path: Path) -> SolverPlan:
 def _check(solver: Any, path: Path) -> None:
     formats = solver.DESCRIPTOR.enum_types_by_name["SnapshotFormat"].values_by_name
     rules = [
-        (solver.base_lr > 0, f"base_lr: wanted a positive number, got {as_typed(solver.base_lr)}"),
+        (
+            0 < solver.base_lr < math.inf,
+            f"base_lr: wanted a positive number, got {as_typed(solver.base_lr)}",
+        ),
+        (
+            0 <= solver.momentum < 1,
+            f"momentum: wanted at least 0 and less than 1, got {as_typed(solver.momentum)}",
+        ),
+        (
+            0 <= solver.weight_decay < math.inf,
+            f"weight_decay: wanted 0 or a positive number, got {as_typed(solver.weight_decay)}",
+        ),
+        (
+            solver.lr_policy not in _FALLING or 0 < solver.gamma <= 1,
+            f"gamma: wanted more than 0 and at most 1 under lr_policy {solver.lr_policy}, "
+            f"got {as_typed(solver.gamma)}",
+        ),
+        (
+            solver.lr_policy != "inv" or 0 <= solver.gamma < math.inf,
+            f"gamma: wanted 0 or a positive number under lr_policy inv, got {as_typed(solver.gamma)}",
+        ),
+        (math.isfinite(solver.gamma), f"gamma: wanted a finite number, got {as_typed(solver.gamma)}"),
         (solver.max_iter > 0, f"max_iter: wanted at least 1, got {solver.max_iter}"),
         (solver.iter_size > 0, f"iter_size: wanted at least 1, got {solver.iter_size}"),
         (

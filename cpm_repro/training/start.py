@@ -22,7 +22,7 @@ def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
     """The people that are trained on, and those held out.
 
     Raises:
-        UserError: no such data, fewer people than a batch, or a body that cannot be scored.
+        UserError: no such data, fewer people than a batch, nobody held out, or a body that cannot be scored.
     """
     train = open_dataset(config.data, "train", seed=config.seed)
     held_out = open_dataset(config.data, "val", seed=config.seed, size=config.validate_people)
@@ -33,12 +33,26 @@ def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
         raise UserError(
             f"{config.data}: wanted at least one batch of {config.solver.batch} people, got {len(train)}"
         )
+    check_held_out(config.data, held_out)
     if train.skeleton.torso is None and not person:
         raise UserError(
             f"{config.data}: its skeleton names no torso, and validation divides distances by it: "
             f"name torso = [part, part] in the skeleton file"
         )
     return train, held_out
+
+
+def check_held_out(spec: str, people: PoseDataset) -> None:
+    """Refuse (UserError) to score nobody: those whom the data set called ``spec`` holds out.
+
+    Files whose people say their split are refused when they are opened; this is for those who are held out
+    by their number and cannot be used.
+    """
+    if not len(people):
+        raise UserError(
+            f"{spec}: nobody is held out who can be scored: the people who would be (of LSP-extended every "
+            f"18th, the first among them) have no usable label or picture; see cpm data check"
+        )
 
 
 def check_parts(config: TrainConfig, labelled: int, parts: int) -> None:

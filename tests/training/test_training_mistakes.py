@@ -3,9 +3,13 @@
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import scipy.io
 import torch
 
+import cpm_repro
 from cpm_repro.cli import main
 
 PROTOS = Path(__file__).parents[2] / "protos_reference"
@@ -36,6 +40,13 @@ MISTAKES = {
     "negative rate": (["--lr", "-1"], "learning rate must be positive, got -1.0"),
     "rate that is none": (["--lr", "nan"], "solver.lr must be finite, got nan"),
     "infinite rate": (["--lr", "inf"], "solver.lr must be finite, got inf"),
+    "negative decay": (["--set", "solver.weight_decay=-1"], "weight_decay must not be negative, got -1.0"),
+    "momentum that grows": (["--set", "solver.momentum=1.5"], "momentum must lie in [0, 1), got 1.5"),
+    "negative momentum": (["--set", "solver.momentum=-0.1"], "momentum must lie in [0, 1), got -0.1"),
+    "negative clip": (["--set", "solver.clip=-3"], "clip must not be negative (0: no clipping), got -3.0"),
+    "negative gamma": (["--set", "solver.gamma=-1"], "gamma must lie in (0, 1], got -1.0"),
+    "gamma that overflows": (["--set", "solver.gamma=1e300"], "gamma must lie in (0, 1], got 1e+300"),
+    "no stepsize": (["--set", "solver.stepsize=0"], "stepsize must be positive, got 0"),
     "no data": (["--data", "nowhere/at_all"], "nowhere/at_all"),
     "no weights": (["--weights", "nothing.caffemodel"], "nothing.caffemodel"),
     "lists without end": (["--set", "solver.batch=" + "[" * 100_000], "setting solver.batch: wanted int"),
@@ -79,6 +90,12 @@ def test_stages_that_the_weights_do_not_have(tmp_path, capsys):
         ("lr_policy:", 'lr_policy: "steps"', "lr_policy"),
         ("gamma:", "gama: 0.333", "gama"),
         ("base_lr:", "base_lr: -1", "base_lr: wanted a positive number, got -1"),
+        ("base_lr:", "base_lr: inf", "base_lr: wanted a positive number, got inf"),
+        ("momentum:", "momentum: 1.5", "momentum: wanted at least 0 and less than 1, got 1.5"),
+        ("momentum:", "momentum: nan", "momentum: wanted at least 0 and less than 1, got nan"),
+        ("weight_decay:", "weight_decay: -1", "weight_decay: wanted 0 or a positive number, got -1"),
+        ("gamma:", "gamma: -1", "gamma: wanted more than 0 and at most 1 under lr_policy step, got -1"),
+        ("gamma:", "gamma: 1e30", "gamma: wanted more than 0 and at most 1 under lr_policy step, got 1e+30"),
     ],
 )
 def test_a_solver_key_or_policy_that_is_none(tmp_path, capsys, line, wrong, expected):
@@ -94,6 +111,33 @@ def test_a_solver_key_or_policy_that_is_none(tmp_path, capsys, line, wrong, expe
     assert "pose_solver.prototxt" in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def lspet(folder: Path, labelled: tuple[int, ...]) -> Path:
+    """LSP-extended's layout with six people, of whom those numbered in ``labelled`` have labels."""
+    rng = np.random.default_rng(0)
+    joints = np.zeros((14, 3, 6))
+    joints[:, :2] = rng.uniform(10, 90, size=(14, 2, 6))
+    joints[:, 2, list(labelled)] = 1
+    (folder / "images").mkdir(parents=True)
+    scipy.io.savemat(folder / "joints.mat", {"joints": joints})
+    for number in range(1, 7):
+        cv2.imwrite(str(folder / "images" / f"im{number:05d}.jpg"), np.zeros((100, 100, 3), np.uint8))
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::cpm_repro.data.annotations.DataWarning")
+def test_nobody_held_out_is_said_before_any_work(tmp_path, capsys):
+    """The first of six is the one whom LSP-extended's rule holds out, and has no label."""
+    data, run = str(lspet(tmp_path / "lspet", (1, 2, 3, 4, 5))), tmp_path / "run"
+    assert main(["train", "--iterations", "1", "--data", data, "--out", str(run), *SMALL]) == 2
+    *_, said = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"cpm train: error: {data}: nobody is held out who can be scored")
+    assert not run.exists()
+    weights = str(Path(cpm_repro.__file__).parent / "weights" / "tiny-lspet.safetensors")
+    assert main(["eval", "--weights", weights, "--data", data]) == 2
+    *_, said = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"cpm eval: error: {data}: nobody is held out who can be scored")
 
 
 def test_weights_of_which_nothing_fits_are_refused(tmp_path, capsys, monkeypatch):

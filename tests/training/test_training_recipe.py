@@ -115,6 +115,18 @@ def test_muon_moves_a_convolution_by_lr_along_each_direction():
     assert singular.max() < 1.25 * 0.01
 
 
+@pytest.mark.parametrize(
+    ("arch", "readers"), [("tiny", {"conv1_1"}), ("lsp_6stage", {"conv1_stage1", "conv1_stage2"})]
+)
+def test_every_convolution_that_reads_the_picture_is_left_to_adamw(arch, readers):
+    net = build(arch, width=0.05)
+    matrices, others = recipe.split_for_muon(net)
+    left = {id(weight) for weight in others if weight.ndim == 4}
+    names = {name.removesuffix(".weight") for name, weight in net.named_parameters() if id(weight) in left}
+    assert names == {*readers, *net.output_layers}
+    assert len(matrices) + len(others) == len(list(net.parameters()))
+
+
 def test_muon_decays_weights_by_lr_times_decay():
     weight = torch.nn.Parameter(torch.ones(4, 4))
     weight.grad = torch.zeros(4, 4)
