@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kStagedJoints = 1024;  // of a sample, in shared memory; those beyond are read where they lie
+constexpr int kMostJoints = 536870912;  // of a sample, 2^29: also a person or a block on, the next place fits 32 bits
 constexpr int kMostSlices = 8;       // of a label's block: each is a warp then, whose threads all go the same way
 constexpr int kMostSteps = 8;        // vectors of a centre map that a thread makes, one after the other
 constexpr int kEnoughBlocks = 528;   // four for each of a large card's 132 multiprocessors
@@ -86,12 +87,27 @@ struct Reach {
   float x, y;
 };
 
-// `down`: pixels from the first one's row to the last one's; where it is not 0, any column may be meant. Beside the first cell
-// one more is thought of than there are, for roundings.
+// `across`, `down`: how far from the first one's pixel the others' lie at most. Subtracting and adding round, each by 2^-24.
+inline __device__ Reach vector_reach(const Bump& bump, float across, float down) {
+  const float reach = bump_reach(bump), beyond_roundings = 1.0f + 1e-6f;
+  return {(reach + across) * beyond_roundings, (reach + down) * beyond_roundings};
+}
+
+// Of cells that cell_pixels made. Their pixels tell more than their numbers: fine grids have rows with equal pixels, wide
+// ones columns that float32 rounds apart. In the next row x may lie anywhere, y only further down.
 template <int kVector>
-__device__ Reach vector_reach(const Bump& bump, float stride, float down) {
-  const float reach = bump_reach(bump);
-  return {down > 0.0f ? 3.402823466e38f : reach + kVector * stride, down > 0.0f ? reach + down + stride : reach};
+__device__ Reach pixels_reach(const Bump& bump, const float* x, const float* y) {
+  float across = 0.0f;
+  for (int i = 1; i < kVector; ++i) across = fmaxf(across, fabsf(x[i] - x[0]));
+  return vector_reach(bump, across, y[kVector - 1] - y[0]);
+}
+
+// Of any cells of a map with a cell per pixel, whose places float32 rounds by 2^-24.
+template <int kVector>
+__device__ Reach map_reach(const Bump& bump, int height, int width) {
+  const bool one_row = width % kVector == 0;
+  const float across = (float)(one_row ? kVector - 1 : width), down = one_row ? 0.0f : kVector - 1.0f;
+  return vector_reach(bump, across + (float)width * 0x1p-23f, down + (float)height * 0x1p-23f);
 }
 
 inline __device__ bool within(const Reach& reach, float x, float y, Joint joint) {
@@ -130,7 +146,7 @@ __device__ void part_planes(const BeliefParams& p, long long n, unsigned int fir
   const Bump bump = make_bump(p.sigma, 1);
   float x[kVector], y[kVector];
   cell_pixels<kVector>(row, column, p.w, p.stride, x, y);
-  const Reach reach = vector_reach<kVector>(bump, p.stride, y[kVector - 1] - y[0]);
+  const Reach reach = pixels_reach<kVector>(bump, x, y);
   plane += threadIdx.y * cells;
 #pragma unroll 1
   for (int part = threadIdx.y; part < p.parts; part += blockDim.y, plane += blockDim.y * cells) {
@@ -183,7 +199,7 @@ __device__ void center_cells(const BeliefParams& p, int steps, long long n, unsi
   center.x = p.center[2 * n];
   center.y = p.center[2 * n + 1];
   const Bump bump = make_bump(p.center_sigma, p.center_cutoff);
-  const Reach reach = vector_reach<kVector>(bump, 1.0f, p.center_w % kVector == 0 ? 0.0f : kVector - 1.0f);
+  const Reach reach = map_reach<kVector>(bump, p.center_h, p.center_w);
   const unsigned int width = (unsigned int)p.center_w, cells = (unsigned int)p.center_h * width, step = kThreads * kVector;
   const unsigned int step_rows = step / width, step_columns = step - step_rows * width;
   const unsigned int start = block * steps * step, end = start + steps * step < cells ? start + steps * step : cells;

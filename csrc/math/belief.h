@@ -109,8 +109,9 @@ CPM_HD Span bump_span(float c, int cells, float stride, const Bump& bump) {
     span.last = cells - 1;
     return span;
   }
-  const double radius = sqrt((double)bump.limit);
   const double start = (double)stride * 0.5 - 0.5;
+  const double roundings = (fabs(start) + (double)cells * stride) * (1.0 / (1 << 22));  // of cell_pixel, and more
+  const double radius = sqrt((double)bump.limit) + roundings;
   span.first = clamp_int(ceil(((double)c - radius - start) / stride), 0, cells);
   span.last = clamp_int(floor(((double)c + radius - start) / stride), -1, cells - 1);
   return span;
