@@ -14,6 +14,9 @@ import torch
 from cpm_repro.ops import _library
 
 MAX_SIDE = 2**30  # so that a side and a block more still fit 32 bits in the kernels
+MAX_JOINTS = (
+    2**29
+)  # of a sample: its place, a person on, and the number of its label's channels fit 32 bits too
 # Fixed arrays in csrc/math; tests compare the numbers.
 MAX_STAGES, MAX_SCALES, MAX_STRIDE = 32, 64, 64
 MAX_SHRINKING = 256  # scaled pixels per image pixel; bounds the width of the antialiasing kernel
@@ -53,9 +56,20 @@ def positions(name: str, value: object, shape: str) -> torch.Tensor:
     sides = given.shape
     if len(sides) != shape.count(",") + 1 or sides[-1] != 2:
         raise ValueError(f"{name} must have shape {shape}, got {tuple(sides)}")
+    if (
+        not torch.compiler.is_compiling()
+    ):  # there a limit would be a promise about sizes that are not known yet
+        _few_enough(name, sides)
     if plain and not given.requires_grad and given.is_contiguous():
         return given  # each of the steps below costs a microsecond, even where it changes nothing
     return given.detach().to(torch.float32).contiguous()
+
+
+def _few_enough(name: str, sides: Sequence[int]) -> None:
+    """What kernels can count: samples, and each one's people, parts and joints (no parts at all included)."""
+    if max(sides) >= MAX_SIDE or math.prod(sides[1:-1]) >= MAX_JOINTS:
+        limits = f"fewer than {MAX_SIDE} samples, people and parts and {MAX_JOINTS} joints per sample"
+        raise ValueError(f"{name} must have {limits}, got {tuple(sides)}")
 
 
 def visibility(value: object, joints: torch.Tensor) -> torch.Tensor:

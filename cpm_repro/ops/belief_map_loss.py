@@ -79,6 +79,8 @@ def _stages(maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         raise TypeError(f"maps[0] must be float32, float16 or bfloat16, got {first.dtype}")
     if first.ndim != 4:
         raise ValueError(f"maps[0] must have shape (N, K+1, h, w), got {tuple(first.shape)}")
+    if not torch.compiler.is_compiling() and max(first.shape) > _checks.MAX_SIDE:
+        raise ValueError(f"maps[0] must have sides of at most {_checks.MAX_SIDE}, got {tuple(first.shape)}")
     for index, stage in enumerate(stages):
         if (stage.shape, stage.dtype, stage.device) != (first.shape, first.dtype, first.device):
             want = f"{tuple(first.shape)} {first.dtype} on {first.device} like maps[0]"

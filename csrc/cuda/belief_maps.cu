@@ -13,9 +13,9 @@ __global__ void __launch_bounds__(kThreads) belief_maps_kernel(BeliefParams p, B
 
 template <typename T, int kVector>
 const char* launch(const BeliefParams& p, void* stream) {
-  constexpr long long kMost = 0x7fffffff;  // cells and joints that 32-bit places can tell apart, and blocks of a grid
+  constexpr long long kMost = 0x7fffffff;  // cells that 32-bit places can tell apart, and blocks of a grid
   if ((long long)p.h * p.w > kMost || (long long)p.center_h * p.center_w > kMost) return "a map must have fewer than 2^31 cells";
-  if ((long long)p.people * p.parts > kMost) return "a sample must have fewer than 2^31 joints";
+  if ((long long)p.people * p.parts >= kMostJoints) return "a sample must have fewer than 2^29 joints";
   const BeliefGrid grid = belief_grid(p, kVector);
   const long long blocks = p.samples * ((long long)grid.label_blocks + grid.center_blocks);
   if (blocks == 0) return nullptr;

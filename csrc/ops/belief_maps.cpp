@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "../cpu/belief_maps.h"
+#include "tensor_checks.h"
 #ifdef CPM_WITH_CUDA
 #include "../cuda/belief_maps.h"
 #include "cuda_stream.h"
@@ -30,28 +31,24 @@ int belief_type(const Tensor& t) {
   return kFloat32;
 }
 
-bool fits_int(int64_t value) { return value >= 0 && value <= 0x7fffffff; }
-
 void check_center_args(const Tensor& center, const Tensor& out, int64_t samples) {
-  STD_TORCH_CHECK(center.scalar_type() == ScalarType::Float && center.is_contiguous(), "center must be contiguous float32");
+  STD_TORCH_CHECK(is_plain(center, ScalarType::Float), "center must be contiguous float32");
   STD_TORCH_CHECK(center.dim() == 2 && center.size(0) == samples && center.size(1) == 2, "center must be (N, 2)");
   STD_TORCH_CHECK(out.is_contiguous() && out.dim() == 4 && out.size(0) == samples && out.size(1) == 1, "center_map must be (N, 1, H, W)");
   STD_TORCH_CHECK(fits_int(out.size(2)) && fits_int(out.size(3)), "center_map is too large");
-  STD_TORCH_CHECK(center.is_cuda() == out.is_cuda() && center.get_device_index() == out.get_device_index(), "center and center_map must share a device");
+  STD_TORCH_CHECK(same_device(center, out), "center and center_map must share a device");
 }
 
 void check_label_args(const Tensor& joints, const Tensor& visible, const Tensor& label) {
-  STD_TORCH_CHECK(joints.scalar_type() == ScalarType::Float && joints.is_contiguous(), "joints must be contiguous float32");
-  STD_TORCH_CHECK(visible.scalar_type() == ScalarType::Int && visible.is_contiguous(), "visible must be contiguous int32");
+  STD_TORCH_CHECK(is_plain(joints, ScalarType::Float), "joints must be contiguous float32");
+  STD_TORCH_CHECK(is_plain(visible, ScalarType::Int), "visible must be contiguous int32");
   STD_TORCH_CHECK(joints.dim() == 4 && joints.size(3) == 2 && joints.size(1) >= 1, "joints must be (N, P, K, 2)");
   STD_TORCH_CHECK(visible.dim() == 3 && visible.numel() * 2 == joints.numel(), "visible must be (N, P, K)");
   for (int i = 0; i < 3; ++i) STD_TORCH_CHECK(visible.size(i) == joints.size(i), "visible must be (N, P, K)");
   STD_TORCH_CHECK(label.is_contiguous() && label.dim() == 4, "label must be a contiguous (N, 2(K+1), h, w)");
   STD_TORCH_CHECK(label.size(0) == joints.size(0) && label.size(1) == 2 * (joints.size(2) + 1), "label must be (N, 2(K+1), h, w)");
   for (int i = 1; i < 4; ++i) STD_TORCH_CHECK(fits_int(label.size(i)) && fits_int(joints.size(i)), "too large");
-  for (const Tensor* t : {&visible, &label}) {
-    STD_TORCH_CHECK(t->is_cuda() == joints.is_cuda() && t->get_device_index() == joints.get_device_index(), "joints, visible and label must share a device");
-  }
+  STD_TORCH_CHECK(same_device(visible, joints) && same_device(label, joints), "joints, visible and label must share a device");
 }
 
 void fill_center(BeliefParams& p, const Tensor& center, double sigma, bool cutoff, const Tensor& out) {
@@ -75,7 +72,7 @@ BeliefParams label_params(const Tensor& joints, const Tensor& visible, const std
   if (center.has_value()) {
     fill_center(p, *center, center_sigma, true, *center_map);
     STD_TORCH_CHECK(p.samples == joints.size(0) && p.type == belief_type(label), "center_map must match label");
-    STD_TORCH_CHECK(center->is_cuda() == joints.is_cuda() && center->get_device_index() == joints.get_device_index(), "center and joints must share a device");
+    STD_TORCH_CHECK(same_device(*center, joints), "center and joints must share a device");
   }
   p.joints = static_cast<const float*>(joints.const_data_ptr());
   p.visible = static_cast<const int*>(visible.const_data_ptr());

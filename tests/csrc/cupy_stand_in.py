@@ -39,12 +39,16 @@ int call(void (*kernel)(A...), const unsigned int* sizes, void** values, const l
 
 
 class CuPy:
-    """What the back end uses of cupy; ``streams`` are the addresses that kernels were launched on."""
+    """What the back end uses of cupy; ``streams`` are the addresses that kernels were launched on.
+
+    ``grids`` and ``entries`` are the blocks and the names of what was launched.
+    """
 
     def __init__(self, folder: Path, new: bool = True) -> None:
         self.folder = folder
         self.streams: list[int] = []
         self.grids: list[tuple[int, ...]] = []
+        self.entries: list[str] = []
         self._current: list[int] = []
         self._modules: dict[str, Any] = {}
         stream = SimpleNamespace(from_external=self._from_external) if new else SimpleNamespace()
@@ -98,6 +102,7 @@ class _Module:
             assert function(sizes, addresses, bytes_, len(values)) == 0, f"arguments of {name}"
             self.cupy.streams.append(self.cupy._current[-1])
             self.cupy.grids.append(tuple(grid))
+            self.cupy.entries.append(name)
 
         return kernel
 

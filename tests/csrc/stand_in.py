@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -47,6 +49,14 @@ def build(folder: Path, replaced: dict[str, str] | None = None, rest: Path | Non
     return ctypes.CDLL(str(library))
 
 
+def shifted(shape: Sequence[int], dtype: torch.dtype, by: int) -> torch.Tensor:
+    """NaN, contiguous, ``by`` elements off a boundary of 64 bytes."""
+    count = math.prod(shape)
+    storage = torch.full((count + by,), float("nan"), dtype=dtype)
+    assert storage.data_ptr() % 64 == 0
+    return storage[by:].view(shape)
+
+
 def pointer(tensor: torch.Tensor | None) -> ctypes.c_void_p:
     """Address of a contiguous tensor, or null."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
@@ -64,11 +74,15 @@ def belief_maps(
     cutoff: bool = True,
     dtype: torch.dtype = torch.float32,
     center_sigma: float = 21.0,
+    shifts: tuple[int, int] = (0, 0),
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Label and centre map as the CUDA kernel makes them, on NaN-filled outputs; None if not asked for."""
+    """Label and centre map as the CUDA kernel makes them, on NaN-filled outputs; None if not asked for.
+
+    ``shifts``: how many elements off a boundary they lie.
+    """
     samples, people, parts = visible.shape
-    label = torch.full((samples, 2 * (parts + 1), *grid), float("nan"), dtype=dtype)
-    centers = torch.full((samples, 1, *center_size), float("nan"), dtype=dtype)
+    label = shifted((samples, 2 * (parts + 1), *grid), dtype, shifts[0])
+    centers = shifted((samples, 1, *center_size), dtype, shifts[1])
     label, centers = None if joints is None else label, None if center is None else centers
     sizes = (ctypes.c_int * 6)(people, parts, *grid, *center_size)
     library.belief_maps.restype = ctypes.c_char_p
@@ -149,10 +163,11 @@ def fuse_multiscale(
     opencv: bool = False,
     row_major: bool = False,
     subpixel: bool = False,
+    shift: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Fused maps, and positions and values of their maxima."""
+    """Fused maps, ``shift`` elements off a boundary, and positions and values of their maxima."""
     scales, channels = maps.shape[:2]
-    full = torch.full((channels, *image), float("nan"))
+    full = shifted((channels, *image), torch.float32, shift)
     xy, score = torch.full((channels, 2), float("nan")), torch.full((channels,), float("nan"))
     numbers = (ctypes.c_int * 11)(*maps.shape, *image, stride, 1, opencv, row_major, subpixel)
     flat = [n for (up, left, *_), size in zip(pads, sizes, strict=True) for n in (up, left, *size)]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cpm_repro import ops
 from cpm_repro.ops import _backend, _reference_resize
-from cpm_repro.ops._cupy import fusion, runtime
+from cpm_repro.ops._cupy import belief, fusion, runtime
 
 STREAM = 4711
 
@@ -38,6 +38,7 @@ def cupy(module, monkeypatch):
         monkeypatch.setattr(front, "choose", lambda wanted, *_: wanted)
     module.streams.clear()
     module.grids.clear()
+    module.entries.clear()
     yield module
     assert set(module.streams) <= {STREAM}
     runtime._module.cache_clear()
@@ -63,6 +64,30 @@ def test_belief_maps(cupy, grid, size, dtype):
     ):
         torch.testing.assert_close(maps.float(), expected.float(), **tolerance)
     assert len(cupy.grids) == 1  # one launch makes both
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shifts", [(0, 0), (1, 0), (0, 1), (2, 3)])
+def test_belief_maps_into_outputs_off_a_vectors_boundary(cupy, shifts, dtype):
+    joints, visible, center = people(side=128)
+    options = {"center": center, "center_size": (24, 20), "dtype": dtype}
+    expected = ops.belief_maps(joints, visible, (20, 16), backend="cupy", **options)
+    out = tuple(stand_in.shifted(maps.shape, dtype, by) for maps, by in zip(expected, shifts, strict=True))
+    ops.belief_maps(joints, visible, (20, 16), backend="cupy", out=out, **options)
+    assert all(torch.equal(a, b) for a, b in zip(out, expected, strict=True))
+    wide, vector = cupy.entries
+    assert wide.endswith("_4")
+    assert vector[-2:] == ("_1" if any(shifts) else "_4")
+
+
+def test_more_maps_than_one_launch_takes_are_refused(cupy):
+    """Fewer are refused by the front, whatever the back end; here a launch has the last word."""
+    samples = 2**31
+    center, maps = torch.zeros(1).expand(samples, 2), torch.zeros(1).expand(samples, 1, 1, 1)
+    words = f"joints or center must hold few enough samples for one launch .*, got {samples} samples"
+    with pytest.raises(ValueError, match=words):
+        belief.center_map_out(center, 21.0, True, maps)
+    assert not cupy.grids
 
 
 @pytest.mark.parametrize("cutoff", [True, False])
@@ -193,6 +218,16 @@ def test_empty_batches_give_empty_results():
     assert torch.autograd.grad(losses.sum(), stages)[0].shape == (0, 4, 4, 5)
 
 
+@pytest.mark.usefixtures("cupy")
+def test_fusion_into_an_output_off_a_vectors_boundary():
+    image, pads, sizes, stride, cells = FUSE_CASES["enlarging, two tiles wide"]
+    maps = torch.randn(len(pads), 2, cells, cells, generator=torch.Generator().manual_seed(0))
+    expected = ops.fuse_multiscale(maps, pads, sizes, image, stride=stride, backend="cupy")
+    out = stand_in.shifted(expected.shape, torch.float32, 1)
+    ops.fuse_multiscale(maps, pads, sizes, image, stride=stride, out=out, backend="cupy")
+    assert torch.equal(out, expected)
+
+
 def test_peaks_of_images_beyond_32_bits_are_refused(cupy):
     with pytest.raises(ValueError, match=r"image_hw must have fewer than 2\*\*32 pixels for peaks on a GPU"):
         ops.fuse_multiscale_peaks(
@@ -202,14 +237,13 @@ def test_peaks_of_images_beyond_32_bits_are_refused(cupy):
 
 
 def test_few_blocks_go_on_in_strides(cupy, monkeypatch):
-    """What does not fit into one launch's blocks is still done."""
+    """What of the losses and of imresize does not fit into one launch's blocks is still done."""
     monkeypatch.setattr(runtime, "MOST_BLOCKS", 2)
-    test_belief_maps(cupy, (20, 16), (24, 20), torch.float32)
-    cupy.grids.clear()
     test_losses_and_gradients(cupy, torch.float32)
+    assert cupy.grids == [(2,), (2,), (9,), (2,)]  # the totals have a block per stage
     cupy.grids.clear()
     test_imresize(cupy, torch.float32, (31, 60))
-    assert max(grid[0] for grid in cupy.grids) <= 2
+    assert cupy.grids == [(2,)] * 4
 
 
 def test_older_cupy_gets_its_external_stream(tmp_path, monkeypatch):
@@ -265,7 +299,12 @@ def test_widths_of_the_tables_are_the_headers(header, cells, stride, image, scal
 
 
 @settings(max_examples=400, deadline=None)
-@given(*CHAINS, st.integers(-300, 300), st.integers(0, 1 << 30), st.sampled_from([1, 4, 16]))
+@given(
+    *CHAINS,
+    st.integers(-300, 300),
+    st.integers(0, 1 << 30),
+    st.sampled_from([1, fusion.COLUMNS, fusion.ROWS]),
+)
 def test_no_pixel_depends_on_more_cells_than_its_table_has(
     header, cells, stride, image, scaled, opencv, pad, where, count
 ):

@@ -12,6 +12,7 @@ import pytest
 import stand_in
 from compiled import compile_library
 
+from cpm_repro.ops import _checks
 from cpm_repro.ops._cupy import belief, fusion, loss, resize, runtime
 
 
@@ -117,6 +118,7 @@ def test_numbers_are_the_headers():
     assert number(f"cuda/{loss.HEADER}", "kStagesAtOnce") == loss.STAGES_AT_ONCE
     assert number("math/loss.h", "kMaxStages") == loss.MAX_STAGES
     assert number("math/fuse.h", "kMaxScales") == fusion.MAX_SCALES
+    assert number(f"cuda/{belief.HEADER}", "kMostJoints") == _checks.MAX_JOINTS
     assert number(f"cuda/{belief.HEADER}", "kMostSlices") == belief.MOST_SLICES
     assert number(f"cuda/{belief.HEADER}", "kMostSteps") == belief.MOST_STEPS
     assert number(f"cuda/{belief.HEADER}", "kEnoughBlocks") == belief.ENOUGH_BLOCKS

@@ -58,6 +58,14 @@ def test_every_launch_is_checked():
         assert text.count("CPM_LAUNCH(") == len(re.findall(r"return launch_error\(\)", text)) > 0, path.name
 
 
+def test_what_tensors_are_asked_is_written_once():
+    """`tensor_checks.h` alone compares devices and looks whether numbers fit 32 bits."""
+    found = {
+        path.name for path in SOURCES if re.search(r"is_cuda\(\)|fits_int\(int64_t", without_comments(path))
+    }
+    assert found == {"tensor_checks.h"}
+
+
 def test_files_stay_short():
     assert not [path.name for path in SOURCES if path.read_text().count("\n") >= 300]
 

@@ -11,16 +11,6 @@ from cpm_repro import ops
 from cpm_repro.ops import _library, _reference, _reference_resize
 
 
-@pytest.fixture(scope="module")
-def objects(tmp_path_factory):
-    return tmp_path_factory.mktemp("stand_in")
-
-
-@pytest.fixture(scope="module")
-def library(objects):
-    return stand_in.build(objects)
-
-
 def skip_unless_built():
     if _library.LOAD_ERROR is not None:
         pytest.skip(f"extension is not built: {_library.LOAD_ERROR}")
@@ -143,6 +133,38 @@ def test_labels_are_the_cpus_bit_for_bit(library, dtype, grid, sigma):
     assert torch.equal(got, ops.belief_maps(joints, visible, grid, 8, sigma, dtype=dtype, backend="cpu"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shifts", [(0, 0), (1, 0), (0, 1), (2, 3)])
+def test_outputs_off_a_vectors_boundary_are_written_cell_by_cell(library, dtype, shifts):
+    joints, visible, center = people(1, 2, 2, 8, 192)
+    arguments = (joints, visible, (24, 24), 8, 7.0, center, (64, 64))
+    got = stand_in.belief_maps(library, *arguments, dtype=dtype, shifts=shifts)
+    vector = 1 if any(shifts) else 4  # cells at a time; eight slices, and one step
+    blocks = math.ceil(24 * 24 / vector / 32) + 64 * 64 // vector // 256
+    assert stand_in.last_launch(library) == [2 * blocks, 32, 8]
+    expected = stand_in.belief_maps(library, *arguments, dtype=dtype)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("samples", "sizes", "words"),
+    [
+        (2**31, (1, 1, 0, 0, 1, 1), b"too many maps for one launch"),
+        (1, (1, 1, 0, 0, 2**16, 2**15), b"a map must have fewer than 2^31 cells"),
+        (1, (2**15, 2**14, 1, 1, 1, 1), b"a sample must have fewer than 2^29 joints"),
+    ],
+)
+def test_what_32_bits_cannot_count_is_refused_before_the_launch(library, samples, sizes, words):
+    number = ctypes.c_double(8)
+    library.belief_maps.restype = ctypes.c_char_p
+    one = stand_in.pointer(torch.zeros(1))  # never read
+    places = (one, one, one, None if sizes[2] == 0 else one, one)
+    error = library.belief_maps(
+        *places, ctypes.c_longlong(samples), (ctypes.c_int * 6)(*sizes), number, number, number, 1, 0
+    )
+    assert error == words
+
+
 def test_empty_batch_launches_nothing(library):
     label, centers = stand_in.belief_maps(
         library, torch.zeros(0, 1, 2, 2), torch.zeros(0, 1, 2), (4, 4), 8, 7.0, torch.zeros(0, 2), (8, 8)
@@ -221,6 +243,23 @@ def test_cuda_source_of_the_fusion(library, name, opencv):
         place, value = _reference_resize.first_peaks(full, reverse)
         assert torch.equal(score, value)
         assert torch.equal(xy, place.float())
+
+
+def test_fused_maps_off_a_vectors_boundary_are_written_pixel_by_pixel(library, objects, tmp_path):
+    """Seen by a wrong way of writing four at once, which only maps on the boundary must show."""
+    name, right = "fuse_multiscale_kernel.h", "four.of[c] = sum[r][c]"
+    text = (stand_in.CUDA / name).read_text()
+    assert text.count(right) == 1
+    replaced = {name: text.replace(right, "four.of[c] = -99.0f")}
+    replaced["fuse_multiscale.cu"] = (stand_in.CUDA / "fuse_multiscale.cu").read_text()
+    broken = stand_in.build(tmp_path, replaced, objects)
+    image, pads, sizes, stride, cells = FUSE_CASES["enlarging, two tiles wide"]
+    maps = torch.randn(len(pads), 2, cells, cells, generator=torch.Generator().manual_seed(0))
+    arguments = (maps, pads, sizes, image, stride)
+    expected = stand_in.fuse_multiscale(library, *arguments)[0]
+    assert (stand_in.fuse_multiscale(broken, *arguments)[0] == -99).all()
+    for shift in (1, 2, 3):
+        assert torch.equal(stand_in.fuse_multiscale(broken, *arguments, shift=shift)[0], expected)
 
 
 @pytest.mark.parametrize("opencv", [False, True])

@@ -55,6 +55,34 @@ def test_small_belief_maps(backend, grid, dtype):
         torch.testing.assert_close(got.cpu(), want, rtol=0, atol=tolerance)
 
 
+def off_a_boundary(like):
+    """As ``like``, contiguous, one element off a boundary."""
+    return torch.full((like.numel() + 1,), float("nan"), dtype=like.dtype, device="cuda")[1:].view(like.shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_small_belief_maps_into_outputs_off_a_vectors_boundary(backend, dtype):
+    joints, visible, center = on_gpu(*people(side=128))
+    options = {"grid": (20, 16), "center": center, "center_size": (24, 20), "dtype": dtype}
+    expected = ops.belief_maps(joints, visible, backend=backend, **options)
+    for which in ((True, False), (False, True), (True, True)):
+        out = tuple(
+            off_a_boundary(maps) if off else torch.empty_like(maps)
+            for off, maps in zip(which, expected, strict=True)
+        )
+        ops.belief_maps(joints, visible, backend=backend, out=out, **options)
+        assert all(torch.equal(a, b) for a, b in zip(out, expected, strict=True))
+
+
+def test_small_fusion_into_an_output_off_a_vectors_boundary(backend):
+    maps = torch.randn(1, 4, 46, 46, device="cuda")
+    arguments = (maps, [[100, 34, 100, 34]], [[168, 300]], (40, 52))
+    expected = ops.fuse_multiscale(*arguments, backend=backend)
+    out = off_a_boundary(expected)
+    ops.fuse_multiscale(*arguments, out=out, backend=backend)
+    assert torch.equal(out, expected)
+
+
 @pytest.mark.parametrize("samples", [1, 176, 264, 528])
 @pytest.mark.parametrize("size", [(64, 60), (63, 61)])
 def test_few_and_many_samples_have_equal_belief_maps(backend, samples, size):

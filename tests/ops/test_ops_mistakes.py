@@ -52,6 +52,37 @@ MISTAKES = [
         r"center must be on the device of joints \(cpu\), got meta",
     ),
     ("belief_maps", {"joints": JOINTS[..., :1]}, ValueError, r"joints must have shape \(N, P, K, 2\), got"),
+    # More than any kernel can count.
+    (
+        "belief_maps",
+        {"joints": torch.zeros(1).expand(2**30, 1, 1, 2)},
+        ValueError,
+        r"joints must have fewer than 1073741824 samples, .*, got \(1073741824, 1, 1, 2\)",
+    ),
+    (
+        "belief_maps",
+        {"joints": torch.zeros(1).expand(1, 2**20, 2**9, 2)},
+        ValueError,
+        r"joints must have fewer than .* and 536870912 joints per sample, got \(1, 1048576, 512, 2\)",
+    ),
+    (
+        "belief_map_loss",
+        {"joints": torch.zeros(1, 2**40, 0, 2)},
+        ValueError,
+        r"joints must have fewer than 1073741824 samples, people and parts and .*, got \(1, 1099511627776, 0",
+    ),
+    (
+        "center_map",
+        {"center": torch.zeros(1).expand(2**40, 2)},
+        ValueError,
+        r"center must have fewer than 1073741824 samples, .*, got \(1099511627776, 2\)",
+    ),
+    (
+        "belief_map_loss",
+        {"maps": [torch.zeros(1).expand(2, 4, 2**30 + 1, 1)]},
+        ValueError,
+        r"maps\[0\] must have sides of at most 1073741824, got \(2, 4, 1073741825, 1\)",
+    ),
     # Numbers and sizes.
     ("belief_maps", {"stride": -8}, ValueError, "stride must be positive and finite, got -8"),
     ("belief_maps", {"stride": float("inf")}, ValueError, "stride must be positive and finite, got inf"),

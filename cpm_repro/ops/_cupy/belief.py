@@ -9,6 +9,7 @@ import torch
 
 from cpm_repro.ops._cupy.runtime import TYPES, Entry, launch, source
 
+MOST_LAUNCHED = 2**31 - 1  # blocks of a grid
 # kThreads, kMostSlices, kMostSteps and kEnoughBlocks of the kernel; a test compares.
 THREADS, MOST_SLICES, MOST_STEPS, ENOUGH_BLOCKS = 256, 8, 8, 528
 
@@ -144,4 +145,9 @@ def _launch(params: Any, like: torch.Tensor) -> None:
         return
     entry, threads = f"belief_maps_{number}_{vector}", (THREADS // slices, slices)
     blocks *= int(one["samples"])
+    if blocks > MOST_LAUNCHED:
+        raise ValueError(
+            f"joints or center must hold few enough samples for one launch ({MOST_LAUNCHED} blocks), "
+            f"got {int(one['samples'])} samples or {blocks} blocks"
+        )
     launch(source(HEADER, ENTRIES), entry, (blocks,), threads, (params, grid), like.device)

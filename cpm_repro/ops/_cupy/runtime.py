@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-MOST_BLOCKS = 1 << 30  # of one launch; the kernels go on in strides
+MOST_BLOCKS = 1 << 30  # of one launch of the losses and of imresize, whose kernels go on in strides
 
 # Output types as csrc/math/belief.h numbers them, and their C++ names.
 TYPES = {torch.float32: (0, "float"), torch.float16: (1, "cpm::Half"), torch.bfloat16: (2, "cpm::BFloat16")}
