@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from cpm_repro.bench import Case, Goal, Question, main
 from cpm_repro.config import TrainConfig, override, preset
 from cpm_repro.data import Batch
+from cpm_repro.device import float32_products
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine, build, describe, initialise
-from cpm_repro.model.cost import multiply_accumulates
+from cpm_repro.model.cost import training_operations
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.recipe import Optimizers, build_optimizers
 from cpm_repro.training.schemes import phases_of
@@ -74,7 +75,10 @@ class Plain:
 
     def __call__(self, batch: Batch) -> list[float]:
         """One update; the stages' losses before it."""
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.tf32
+        with float32_products(batch.image.device, tf32=self.tf32):
+            return self._update(batch)
+
+    def _update(self, batch: Batch) -> list[float]:
         maps = self.net(network_input(batch.image, batch.center))
         target = self.target(batch, maps[0].shape[-1])
         squares = [nn.functional.mse_loss(belief, target, reduction="sum") for belief in maps]
@@ -86,7 +90,7 @@ class Plain:
 
 
 class Ours:
-    """The trainer's step, with everything that the trainer has around it open.
+    """The trainer's step, which sets TF32 by its precision, with all that the trainer has around it open.
 
     On a CPU every core takes its share of the batch, as in a run; the threads are taken for the time of the
     call alone, so that the plain loop has all of them when it is its turn.
@@ -103,7 +107,6 @@ class Ours:
 
     def __call__(self, batch: Batch) -> list[float]:
         """One update; the stages' losses before it."""
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         with cores_for(self.net, self.step.device, self.config.solver.batch) as cores:
             self.step.cores = cores
             return self.step(batch, 0, self.phase, 1.0).losses
@@ -156,13 +159,13 @@ def case(
         exact = override(config, {"solver.precision": "float32"})
         works["trainer, float32"] = Ours(copy.deepcopy(start), exact, device)
     size, network = config.augment.crop, config.network
-    macs = multiply_accumulates(describe(network.arch, parts=_PARTS, width=network.width), size, size)
+    person = training_operations(describe(network.arch, parts=_PARTS, width=network.width), size, size)
     return Case(
         name,
         {way: partial(_call, work, batch) for way, work in works.items()},
         check=partial(difference, start, config, device, rate),
         tolerance=1e-4,
-        operations=6 * macs * config.solver.batch,  # forward, and twice that backward
+        operations=person * config.solver.batch,
         axis=("people", config.solver.batch),
         precision="bfloat16" if ours.step.cast == torch.bfloat16 else "float32",
         goals=goals,

@@ -41,6 +41,25 @@ def has_bf16(device: torch.device) -> bool:
 
 
 @contextmanager
+def float32_products(device: torch.device, *, tf32: bool) -> Iterator[None]:
+    """Whether a GPU's float32 convolutions and matrix products may round what they multiply to TF32.
+
+    TF32 keeps 10 bits of the mantissa; PyTorch allows it in convolutions unless it is told otherwise. The
+    settings are the process's and are put back afterwards; on other devices nothing changes.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@contextmanager
 def measured_convolutions(device: torch.device) -> Iterator[None]:
     """For work whose sizes come again and again: cuDNN measures its algorithms where it otherwise guesses.
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tf32_settings import tf32_allowed, tf32_flags
 
-from cpm_repro.device import has_bf16, measured_convolutions, usable_device
+from cpm_repro.device import float32_products, has_bf16, measured_convolutions, usable_device
 from cpm_repro.errors import UserError
 
 CPU = torch.device("cpu")
@@ -65,3 +66,21 @@ def test_cudnn_measures_for_as_long_as_it_is_asked_to(monkeypatch, before):
     with pytest.raises(KeyError):
         fails()
     assert torch.backends.cudnn.benchmark is before
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("tf32", [False, True])
+def test_tf32_is_on_or_off_for_as_long_as_it_is_asked_to(before, tf32):
+    """In convolutions and in matrix products; the two settings are told apart afterwards."""
+
+    def fails():
+        with float32_products(torch.device("cuda", 0), tf32=tf32):
+            assert tf32_flags() == (tf32, tf32)
+            raise KeyError
+
+    with tf32_allowed(before, not before):
+        with float32_products(CPU, tf32=tf32):
+            assert tf32_flags() == (before, not before)
+        with pytest.raises(KeyError):
+            fails()
+        assert tf32_flags() == (before, not before)

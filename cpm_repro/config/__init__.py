@@ -16,6 +16,7 @@ from cpm_repro.config.presets import (
 from cpm_repro.config.settings import (
     CENTER_SIGMA_AT_FULL_CROP,
     FULL_CROP,
+    PRECISIONS,
     SCHEMES,
     TINY_CROP,
     TRUNCATED_BELIEF,
@@ -30,6 +31,7 @@ from cpm_repro.config.settings import (
     flat,
     from_dict,
     override,
+    schedule_change,
     to_dict,
     unknown,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "EPOCHS_PER_STEP",
     "FULL_CROP",
     "PEOPLE",
+    "PRECISIONS",
     "PRESETS",
     "RELEASED",
     "REMARKS",
@@ -67,6 +70,7 @@ __all__ = [
     "preset",
     "reference_of",
     "resolve",
+    "schedule_change",
     "to_dict",
     "unknown",
 ]

@@ -36,6 +36,16 @@ SCHEMES = {
 """Training schemes and what each does, with the paper's numbering (section 4.2)."""
 
 
+PRECISIONS = {
+    "auto": "bf16 where the processor or GPU multiplies it natively, float32 elsewhere",
+    "float32": "on a GPU too: TF32 is off in convolutions and matrix products",
+    "tf32": "float32 whose products a GPU may round to 10 bits of the mantissa; float32 on a CPU",
+    "bf16": "bfloat16 convolutions, float32 weights and loss",
+    "fp16": "float16 convolutions under a loss scale, float32 weights and loss",
+}
+"""What ``solver.precision`` may be, and what is computed then. The loss is float32 always."""
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Which pose machine: ``None`` keeps the architecture's own number.
@@ -97,10 +107,10 @@ class SolverConfig:
 
     ``schedule`` is ``"cosine"`` (to zero over the budget), ``"linear"`` (flat, then linearly to zero over
     the last ``decay_share`` of the budget) or ``"step"`` (Caffe: times ``gamma`` every ``stepsize``
-    iterations). ``precision`` is ``"float32"``, ``"bf16"``, ``"fp16"`` (with a loss scale) or ``"auto"``
-    (bf16 where the processor multiplies it natively, float32 elsewhere); the loss is float32 always.
+    iterations). ``precision`` is what convolutions compute in (:data:`PRECISIONS`).
     ``accumulate`` is the number of passes that a batch is split into and ``recompute`` drops every stage's
-    activations until the backward pass makes them again: both spare memory and leave the update as it is.
+    activations until the backward pass makes them again: both spare memory and leave the update as it is,
+    ``accumulate`` up to the order of sums and what dropout draws. A resumed run may change both.
     ``muon_lr`` is the step of the matrices under ``optimizer="muon"``, ``lr`` then that of all other
     parameters. ``average`` is the share of the old value that an exponential moving average of the weights
     keeps at each update (0: no average); where it is on, the average is what is validated and what a
@@ -213,14 +223,20 @@ def _fitting(value: Any, wanted: Any, dotted: str) -> Any:
     raise UserError(f"setting {dotted}: wanted {name}, got {value!r}")
 
 
-_FREE_ON_RESUME = ("iterations", "minutes", "workers", "checkpoint_", "validate_", "record_")
+_FREE_ON_RESUME = (
+    *("iterations", "minutes", "workers", "checkpoint_", "validate_", "record_"),
+    *("solver.accumulate", "solver.recompute", "solver.compile"),
+)
 
 
 def first_difference(old: TrainConfig, new: TrainConfig) -> str | None:
     """Name and values of the first setting that makes ``new`` another run than ``old``; None: the same run.
 
-    Budgets, workers, and when to save and validate may change: they do not touch what an update does. Under
-    a scheme of several phases the budget is no exception: it says where one ends and the next begins.
+    Workers and when to save and validate do not touch what an update does. Passes, recomputation and
+    compilation leave it as it is up to the order of sums and what dropout draws, and a run that does not fit
+    its memory needs them. The budget may change although the schedules ``cosine`` and ``linear`` follow it
+    (:func:`schedule_change` says so); not under a scheme of several phases, whose ends and beginnings it
+    sets.
     """
     flat_old, flat_new = flat(to_dict(old)), flat(to_dict(new))
     phased = old.scheme.startswith("stage-wise")
@@ -229,6 +245,22 @@ def first_difference(old: TrainConfig, new: TrainConfig) -> str | None:
         if flat_new[name] != value and not free:
             return f"{name} = {value}, got {flat_new[name]}"
     return None
+
+
+def schedule_change(old: TrainConfig, new: TrainConfig) -> str | None:
+    """What another budget does to the rates of a run that goes on; None: nothing."""
+    budgets = [_budget(old), _budget(new)]
+    if budgets[0] == budgets[1] or new.solver.schedule == "step":
+        return None
+    return (
+        f"the budget was {budgets[0]} and is {budgets[1]}: the schedule {new.solver.schedule} follows it, "
+        f"and the rates of the updates to come are others than they would have been"
+    )
+
+
+def _budget(config: TrainConfig) -> str:
+    iterations = [] if config.iterations is None else [f"{config.iterations} iterations"]
+    return " or ".join(iterations + ([] if config.minutes is None else [f"{config.minutes:g} minutes"]))
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -360,7 +392,7 @@ def check(config: TrainConfig, ranks: int = 1) -> None:
         ("augment.method", augment.method, ["box", "exact", "fast", "device"]),
         ("optimizer", solver.optimizer, ["adamw", "muon", "caffe_sgd"]),
         ("schedule", solver.schedule, ["cosine", "linear", "step"]),
-        ("precision", solver.precision, ["auto", "float32", "bf16", "fp16"]),
+        ("precision", solver.precision, list(PRECISIONS)),
         ("initialisation", solver.initialisation, ["caffe", "kaiming"]),
         ("scheme", config.scheme, list(SCHEMES)),
     ):

@@ -1,7 +1,13 @@
 """The networks: what they are as data, as readable modules, and what follows from that."""
 
 from cpm_repro.model.build import build
-from cpm_repro.model.cost import multiply_accumulates, output_sizes, parameter_count, receptive_field
+from cpm_repro.model.cost import (
+    multiply_accumulates,
+    output_sizes,
+    parameter_count,
+    receptive_field,
+    training_operations,
+)
 from cpm_repro.model.description import (
     Filler,
     Layer,
@@ -32,4 +38,5 @@ __all__ = [
     "output_sizes",
     "parameter_count",
     "receptive_field",
+    "training_operations",
 ]

@@ -75,6 +75,22 @@ def multiply_accumulates(
     return total
 
 
+def training_operations(
+    description: NetDescription, height: int | None = None, width: int | None = None
+) -> int:
+    """Floating-point operations of all convolutions, forward and backward, for one input.
+
+    A multiply-add is two of them. The backward pass makes the weights' gradient and that of what a
+    convolution read, each as much work as the forward pass; that of the picture itself nobody asks for.
+    """
+    sizes, weights = output_sizes(description, height, width), description.parameter_shapes()
+    readers = description.image_convolutions
+    spared = sum(
+        math.prod(weights[f"{layer.name}.weight"]) * math.prod(sizes[layer.top[0]][1:]) for layer in readers
+    )
+    return 6 * multiply_accumulates(description, height, width) - 2 * spared
+
+
 def _until_stage(description: NetDescription, stages: int | None) -> list[Layer]:
     """The convolutions that the first ``stages`` stages need."""
     if stages is None:

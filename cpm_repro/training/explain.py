@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from cpm_repro.config import REMARKS, TrainConfig, differences, flat, preset, reference_of, to_dict
+from cpm_repro.config import (
+    PRECISIONS,
+    REMARKS,
+    TrainConfig,
+    differences,
+    flat,
+    preset,
+    reference_of,
+    to_dict,
+)
 
 
 def explain(name: str) -> str:
@@ -20,5 +29,7 @@ def compared(config: TrainConfig) -> list[str]:
         head = [f"differences from the release's recipe {reference}:"]
     else:
         head = [f"no differences from the release's recipe {reference}"]
-    remarks = REMARKS.get(reference, ())
+    precision = config.solver.precision
+    said = PRECISIONS.get(precision, "there is none")  # what was typed is not checked yet
+    remarks = [f"precision {precision}: {said}", *REMARKS.get(reference, ())]
     return [*head, *(f"  {line}" for line in found), *(f"  note: {remark}" for remark in remarks)]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from cpm_repro.config import TrainConfig, check, first_difference, flat, to_dict
+from cpm_repro.config import TrainConfig, check, first_difference, flat, schedule_change, to_dict
 from cpm_repro.data import Batch, TrainLoader
+from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.model import PoseMachine
@@ -204,6 +205,8 @@ class _Run:
             self._put_aside(path, reason)
         if found.damaged:
             self.journal.say(f"going on after iteration {found.checkpoint.iteration}, from {found.path}")
+        if (change := schedule_change(found.checkpoint.config, self.config)) is not None:
+            self.journal.say(f"note: {change}")
         self._restore(found.checkpoint, found.path)
         try:  # a kill between the best state's save and the last one's
             best = load_checkpoint(self.folder.best) if self.folder.best.exists() else found.checkpoint
@@ -361,7 +364,8 @@ class _Run:
         """
         phase = self.phases[self.phase]
         try:
-            with self._averaged():
+            tf32 = self.config.solver.precision == "tf32"
+            with self._averaged(), float32_products(self.device, tf32=tf32):
                 predictions = predict_dataset(
                     self.net,
                     self.val_set,

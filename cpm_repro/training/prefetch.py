@@ -43,11 +43,17 @@ class Prefetch:
     Args:
         batches: endless; an exception of theirs is raised by ``next`` of the batch it belongs to.
         move: starts the copy of a batch.
+        begin: called once, in that thread, before anything else.
     """
 
-    def __init__(self, batches: Iterator[Batch], move: Callable[[Batch], Ready]) -> None:
+    def __init__(
+        self,
+        batches: Iterator[Batch],
+        move: Callable[[Batch], Ready],
+        begin: Callable[[], None] | None = None,
+    ) -> None:
         self._batches, self._move = batches, move
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch", initializer=begin)
         self._ahead = self._pool.submit(self._fetch)
 
     def _fetch(self) -> Ready:
@@ -72,4 +78,8 @@ def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
     if device.type != "cuda":
         return batches
     stream = torch.cuda.Stream(device)
-    return Prefetch(batches, lambda batch: to_device(batch, device, stream))
+    # A thread's current GPU is its own: a new one has the first, where every rank would open a context.
+    own = torch.cuda.current_device() if device.index is None else device.index
+    return Prefetch(
+        batches, lambda batch: to_device(batch, device, stream), lambda: torch.cuda.set_device(own)
+    )

@@ -19,7 +19,7 @@ from cpm_repro.caffe.solverstate import SolverState, read_solverstate, write_sol
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseSample
-from cpm_repro.device import measured_convolutions, usable_device
+from cpm_repro.device import float32_products, measured_convolutions, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import write_json
@@ -99,9 +99,10 @@ def train_solver(
     until = iterations or plan.solver.max_iter
     run = _SolverRun(plan, dataset, out, until, seed, validate_every, place)
     try:
-        run.start(snapshot, weights)
-        run.hold_out(source, validate_people)
-        return run.work(workers)
+        with float32_products(place, tf32=False):  # as Caffe computes
+            run.start(snapshot, weights)
+            run.hold_out(source, validate_people)
+            return run.work(workers)
     finally:
         run.journal.close()
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cpm_repro.config import TrainConfig
 from cpm_repro.data import Batch, warp_windows
-from cpm_repro.device import measured_convolutions
+from cpm_repro.device import float32_products, measured_convolutions
 from cpm_repro.errors import UserError
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
@@ -81,6 +81,11 @@ class Step:
             UserError: the loss or the gradient is not finite; the weights are as they were, and the batch,
                 the losses and the gradients' norms are saved.
         """
+        with float32_products(self.device, tf32=self.config.solver.precision == "tf32"):
+            return self._update(batch, iteration, phase, factor)
+
+    def _update(self, batch: Batch, iteration: int, phase: Phase, factor: float) -> Done:
+        """One update at the precision asked for."""
         # Every iteration's random numbers (dropout) follow from its number alone, so a resumed run draws
         # what the uninterrupted one would have drawn; every rank draws its own.
         torch.manual_seed(self.config.seed * 1_000_003 + iteration + (self.ranks.rank << 52))

@@ -2,12 +2,16 @@
 
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from tf32_settings import tf32_flags
 
 from cpm_repro.bench.case import BenchmarkWrong, Goal
+from cpm_repro.device import float32_products
+from cpm_repro.training import step
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training_step.py"
 
@@ -35,10 +39,19 @@ def test_the_check_notices_a_gradient_that_is_wrong_by_two_percent(script, monke
 
 
 @pytest.fixture
-def tf32():
-    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    yield lambda: (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+def tf32(script, monkeypatch):
+    """(cuDNN's, matrix products') while the last convolution ran; devices are told that they are GPUs."""
+    seen = []
+    as_on_a_gpu = partial(float32_products, torch.device("cuda"))
+    for place in (script, step):
+        monkeypatch.setattr(place, "float32_products", lambda _, tf32: as_on_a_gpu(tf32=tf32))
+
+    def look(*_):
+        seen.append(tf32_flags())
+
+    hook = torch.nn.modules.module.register_module_forward_hook(look)
+    yield lambda: seen[-1]
+    hook.remove()
 
 
 def test_the_full_networks_case_comes_first_and_sets_tf32_for_every_way(script, tf32):

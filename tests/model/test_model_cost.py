@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from model_helpers import spec_networks
+from torch.utils.flop_counter import FlopCounterMode
 
 from cpm_repro.config import ARCHITECTURES
 from cpm_repro.model import (
@@ -16,6 +17,7 @@ from cpm_repro.model import (
     output_sizes,
     parameter_count,
     receptive_field,
+    training_operations,
 )
 
 SPEC = spec_networks()
@@ -80,6 +82,16 @@ def test_multiply_accumulates_count_what_runs():
         assert multiply_accumulates(net.description, 40, 48, stages=stages) == counted
     with pytest.raises(ValueError, match="stages"):
         multiply_accumulates(net.description, stages=5)
+
+
+@pytest.mark.parametrize("arch", ["flic_4stage", "tiny", "person_4stage"])
+def test_training_operations_are_those_that_pytorch_makes(arch):
+    """By its own counter over a forward and a backward pass; nobody asks for the picture's gradient."""
+    net = build(arch, width=0.05)
+    with FlopCounterMode(display=False) as counter:
+        maps = net(torch.zeros(1, net.input_channels, 40, 48))
+        sum(belief.sum() for belief in maps).backward()
+    assert training_operations(net.description, 40, 48) == counter.get_total_flops()
 
 
 def test_training_layers_have_sizes_too():

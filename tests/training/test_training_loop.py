@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cpm_repro.cli import main
-from cpm_repro.config import override, preset
+from cpm_repro.config import override, preset, schedule_change
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.training import load_checkpoint, save_checkpoint, stage_losses, train
 from cpm_repro.training.run_folder import RunFolder
@@ -84,6 +84,27 @@ def test_resume_takes_the_runs_own_settings_and_refuses_others(tmp_path, capsys)
     assert "belongs to another run: wanted seed = 4, got 5" in capsys.readouterr().err
     assert main(["train", "--resume", "--out", str(run), "--arch", "lsp_6stage"]) == 2
     assert "wanted network.arch = tiny, got lsp_6stage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["accumulate=2", "recompute=true", "compile=true"])
+def test_a_run_that_needs_less_memory_goes_on(tmp_path, capsys, change):
+    """What the memory warning advises leaves the update as it is."""
+    run = str(tmp_path / "run")
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
+    assert main(["train", "--iterations", "1", "--out", run, *settings]) == 0
+    capsys.readouterr()
+    assert main(["train", "--iterations", "2", "--resume", "--out", run, f"--set=solver.{change}"]) == 0
+    assert len(losses(tmp_path / "run")) == 2
+    said = capsys.readouterr().out
+    assert "note: the budget was 1 iterations and is 2 iterations: the schedule linear follows it" in said
+
+
+def test_another_budget_is_no_other_schedule_where_rates_go_by_the_iteration():
+    linear, step = small(3), small(3, **{"solver.schedule": "step"})
+    assert schedule_change(linear, linear) is None
+    assert schedule_change(step, replace(step, iterations=8)) is None
+    minutes = replace(linear, iterations=None, minutes=1.5)
+    assert "was 3 iterations and is 1.5 minutes: the schedule linear" in schedule_change(linear, minutes)
 
 
 def test_shards_give_the_whole_batchs_gradient():

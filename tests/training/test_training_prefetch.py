@@ -87,6 +87,10 @@ def cuda(monkeypatch):
         return tensor.clone()
 
     monkeypatch.setattr(torch.cuda, "stream", use)
+    monkeypatch.setattr(
+        torch.cuda, "set_device", lambda number: log.append(f"{threading.current_thread().name} on {number}")
+    )
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: streams["default"])
     monkeypatch.setattr(torch.cuda, "Stream", lambda _device: streams["copies"])
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
@@ -133,6 +137,17 @@ def test_on_a_gpu_every_batch_is_waited_for_before_it_is_given(cuda):
     assert log.count("default waits for event of copies") == 3
     assert log.count(COPY) in (12, 16)
     assert not any("blocking" in entry or "pageable" in entry for entry in log)
+
+
+@pytest.mark.parametrize(("device", "number"), [("cuda:1", 1), ("cuda", 3)])
+def test_the_thread_that_copies_is_on_the_batchs_gpu_from_its_first_moment(cuda, device, number):
+    """A new thread's GPU is the first: all ranks would open a context there."""
+    log, _, _ = cuda
+    prefetch = prefetched((batch_of(number) for number in range(9)), torch.device(device))
+    next(prefetch)
+    prefetch.close()
+    assert log[0] == f"prefetch_0 on {number}"
+    assert sum(entry.startswith("prefetch_0 on") for entry in log) == 1
 
 
 @pytest.mark.usefixtures("cuda")

@@ -4,11 +4,12 @@ from functools import partial
 
 import pytest
 import torch
+from tf32_settings import tf32_allowed, tf32_flags
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from cpm_repro.config import override, preset
 from cpm_repro.data import Batch
-from cpm_repro.device import measured_convolutions
+from cpm_repro.device import float32_products, measured_convolutions
 from cpm_repro.model import build
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.recipe import build_optimizers
@@ -104,6 +105,29 @@ def test_cudnn_measures_both_passes_of_an_update(tmp_path, monkeypatch):
     made(a_batch(), 0, phase, 1.0)
     assert seen == [True, True]
     assert not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize(
+    ("precision", "tf32"), [("float32", False), ("tf32", True), ("auto", False), ("bf16", False)]
+)
+def test_tf32_is_off_in_a_whole_update_unless_it_is_asked_for(tmp_path, monkeypatch, precision, tf32):
+    """Forward, backward and the optimiser; the device is told that it is a GPU."""
+    made, seen = step_of(tmp_path, precision=precision), []
+
+    def look(*_, **__):
+        seen.append(tf32_flags())
+
+    layer = next(layer for layer in made.net.modules() if isinstance(layer, torch.nn.Conv2d))
+    layer.register_forward_hook(look)
+    layer.weight.register_hook(look)
+    made.optimizers.members[0].register_step_pre_hook(look)
+    as_on_a_gpu = partial(float32_products, torch.device("cuda"))
+    monkeypatch.setattr("cpm_repro.training.step.float32_products", lambda _, tf32: as_on_a_gpu(tf32=tf32))
+    (phase,) = phases_of("end-to-end", 2)
+    with tf32_allowed(not tf32, not tf32):
+        made(a_batch(), 0, phase, 1.0)
+        assert seen == 3 * [(tf32, tf32)]
+        assert tf32_flags() == (not tf32, not tf32)
 
 
 @pytest.mark.parametrize("clip", [1e-3, 1e9])

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 from support import golden
+from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro.caffe import CaffeNet, read_caffemodel, read_solverstate
 from cpm_repro.caffe.generate import train_text
@@ -16,6 +18,7 @@ from cpm_repro.caffe.weight_files import load_weights
 from cpm_repro.cli import main
 from cpm_repro.data import open_dataset
 from cpm_repro.data.release import ReleaseAugment
+from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
 from cpm_repro.model import build, describe_training, load_by_name
 from cpm_repro.training import solver_run
@@ -268,3 +271,22 @@ def test_sigterm_writes_a_snapshot_and_the_run_goes_on_exactly(tmp_path, monkeyp
     a, b = read_caffemodel(whole), read_caffemodel(parts)
     assert all(np.array_equal(x, y) for name in a for x, y in zip(a[name], b[name], strict=True))
     assert [r["iteration"] for r in metrics(tmp_path / "parts")] == [1, 2, 3, 4, 5]
+
+
+def test_tf32_is_off_while_a_prototxt_is_trained_and_scored(tmp_path, monkeypatch):
+    """The release's arithmetic is float32; the device is told that it is a GPU."""
+    seen = {"_step": [], "_validate": []}
+    for name, calls in seen.items():
+        original = getattr(solver_run._SolverRun, name)
+
+        def looking(self, *given, original=original, calls=calls):
+            calls.append(tf32_flags())
+            return original(self, *given)
+
+        monkeypatch.setattr(solver_run._SolverRun, name, looking)
+    as_on_a_gpu = partial(float32_products, torch.device("cuda"))
+    monkeypatch.setattr(solver_run, "float32_products", lambda _, tf32: as_on_a_gpu(tf32=tf32))
+    with tf32_allowed(True, True):
+        train(write(tmp_path), tmp_path / "run", data="synthetic", iterations=1)
+        assert tf32_flags() == (True, True)
+    assert seen == {"_step": [(False, False)], "_validate": [(False, False)]}
