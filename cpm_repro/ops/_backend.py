@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
+import importlib
 import os
 import warnings
 
 import torch
 
+from cpm_repro.errors import one_line
 from cpm_repro.ops import _library
 
 BACKENDS = ("cpu", "cuda", "cupy", "reference")
@@ -23,19 +24,17 @@ def choose(backend: str | None, operator: str, device: torch.device) -> str:
     Raises:
         ValueError: an unknown name, or a back end that cannot run on this device or is not installed.
     """
-    wanted = backend if backend is not None else os.environ.get("CPM_BACKEND") or None
+    wanted = name_of(backend)
     if wanted is None:
         return _automatic(operator, device.type)
-    if wanted not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {wanted!r}")
     if wanted == "reference":
         return wanted
     needed_device = "cpu" if wanted == "cpu" else "cuda"
     if device.type != needed_device:
         raise ValueError(f"backend {wanted!r} needs {needed_device} tensors, got {device.type} tensors")
     if wanted == "cupy":
-        if not _has_cupy():
-            raise ValueError("backend 'cupy' is not installed: install the extra [cuda12] or [cuda13]")
+        if (reason := _why_no_cupy()) is not None:
+            raise ValueError(f"backend 'cupy' {reason}")
         return wanted
     if not _library.has_kernel(operator, wanted):
         raise ValueError(
@@ -44,12 +43,24 @@ def choose(backend: str | None, operator: str, device: torch.device) -> str:
     return wanted
 
 
+def name_of(backend: str | None) -> str | None:
+    """The name that is asked for by the argument or CPM_BACKEND, if any.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    wanted = backend if backend is not None else os.environ.get("CPM_BACKEND") or None
+    if wanted is not None and wanted not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {wanted!r}")
+    return wanted
+
+
 def available_backends() -> tuple[str, ...]:
     """Names of the back ends that can run here."""
     found = [name for name in ("cpu", "cuda") if _library.has_kernel("belief_maps_out", name)]
     if not torch.cuda.is_available():
         found = [name for name in found if name != "cuda"]
-    elif _has_cupy():
+    elif _why_no_cupy() is None:
         found.append("cupy")
     return (*found, "reference")
 
@@ -57,12 +68,14 @@ def available_backends() -> tuple[str, ...]:
 def _automatic(operator: str, device_type: str) -> str:
     if device_type in ("cpu", "cuda") and _library.has_kernel(operator, device_type):
         return device_type
-    if device_type == "cuda" and _has_cupy():
-        return "cupy"
+    reasons = _why_not(device_type, operator)
+    if device_type == "cuda":
+        if (reason := _why_no_cupy()) is None:
+            return "cupy"
+        reasons += f"; CuPy {reason}"
     if device_type in ("cpu", "cuda"):
         _warn_once(
-            f"cpm_repro runs slow reference operators on {device_type} tensors: "
-            f"{_why_not(device_type, operator)}; "
+            f"cpm_repro runs slow reference operators on {device_type} tensors: {reasons}; "
             f"build the fast ones with `{_library.BUILD_COMMAND}`"
         )
     return "reference"
@@ -75,8 +88,16 @@ def _why_not(device_type: str, operator: str) -> str:
 
 
 @functools.cache
-def _has_cupy() -> bool:
-    return importlib.util.find_spec("cupy") is not None
+def _why_no_cupy() -> str | None:
+    """Why CuPy cannot be used, None if it can. It is imported, once: that it is installed says little."""
+    try:
+        importlib.import_module("cupy")
+    except Exception as error:  # made for another CUDA or NumPy it ends in whatever it meets first
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            return "is not installed: install the extra [cuda12] or [cuda13]"
+        first = error.__cause__ or error  # CuPy wraps what happened in a page of advice
+        return f"does not import: {type(first).__name__}: {one_line(first)[:200]}"
+    return None
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,9 @@ MAX_JOINTS = (
 MAX_STAGES, MAX_SCALES, MAX_STRIDE = 32, 64, 64
 MAX_SHRINKING = 256  # scaled pixels per image pixel; bounds the width of the antialiasing kernel
 _WIDER_CODES = (torch.int64, torch.uint32, torch.uint64)  # than the kernels' int32
+MAX_PEAK_SIDE, MAX_PEAK_PIXELS = 2**24, 2**32 - 1  # of images of which only peaks are wanted
+FLOAT32_TINY, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+FLOAT64_MAX = sys.float_info.max
 OUTPUT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -95,13 +99,39 @@ def same_device(name: str, value: torch.Tensor, other: str, reference: torch.Ten
         raise ValueError(f"{name} must be on the device of {other} ({reference.device}), got {value.device}")
 
 
+def shown(value: object) -> str:
+    """``value`` for a message; Python does not write integers of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
+
+
 def positive(name: str, value: object) -> float:
     """``value`` as a positive finite float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not 0 < value < math.inf:  # comparisons only: under torch.compile the number may be symbolic
-        raise ValueError(f"{name} must be positive and finite, got {value}")
+    # Comparisons only: under torch.compile the number may be symbolic.
+    if not 0 < value <= FLOAT64_MAX:
+        raise ValueError(f"{name} must be positive and finite, got {shown(value)}")
     return float(value)
+
+
+def positive_single(name: str, value: object) -> float:
+    """`positive`, for what the kernels keep as float32."""
+    number = positive(name, value)
+    if not FLOAT32_TINY <= number <= FLOAT32_MAX:
+        limits = f"{FLOAT32_TINY:.3g} and {FLOAT32_MAX:.3g}, what float32 holds"
+        raise ValueError(f"{name} must be between {limits}, got {number}")
+    return number
+
+
+def whole_positive(name: str, value: object) -> int:
+    """``value``, if it is a whole number from 1 to 2**63 - 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {shown(value)}")
+    if value > sys.maxsize:
+        raise ValueError(f"{name} must be a whole number below 2**63, got {shown(value)}")
+    return value
 
 
 def size(name: str, value: Sequence[int]) -> tuple[int, int]:
@@ -111,8 +141,22 @@ def size(name: str, value: Sequence[int]) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be two whole numbers (height, width), got {value!r}") from None
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise ValueError(f"{name} must be (height, width) between 1 and {MAX_SIDE}, got {(height, width)}")
+        raise ValueError(
+            f"{name} must be (height, width) between 1 and {MAX_SIDE}, got ({shown(height)}, {shown(width)})"
+        )
     return height, width
+
+
+def peak_size(name: str, value: tuple[int, int]) -> None:
+    """Refuse images too large for peaks.
+
+    Beyond 2**24 float32 does not hold every whole position. Kernels for GPUs number pixels in 32 bits; on a
+    CPU the bounds of so many pixels take 100 MB per thread.
+    """
+    if max(value) > MAX_PEAK_SIDE or value[0] * value[1] > MAX_PEAK_PIXELS:
+        raise ValueError(
+            f"{name} must have sides of at most 2**24 and fewer than 2**32 pixels for peaks, got {value}"
+        )
 
 
 def map_size(name: str, value: Sequence[int]) -> tuple[int, int]:
@@ -190,7 +234,8 @@ def whole_rows(name: str, value: Any, rows: int, columns: int) -> list[list[int]
         got = (len(table), *sorted({len(row) for row in table}))
         raise ValueError(f"{name} must have shape ({rows}, {columns}), got {got}")
     if not exact or any(abs(entry) > MAX_SIDE // 2 for row in table for entry in row):
-        raise ValueError(f"{name} must hold whole numbers below {MAX_SIDE // 2}, got {table}")
+        entries = ", ".join(shown(entry) for row in listed for entry in row)
+        raise ValueError(f"{name} must hold whole numbers below {MAX_SIDE // 2}, got {entries}")
     return table
 
 
@@ -200,6 +245,8 @@ def scale_weights(weights: Sequence[float] | None, scales: int) -> list[float]:
         return [1.0 / scales] * scales
     try:
         values = [float(weight) for weight in weights]
+    except OverflowError:
+        raise ValueError("weights must be finite, got an integer beyond float64") from None
     except (TypeError, ValueError):
         raise TypeError(f"weights must be numbers, one per scale ({scales}), got {weights!r}") from None
     if len(values) != scales:

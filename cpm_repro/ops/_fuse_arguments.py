@@ -60,7 +60,7 @@ def check_options(options: Options) -> Options:
     if isinstance(stride, bool) or not isinstance(stride, int):
         raise TypeError(f"stride must be a whole number, got {type(stride).__name__}")
     if not 1 <= stride <= _checks.MAX_STRIDE:
-        raise ValueError(f"stride must be between 1 and {_checks.MAX_STRIDE}, got {stride}")
+        raise ValueError(f"stride must be between 1 and {_checks.MAX_STRIDE}, got {_checks.shown(stride)}")
     return options
 
 

@@ -50,17 +50,16 @@ def belief_map_loss(
             "joints must hold at least one person per sample, got 0 (use visible = 2 for absent people)"
         )
     codes = _checks.visibility(visible, positions)
-    stride, sigma = _checks.positive("stride", stride), _checks.positive("sigma", sigma)
+    stride, sigma = _checks.positive_single("stride", stride), _checks.positive("sigma", sigma)
     wanted = (samples, parts + 1)
     if stages[0].shape[:2] != wanted:
         raise ValueError(
             f"maps must have shape {wanted} + (h, w) to fit joints, got {tuple(stages[0].shape)}"
         )
     _checks.same_device("maps", stages[0], "joints", positions)
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
+    whole = max(samples, 1) if count is None else _checks.whole_positive("count", count)
     _checks.report_values("joints", positions, codes, visible)
-    scale = 0.5 / (count or max(samples, 1))
+    scale = 0.5 / whole
     chosen = choose(backend, "belief_map_loss", positions.device)
     if chosen == "reference":
         return _reference.belief_map_loss(stages, positions, codes, stride, sigma, scale)

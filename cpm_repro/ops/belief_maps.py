@@ -96,7 +96,7 @@ def belief_maps(
     codes = _checks.visibility(visible, positions)
     cells, stride, sigma = (
         _checks.map_size("grid", grid),
-        _checks.positive("stride", stride),
+        _checks.positive_single("stride", stride),
         _checks.positive("sigma", sigma),
     )
     center_sigma, dtype = _checks.positive("center_sigma", center_sigma), _checks.output_type(dtype)

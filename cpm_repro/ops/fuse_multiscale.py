@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from cpm_repro.ops import _checks, _cupy, _reference_resize
-from cpm_repro.ops._backend import choose
+from cpm_repro.ops._backend import choose, name_of
 from cpm_repro.ops._fuse_arguments import Mode, Options, Person, check_options, check_people, check_person
 
 Order = Literal["column", "row"]
@@ -36,7 +36,8 @@ def fuse_multiscale(
 
     Args:
         maps: (S, C, h, w) floating point, one person's scores of S scales; or a list of such tensors, one per
-            person, which may differ in every size: all people are then made in one call of the kernel.
+            person, which may differ in every size. On a CPU the threads then share the work of all people,
+            on a GPU every person takes launches and a workspace of its own.
         pads: (S, 4) whole numbers: up, left, down, right pixels that were added to the scaled image to fill
             the h * stride x w * stride input (negative: cropped). A list for several people.
         sizes: (S, 2) whole numbers: height, width of the scaled image. A list for several people.
@@ -83,6 +84,9 @@ def fuse_multiscale_peaks(
     reach let most of it be skipped. A pixel that is NaN is never the maximum; where all pixels are NaN, the
     position is (0, 0) and the score minus infinity.
 
+    Positions are float32, which holds every whole number only up to 2**24: images have sides of at most that,
+    and fewer than 2**32 pixels.
+
     Args:
         maps, pads, sizes, image_hw, weights, mode, stride, background, backend: as for ``fuse_multiscale``.
         order: which of several equal maxima counts: "column" the first in column-major order, as the
@@ -112,6 +116,7 @@ def _fuse(
     people: list[Person], options: Options, out: list[Any] | None, backend: str | None
 ) -> list[torch.Tensor]:
     _check_one_device(people)
+    chosen = _choose(people, backend, "fuse_multiscale_out")
     shapes = [(person.maps.shape[1], *person.image) for person in people]
     if out is None:
         made = zip(people, shapes, strict=True)
@@ -124,12 +129,13 @@ def _fuse(
     work = [pair for pair in zip(people, results, strict=True) if pair[1].numel()]
     if not work:
         return results
-    busy = [person for person, _ in work]
-    chosen = choose(backend, "fuse_multiscale_out", busy[0].maps.device)
     if chosen == "reference":
         for person, result in work:
             result.copy_(person.reference(options))
         return results
+    busy = [person for person, _ in work]
+    if chosen != "cpu":
+        _check_tiles(busy)
     operators: Any = _cupy if chosen == "cupy" else torch.ops.cpm_repro
     operators.fuse_multiscale_out(
         *_sources(busy), options.stride, options.background, options.mode == "opencv", [r for _, r in work]
@@ -141,19 +147,21 @@ def _peaks(
     people: list[Person], options: Options, order: Order, subpixel: bool, backend: str | None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     _check_one_device(people)
+    for person in people:
+        _checks.peak_size("image_hw", person.image)
+    chosen = _choose(people, backend, "fuse_multiscale_peaks")
     counts = [person.maps.shape[1] for person in people]
     if sum(counts) == 0:
         pairs = [(p.maps.new_empty((0, 2)), p.maps.new_empty(0)) for p in people]
         return [xy for xy, _ in pairs], [score for _, score in pairs]
     row_major = order == "row"
-    chosen = choose(backend, "fuse_multiscale_peaks", people[0].maps.device)
     if chosen == "reference":
         find = _reference_resize.peaks
         pairs = [find(person.reference(options), row_major, subpixel) for person in people]
         return [xy for xy, _ in pairs], [score for _, score in pairs]
     images = [side for person in people if person.maps.shape[1] for side in person.image]
     if chosen != "cpu":
-        _check_ranks(people)
+        _check_tiles(people)
     operators: Any = _cupy if chosen == "cupy" else torch.ops.cpm_repro
     xy, score = operators.fuse_multiscale_peaks(
         *_sources([person for person in people if person.maps.shape[1]]),
@@ -181,13 +189,19 @@ def _check_one_device(people: list[Person]) -> None:
         _checks.same_device(f"maps[{index}]", person.maps, "maps[0]", people[0].maps)
 
 
-def _check_ranks(people: list[Person]) -> None:
-    """Pixels are numbered in 32 bits by the kernels for GPUs."""
+def _choose(people: list[Person], backend: str | None, operator: str) -> str | None:
+    """The back end; of nobody, who is on no device, what was asked for."""
+    return choose(backend, operator, people[0].maps.device) if people else name_of(backend)
+
+
+def _check_tiles(people: list[Person]) -> None:
+    """One launch on a GPU has fewer than 2**31 blocks, each of which makes one tile of one channel."""
     for person in people:
-        if person.image[0] * person.image[1] >= 2**32:
-            raise ValueError(
-                f"image_hw must have fewer than 2**32 pixels for peaks on a GPU, got {person.image}"
-            )
+        channels = person.maps.shape[1]
+        tiles = _cupy.fusion_tiles(channels, *person.image)
+        if tiles >= 2**31:
+            wanted = "must make fewer than 2**31 tiles of all channels on a GPU"
+            raise ValueError(f"image_hw {wanted}, got {tiles} of {channels} channels of {person.image}")
 
 
 def _check_out(out: torch.Tensor, shape: tuple[int, ...], device: torch.device) -> None:

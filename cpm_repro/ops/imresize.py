@@ -85,5 +85,7 @@ def _wanted(
     factor = _checks.positive("scale", scale)
     if factor < MIN_SCALE:
         raise ValueError(f"scale must be at least {MIN_SCALE}, got {factor}")
+    if factor > _checks.MAX_SIDE:
+        raise ValueError(f"scale must be at most {_checks.MAX_SIDE}, got {factor}")
     wanted = _checks.size("scale * size", [math.ceil(factor * height), math.ceil(factor * width)])
     return wanted, (factor, factor)

@@ -228,11 +228,14 @@ def test_fusion_into_an_output_off_a_vectors_boundary():
     assert torch.equal(out, expected)
 
 
-def test_peaks_of_images_beyond_32_bits_are_refused(cupy):
-    with pytest.raises(ValueError, match=r"image_hw must have fewer than 2\*\*32 pixels for peaks on a GPU"):
-        ops.fuse_multiscale_peaks(
-            torch.zeros(1, 1, 4, 4), [[0, 0, 0, 0]], [[32, 32]], (2**16, 2**16), backend="cupy"
-        )
+@pytest.mark.parametrize("name", ["fuse_multiscale", "fuse_multiscale_peaks"])
+def test_more_tiles_than_one_launch_has_blocks_are_refused(cupy, name):
+    maps = torch.empty(1, 2**31, 1, 1, device="meta")
+    with pytest.raises(
+        ValueError,
+        match=r"image_hw must make fewer than 2\*\*31 tiles of all channels on a GPU, got 2147483648 of",
+    ):
+        getattr(ops, name)(maps, [[0, 0, 0, 0]], [[8, 8]], (4, 4), backend="cupy")
     assert not cupy.grids
 
 
@@ -261,11 +264,11 @@ def test_older_cupy_gets_its_external_stream(tmp_path, monkeypatch):
 
 def test_the_automatic_choice_takes_cupy_where_nothing_is_compiled(monkeypatch):
     monkeypatch.setattr(_backend._library, "has_kernel", lambda *_: False)
-    monkeypatch.setattr(_backend, "_has_cupy", lambda: True)
+    monkeypatch.setattr(_backend, "_why_no_cupy", lambda: None)
     for operator in _backend._library.OPERATORS:
         assert _backend.choose(None, operator, torch.device("cuda")) == "cupy"
         assert _backend.choose("cupy", operator, torch.device("cuda")) == "cupy"
-    monkeypatch.setattr(_backend, "_has_cupy", lambda: False)
+    monkeypatch.setattr(_backend, "_why_no_cupy", lambda: "is not installed: install the extra [cuda12]")
     with pytest.raises(ValueError, match=r"backend 'cupy' is not installed: install the extra \[cuda12\]"):
         _backend.choose("cupy", "imresize", torch.device("cuda"))
 

@@ -86,6 +86,34 @@ MISTAKES = [
     # Numbers and sizes.
     ("belief_maps", {"stride": -8}, ValueError, "stride must be positive and finite, got -8"),
     ("belief_maps", {"stride": float("inf")}, ValueError, "stride must be positive and finite, got inf"),
+    ("belief_maps", {"stride": 10**400}, ValueError, "stride must be positive and finite, got an integer of"),
+    (
+        "belief_maps",
+        {"stride": 1e39},
+        ValueError,
+        r"stride must be between 1.18e-38 and 3.4e\+38, what float32",
+    ),
+    ("belief_maps", {"stride": 1e-39}, ValueError, "stride must be between 1.18e-38 and .* got 1e-39"),
+    ("belief_maps", {"sigma": 10**5000}, ValueError, "sigma must be positive and finite, got an integer of"),
+    ("belief_map_loss", {"stride": 1e39}, ValueError, r"stride must be between .* float32 holds, got 1e\+39"),
+    (
+        "belief_map_loss",
+        {"sigma": -(10**400)},
+        ValueError,
+        "sigma must be positive and finite, got an integer",
+    ),
+    (
+        "belief_map_loss",
+        {"count": 10**400},
+        ValueError,
+        r"count must be a whole number below 2\*\*63, got an",
+    ),
+    (
+        "belief_map_loss",
+        {"count": -(10**5000)},
+        ValueError,
+        "count must be a whole number of at least 1, got an",
+    ),
     ("belief_maps", {"stride": True}, TypeError, "stride must be a number, got bool"),
     ("belief_maps", {"center_sigma": 0.0}, ValueError, "center_sigma must be positive and finite, got 0.0"),
     ("belief_maps", {"grid": (46.5, 46)}, TypeError, r"grid must be two whole numbers \(height, width\)"),
@@ -196,7 +224,44 @@ MISTAKES = [
         ValueError,
         "maps must have shape .* with cells in it",
     ),
+    (
+        "fuse_multiscale",
+        {"weights": [1, 10**400]},
+        ValueError,
+        "weights must be finite, got an integer beyond",
+    ),
+    (
+        "fuse_multiscale",
+        {"pads": [[10**5000, 0, 0, 0]] * 2},
+        ValueError,
+        "pads must hold whole numbers below",
+    ),
+    (
+        "fuse_multiscale",
+        {"stride": 10**5000},
+        ValueError,
+        "stride must be between 1 and 64, got an integer of",
+    ),
+    *(
+        (
+            "fuse_multiscale_peaks",
+            {"image_hw": image, "backend": backend},
+            ValueError,
+            r"image_hw must have sides of at most 2\*\*24 and fewer than 2\*\*32 pixels for peaks, got \(",
+        )
+        for image in ((2**16, 2**16), (2**24 + 1, 1), (1, 2**24 + 1))
+        for backend in ("cpu", "cuda", "cupy", "reference")
+    ),
     # Fusion of several people.
+    *(
+        (
+            name,
+            {"maps": [], "pads": [], "sizes": [], "backend": "best"},
+            ValueError,
+            "backend must be one of cpu",
+        )
+        for name in ("fuse_multiscale", "fuse_multiscale_peaks")
+    ),
     (
         "fuse_multiscale",
         {**PEOPLE, "pads": PADS[:1]},
@@ -245,7 +310,20 @@ MISTAKES = [
     ("imresize", {"scale": float("nan")}, ValueError, "scale must be positive and finite, got nan"),
     ("imresize", {"scale": None, "size": (2.5, 2)}, TypeError, "size must be two whole numbers"),
     ("imresize", {"scale": None, "size": 8}, TypeError, r"size must be two whole numbers \(height, width\)"),
-    ("imresize", {"scale": 1e12}, ValueError, r"scale \* size must be \(height, width\) between 1 and"),
+    ("imresize", {"scale": 1e9}, ValueError, r"scale \* size must be \(height, width\) between 1 and"),
+    ("imresize", {"scale": 1e308}, ValueError, "scale must be at most 1073741824, got 1e\\+308"),
+    (
+        "imresize",
+        {"scale": 10**400},
+        ValueError,
+        "scale must be positive and finite, got an integer of 1329 bits",
+    ),
+    (
+        "imresize",
+        {"scale": None, "size": (10**5000, 2)},
+        ValueError,
+        "size must be .* got .an integer of 16610",
+    ),
     (
         "imresize",
         {"scale": None, "size": (LARGE, LARGE)},

@@ -7,7 +7,7 @@ torch.compile does not look into them: it breaks its graph there.
 """
 
 from cpm_repro.ops._cupy.belief import belief_maps_out, center_map_out
-from cpm_repro.ops._cupy.fusion import fuse_multiscale_out, fuse_multiscale_peaks
+from cpm_repro.ops._cupy.fusion import fuse_multiscale_out, fuse_multiscale_peaks, fusion_tiles
 from cpm_repro.ops._cupy.loss import belief_map_loss
 from cpm_repro.ops._cupy.resize import imresize
 
@@ -17,5 +17,6 @@ __all__ = [
     "center_map_out",
     "fuse_multiscale_out",
     "fuse_multiscale_peaks",
+    "fusion_tiles",
     "imresize",
 ]

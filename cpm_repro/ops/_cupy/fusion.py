@@ -92,12 +92,15 @@ class _Task:
         height, width = int(one["image_h"]), int(one["image_w"])
         grid = (blocks_for(max(height, width), TABLE_THREADS), int(one["scales"]), 2)
         self.launch("fuse_tables", grid, threads=TABLE_THREADS)
-        columns, rows = WARP * COLUMNS, THREADS // WARP * ROWS  # of a block
-        tiles = -(-width // columns) * -(-height // rows) * int(one["channels"])
-        if tiles > 0x7FFFFFFF:
-            raise ValueError(f"image_hw {height} x {width} is too large for one launch")
+        tiles = fusion_tiles(int(one["channels"]), height, width)
         held = WINDOW if self.tables[0]["depth"][1] % WINDOW == 0 else 1
         self.launch(f"{entry}_{held}", (tiles,), best)
+
+
+def fusion_tiles(channels: int, height: int, width: int) -> int:
+    """Blocks of the launch that fuses so many channels of an image; the front refuses 2**31."""
+    columns, rows = WARP * COLUMNS, THREADS // WARP * ROWS  # of a block
+    return -(-width // columns) * -(-height // rows) * channels
 
 
 def fuse_multiscale_out(
