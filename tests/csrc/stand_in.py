@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from compiled import compiler
+from compiled import LIBRARYS_OWN, compiler
 
 ROOT = Path(__file__).resolve().parents[2]
 CUDA = ROOT / "csrc" / "cuda"
@@ -26,6 +26,7 @@ def build(folder: Path, replaced: dict[str, str] | None = None, rest: Path | Non
         "-O1",
         "-fPIC",
         "-ffp-contract=off",
+        *LIBRARYS_OWN,
         f"-I{ROOT}/tests/csrc/cuda_stand_in",
         f"-I{CUDA}",
     ]

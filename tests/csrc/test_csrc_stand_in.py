@@ -281,6 +281,7 @@ def test_cuda_source_refines_positions(library, opencv):
         ("belief_maps_kernel.h", "plane + (p.parts + 1) * cells", "plane + p.parts * cells"),
         ("belief_maps_kernel.h", "plane += blockDim.y * cells)", "plane += cells)"),
         ("belief_maps_kernel.h", "  __syncthreads();\n  T* out", "  T* out"),
+        ("belief_maps_kernel.h", "i < kStagedJoints; i +=", "i < kStagedJoints && block == 0; i +="),
         ("belief_maps_kernel.h", "other < kThreads;", "other < kThreads / 2;"),
         ("belief_maps_kernel.h", "i < kStagedJoints ?", "i <= kStagedJoints ?"),
         ("belief_maps_kernel.h", "start = block * steps * step", "start = block * step"),
