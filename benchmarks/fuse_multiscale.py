@@ -17,6 +17,7 @@ from backends import CUPY
 
 from cpm_repro import ops
 from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.ops._reference_resize import resize_axis
 
 CHANNELS = 15
 
@@ -48,6 +49,27 @@ def bump_maps(channels: int) -> torch.Tensor:
     )
     maps = torch.cat([parts, 1 - parts.amax(0, keepdim=True)])
     return maps + 0.01 * torch.randn(7, channels, 46, 46, generator=generator)
+
+
+def weights_of_axis(cells: int, before: int, scaled: int, image: int) -> torch.Tensor:
+    """(image, cells): what one axis of the chain multiplies the cells by, made step by step."""
+    large = resize_axis(torch.eye(cells, dtype=torch.float64), 0, 8 * cells, 8.0)
+    whole = torch.zeros(scaled, cells, dtype=torch.float64)
+    first, last = max(0, -before), min(scaled, 8 * cells - before)
+    whole[first:last] = large[first + before : last + before]
+    return resize_axis(whole, 0, image, image / scaled)
+
+
+def multiply_adds(
+    pads: list[list[int]], sizes: list[list[int]], image: tuple[int, int], cells: int = 46
+) -> int:
+    """What one channel needs at least: one for every weight that is not zero, rows of cells first."""
+    count = 0
+    for (up, left, _, _), (height, width) in zip(pads, sizes, strict=True):
+        down = weights_of_axis(cells, up, height, image[0]).abs() > 1e-12
+        across = weights_of_axis(cells, left, width, image[1]).abs() > 1e-12
+        count += int(down.any(0).sum()) * int(across.sum()) + int(down.sum()) * image[1]
+    return count
 
 
 def opencv_chain(
@@ -169,7 +191,7 @@ def _cases(quick: bool, device: str) -> Iterator[Case]:
         check=person.difference,
         tolerance=1e-5,
         bytes=4 * pixels,
-        operations=2 * 42 * pixels,  # 7 scales x 6 rows: what the last step of the chain needs at least
+        operations=2 * CHANNELS * multiply_adds(person.pads, person.sizes, person.image),
         goals=goals,
         graphs=captured,
     )

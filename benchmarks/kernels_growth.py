@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from fuse_multiscale import bump_maps, geometry
+from fuse_multiscale import bump_maps, geometry, multiply_adds
 from torch import Tensor
 
 from cpm_repro import ops
@@ -101,7 +101,7 @@ def fusion_case(
         check=difference,
         tolerance=1e-5,
         bytes=outputs[0].nbytes,
-        operations=2 * 6 * scales * outputs[0].numel(),
+        operations=2 * (PARTS + 1) * multiply_adds(*arguments[1:]),
         axis=(axis, value),
         graphs=tuple(ways),
     )

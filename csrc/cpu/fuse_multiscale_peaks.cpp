@@ -10,7 +10,7 @@
 namespace cpm {
 namespace {
 
-constexpr double kRounding = 1e-5;     // relative; covers the float32 sums with room to spare
+constexpr double kRounding = 1.2e-7;   // of a float32 sum for each of its terms, relative to their magnitudes
 constexpr size_t kPlainTiles = 8;      // are made before anything else is tried
 constexpr size_t kWorthStrips = 48;    // tiles still in question that make strips cheaper
 constexpr float kLargestCell = 1e37f;  // beyond it float32 sums can be infinite on their way to one that is not
@@ -55,7 +55,14 @@ class Search {
  public:
   Search(const FuseParams& p, const FuseTables& tables, const PeakTables& peaks, int channel, Reached& reached, PeakScratch& scratch)
       : p_(p), tables_(tables), peaks_(peaks), channel_(channel), reached_(reached), scratch_(scratch),
-        rows_(peak_tiles(p.image_h)), columns_(peak_tiles(p.image_w)) {}
+        rows_(peak_tiles(p.image_h)), columns_(peak_tiles(p.image_w)) {
+    int across = 0, down = 0;
+    for (int s = 0; s < p.scales; ++s) {
+      across = std::max(across, tables.x[s].taps);
+      down += tables.y[s].taps;
+    }
+    rounded_up_ = 1.0 + kRounding * (across + down);
+  }
 
   // Of a part: the most promising tiles first.
   Peak of_part() {
@@ -107,7 +114,7 @@ class Search {
     const AxisBounds &y = peaks_.y[s], &x = peaks_.x[s];
     const double same = (double)y.positive[row] * x.positive[column] + (double)y.negative[row] * x.negative[column];
     const double opposite = (double)y.positive[row] * x.negative[column] + (double)y.negative[row] * x.positive[column];
-    return (same * std::max((double)most, 0.0) + opposite * std::max(-(double)least, 0.0)) * (1.0 + kRounding);
+    return (same * std::max((double)most, 0.0) + opposite * std::max(-(double)least, 0.0)) * rounded_up_;
   }
 
   void look_at_tile(int row, int column) {
@@ -170,6 +177,7 @@ class Search {
   Reached& reached_;
   PeakScratch& scratch_;
   const int rows_, columns_;  // of tiles
+  double rounded_up_;         // times what exact sums can reach: what float32 sums can
   Peak best_{kLowest, 0, 0, std::numeric_limits<long long>::max()};
 };
 

@@ -32,7 +32,7 @@ inline __device__ float resample(const FuseParams& p, const Tables& t, const flo
 }
 
 // Sums of the thread's pixels: sum[r][c] is image row y0 + r, column x + c. kHeld: cells of a row whose weights are held
-// at a time; any number divides t.depth[1], and t.depth[1] is not more than the cells of a row.
+// at a time; it divides t.depth[1], which is not more than the cells of a row.
 template <int kHeld>
 __device__ __forceinline__ void fuse_pixels(const FuseParams& p, const Tables& t, int channel, int y0, int x, float (*sum)[kColumns]) {
   const int last_group = (int)groups_of(p, 1) - 1, group_x = x / kColumns < last_group ? x / kColumns : last_group;
@@ -109,9 +109,10 @@ inline __device__ void write_pixels(const FuseParams& p, int channel, int y0, in
   }
 }
 
-// Larger values first, then earlier pixels: so that one unsigned maximum finds the first maximum.
+// Larger values first, then earlier pixels: so that one unsigned maximum finds the first maximum. Zeros of both signs are
+// the same value.
 inline __device__ unsigned long long peak_key(float value, unsigned int rank) {
-  const unsigned int bits = float_bits(value);
+  const unsigned int bits = float_bits(value + 0.0f);
   const unsigned int ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
   return (unsigned long long)ordered << 32 | (unsigned int)~rank;
 }

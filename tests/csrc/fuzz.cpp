@@ -80,9 +80,9 @@ void fusion() {
   p.channels = between(1, 2);
   p.h = between(1, 9);
   p.w = between(1, 9);
-  const bool large = between(0, 15) == 0;  // many tiles, few scales: the search for peaks through its coarse map
-  p.image_h = large ? between(250, 350) : between(1, 70);
-  p.image_w = large ? between(250, 350) : between(1, 70);
+  const int shape = between(0, 15);  // 0: many tiles, so that peaks are looked for in strips; 1: strips one below the other
+  p.image_h = shape == 0 ? between(250, 350) : shape == 1 ? between(1020, 1060) : between(1, 70);
+  p.image_w = shape == 0 ? between(250, 350) : between(1, 70);
   p.stride = between(1, 9);
   p.background = between(0, 1);
   p.opencv = between(0, 1);

@@ -107,6 +107,22 @@ def where_signs_agree():
     return maps, [(0, 0, 0, 0)], [(160, 160)], (160, 160)
 
 
+def high(seed):
+    """Strips one below the other, with equal values in several of them."""
+    random = np.random.default_rng(seed)
+    cells, image = (
+        int(random.integers(8, 24)),
+        (int(random.integers(1025, 2200)), int(random.integers(20, 60))),
+    )
+    size = [round(image[0] * random.uniform(0.05, 0.2)), round(image[1] * random.uniform(0.5, 3))]
+    before = [int(random.integers(-side // 2, cells * 4)) for side in size]
+    pads = (*before, *(cells * 8 - b - side for b, side in zip(before, size, strict=True)))
+    maps = random.choice([-1, 0, 1], size=(1, 4, 1, 1)) + random.choice([0, 0.1]) * random.standard_normal(
+        (1, 4, cells, cells)
+    )
+    return maps, [pads], [size], image
+
+
 def with_wild_cells(seed, wild):
     """Cells that no bound holds, one to three of them."""
     random, (maps, *geometry) = np.random.default_rng(seed), anywhere(seed)
@@ -122,6 +138,7 @@ def wrong_peaks(library):
         yield missed(library, *with_seams(seed))
         yield missed(library, *anywhere(seed))
         yield missed(library, *with_wild_cells(seed, 3.4e38))
+        yield missed(library, *high(seed))
 
 
 def test_no_peak_is_missed(library):

@@ -151,6 +151,24 @@ def test_a_pixel_that_is_no_number_is_never_the_maximum(backend, background, ord
         torch.testing.assert_close(score[channel], heights[channel], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("height", [1024, 1025, 2060])
+@pytest.mark.parametrize("kind", ["noise", "flat", "high at the end"])
+def test_images_higher_than_a_tile_of_the_fusion(compiled, kind, height):
+    generator = torch.Generator().manual_seed(height)
+    maps = 0.7 + (kind != "flat") * 0.01 * torch.randn(2, 3, 33, 9, generator=generator)
+    maps[:, :, -1] += kind == "high at the end"
+    image, sizes = (height, 37), [[250, 60], [200, 72]]
+    pads = [[8, 6, 6, 6], [30, 0, 34, 0]]
+    full = fuse_multiscale(maps, pads, sizes, image, backend=compiled)
+    expected = fuse_multiscale(maps, pads, sizes, image, backend="reference")
+    torch.testing.assert_close(full, expected, rtol=0, atol=1e-5)
+    for order in ("column", "row"):
+        xy, score = fuse_multiscale_peaks(maps, pads, sizes, image, order=order, backend=compiled)
+        place, value = _reference_resize.first_peaks(full, order == "row")
+        assert torch.equal(xy, place.float())
+        assert torch.equal(score, value)
+
+
 def test_tie_rule(backend):
     maps = torch.zeros(1, 2, 4, 4)
     arguments = (maps, [[0, 0, 0, 0]], [[8, 8]], (8, 8))
