@@ -66,7 +66,13 @@ bench() {  # bench NAME SECONDS
 sizes=() build=() small=(--minutes 0.3)
 if [ "$device" = cuda ]; then
   capability='import torch; print("%d%d" % torch.cuda.get_device_capability())'
-  archs=$("$python" -c "$capability" 2>"$out/device.log") || { note device "FAILED: torch sees no CUDA device" 0; exit 1; }
+  limit=${GPU_ALL_LIMIT:-60}  # a broken driver answers with silence
+  archs=$(timeout --kill-after=3 "$limit" "$python" -c "$capability" 2>"$out/device.log")
+  case $? in
+    0) ;;
+    124 | 137) note device "FAILED: no answer in $limit s" $SECONDS; exit 1 ;;
+    *) note device "FAILED: torch sees no CUDA device" $SECONDS; exit 1 ;;
+  esac
   build=(CPM_CUDA=1 CPM_CUDA_ARCHS="$archs")
 else
   sizes=(--quick)

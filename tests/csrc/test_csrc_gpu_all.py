@@ -16,7 +16,9 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_all.sh"
 PYTHON = """#!/usr/bin/env bash
 echo "$*" >>"$CALLS"
 case "$*" in
-  *get_device_capability*) [ -n "${NO_DEVICE:-}" ] && exit 1; echo 90; exit 0 ;;
+  *get_device_capability*)
+    [ -n "${SILENT_DEVICE:-}" ] && { trap '' TERM; for i in $(seq 300); do sleep 0.1; done; }
+    [ -n "${NO_DEVICE:-}" ] && exit 1; echo 90; exit 0 ;;
 esac
 [ -n "${BROKEN:-}" ] && case "$*" in *"$BROKEN"*) echo "it broke"; exit 3 ;; esac
 [ -n "${SLOW:-}" ] && case "$*" in *"$SLOW"*) sleep 30 ;; esac
@@ -91,7 +93,8 @@ def test_all_parts_run_and_end_in_one_report(gpu_all):
 
 def test_the_limits_of_all_parts_together_are_nine_minutes_at_most(gpu_all):
     _, _, folder = gpu_all()
-    limits = [line.split() for line in (folder / "limits").read_text().splitlines()]
+    device, *limits = [line.split() for line in (folder / "limits").read_text().splitlines()]
+    assert device == ["--kill-after=3", "60"]  # of the same nine minutes: what comes last has less
     assert len(limits) == len(PARTS)
     longest_end = 3
     assert {kill for kill, _ in limits} == {f"--kill-after={longest_end}"}
@@ -167,6 +170,12 @@ def test_a_machine_without_a_gpu_is_told(gpu_all):
     done, rows, _ = gpu_all(NO_DEVICE="1")
     assert done.returncode == 1
     assert rows == {"device": "FAILED: torch sees no CUDA device"}
+
+
+def test_a_device_that_does_not_answer_is_told(gpu_all):
+    done, rows, _ = gpu_all(SILENT_DEVICE="1", GPU_ALL_LIMIT="1")
+    assert done.returncode == 1
+    assert rows == {"device": "FAILED: no answer in 1 s"}
 
 
 def test_training_without_data_is_not_run_and_says_so(gpu_all, tmp_path):

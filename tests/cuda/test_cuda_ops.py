@@ -132,6 +132,19 @@ def test_small_losses_and_gradients(backend, dtype):
         torch.testing.assert_close(a.cpu(), b, rtol=tolerance, atol=1e-6)
 
 
+def test_small_second_gradients(backend):
+    joints, visible, _ = people()
+    maps = [torch.randn(3, 6, 20, 17, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    results = []
+    for device, name in (("cuda", backend), ("cpu", "reference")):
+        leaves = [m.to(device).requires_grad_() for m in maps]
+        losses = ops.belief_map_loss(leaves, joints.to(device), visible.to(device), backend=name)
+        grads = torch.autograd.grad((losses / 100) @ losses, leaves, create_graph=True)
+        results.append(torch.autograd.grad(sum(grad.square().sum() for grad in grads), leaves))
+    for got, expected in zip(*results, strict=True):
+        assert (got.cpu() - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
 def image_without_ties(scale):
     """8-bit noise of which no value, after either axis, lies where the rounding could fall either way."""
     for seed in range(1000):
@@ -239,6 +252,59 @@ def test_side_stream_and_strided_inputs(backend):
     torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-6)
 
 
+GEOMETRY = ([[100, 34, 100, 34], [-20, 10, -20, 10]], [[168, 300], [408, 348]], (90, 120))
+
+
+def every_operator(joints, visible, center, first, second, maps, image, backend):
+    codes, stages = visible.int(), [first.detach().requires_grad_(), second.detach().requires_grad_()]
+    losses = ops.belief_map_loss(stages, joints, codes, backend=backend)
+    return [
+        *ops.belief_maps(joints, codes, center=center, backend=backend),
+        ops.center_map(center, (40, 52), 9.0, backend=backend),
+        losses,
+        *torch.autograd.grad(losses.sum(), stages),
+        ops.imresize(image, 0.7, backend=backend),
+        ops.fuse_multiscale(maps, *GEOMETRY, backend=backend),
+        *ops.fuse_multiscale_peaks(maps, *GEOMETRY, subpixel=True, backend=backend),
+    ]
+
+
+def test_every_operator_runs_on_the_current_stream(backend):
+    """What they read is made late on a side stream: on another stream they would read zeros."""
+    stages = [torch.randn(8, 6, 46, 46) for _ in range(2)]
+    inputs = on_gpu(*people(samples=8), *stages, torch.rand(2, 3, 46, 46), torch.rand(40, 30, 3))
+    expected = every_operator(*inputs, backend=backend)
+    late = [torch.zeros_like(t) for t in inputs]
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        slow = torch.randn(4096, 4096, device="cuda")
+        for _ in range(20):
+            slow = slow @ slow * 1e-3
+        for to, source in zip(late, inputs, strict=True):
+            to.copy_(source)
+        got = every_operator(*late, backend=backend)
+    stream.synchronize()
+    assert all(torch.equal(one, want) for one, want in zip(got, expected, strict=True))
+
+
+def test_cuda_graph_of_imresize(cuda):
+    image = torch.rand(40, 30, 3, device=cuda)
+
+    def step():
+        return ops.imresize(image, 0.7, backend=cuda), ops.imresize(image, size=(55, 20), backend=cuda)
+
+    step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    image.uniform_()
+    expected = step()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert all(torch.equal(a, b) for a, b in zip(captured, expected, strict=True))
+
+
 def test_cuda_graph_capture(cuda):
     joints, visible, center = on_gpu(*people())
     out = (torch.empty(3, 12, 46, 46, device="cuda"), torch.empty(3, 1, 368, 368, device="cuda"))
@@ -263,6 +329,19 @@ def test_more_than_two_to_the_31_elements(cuda):
     assert maps.numel() > 2**31
     assert torch.equal(maps[-1], maps[0])
     assert maps[-1, 0, 100, 100] == 1
+
+
+def test_a_label_of_more_than_two_to_the_31_elements(backend):
+    if torch.cuda.mem_get_info()[0] < 8e9:
+        pytest.skip("needs 8 GB of free GPU memory")
+    joints, visible, _ = people(1, 2, 14)
+    samples = 2**31 // (2 * 15 * 46 * 46) + 2
+    everybody = [t.cuda().repeat(samples, 1, 1, *[1] * (t.ndim - 3)) for t in (joints, visible)]
+    label = ops.belief_maps(*everybody, dtype=torch.float16, backend=backend)
+    assert label.numel() > 2**31
+    expected = ops.belief_maps(joints, visible, dtype=torch.float16, backend="reference")
+    for sample in (0, samples // 2, -1):
+        torch.testing.assert_close(label[sample].cpu(), expected[0], rtol=0, atol=2**-10)
 
 
 def test_tensors_on_two_devices_are_refused(cuda):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from ops_support import skip_unless_built
 
-LIMIT = 2000  # kB; the full-size maps would be 55,296, one scale of one channel 3,600
+# kB; the full-size maps would be 55,296, one scale of one channel 3,600. Less than 2,000 is a must;
+# measured are 270 to 430 and 430 to 560.
+LIMITS = {"fuse_multiscale": 700, "fuse_multiscale_peaks": 900}
 
 CHILD = """
 import sys
@@ -43,11 +45,11 @@ print(kilobytes("VmHWM:") - before)
 """
 
 
-@pytest.mark.parametrize("name", ["fuse_multiscale", "fuse_multiscale_peaks"])
-def test_seven_scales_take_less_than_two_megabytes(name):
+@pytest.mark.parametrize("name", LIMITS)
+def test_seven_scales_take_less_than_a_megabyte(name):
     skip_unless_built()
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("needs Linux's /proc")
     command = [sys.executable, "-W", "ignore", "-c", CHILD, name]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 0 < int(result.stdout) < LIMIT, result.stdout  # measured: maps 320, peaks 1,872
+    assert 0 < int(result.stdout) < LIMITS[name], result.stdout
