@@ -35,6 +35,11 @@ TIMEOUT = """#!/usr/bin/env bash
 echo "$1 $2" >>"$LIMITS"
 exec "$REAL_TIMEOUT" "$@"
 """
+SANITIZER = """#!/usr/bin/env bash
+echo "compute-sanitizer $*" >>"$CALLS"
+[ -n "${HAZARD:-}" ] && case "$*" in *"$HAZARD"*) echo "a hazard"; exit 1 ;; esac
+exit 0
+"""
 MATTER_MOST = ["belief_maps", "fuse_multiscale", "training_step", "seven_scales", "inference", "imresize"]
 PARTS = ["environment", "build", "test_cuda", *(f"bench_{name}" for name in [*MATTER_MOST, "caffe_sgd"])]
 PARTS += ["parity", "sanitizer", "train"]
@@ -53,8 +58,7 @@ def gpu_all(tmp_path):
     tools.mkdir()
     data = tmp_path / "data"
     (data / "lspet").mkdir(parents=True)
-    sanitizer = "#!/usr/bin/env bash\nexit 0\n"
-    for name, text in {"python": PYTHON, "timeout": TIMEOUT, "compute-sanitizer": sanitizer}.items():
+    for name, text in {"python": PYTHON, "timeout": TIMEOUT, "compute-sanitizer": SANITIZER}.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
 
@@ -109,6 +113,30 @@ def test_a_broken_part_is_reported_and_the_rest_goes_on(gpu_all):
     assert set(rows.values()) == {"ok"}
     assert "it broke" in done.stdout
     assert "table of" in (folder / "report/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("hazard", "tools"),
+    [
+        ("", ["--error-exitcode", "--tool"]),
+        ("--tool racecheck", ["--error-exitcode", "--tool"]),
+        ("-k small", ["--error-exitcode"]),
+    ],
+)
+def test_the_sanitizer_looks_for_wrong_memory_and_then_for_races(gpu_all, hazard, tools):
+    done, rows, folder = gpu_all(HAZARD=hazard)
+    assert rows["sanitizer"] == ("FAILED: exit code 1" if hazard else "ok")
+    assert ("a hazard" in done.stdout) == bool(hazard)
+    assert re.findall(r"^compute-sanitizer (\S+)", (folder / "calls").read_text(), re.M) == tools
+
+
+def test_races_are_looked_for_in_tests_that_are_there():
+    """Every word of the choice names a small test."""
+    choice = re.search(r'"small and not cupy and \((.*)\)"', SCRIPT.read_text())[1].split(" or ")
+    names = re.findall(
+        r"def (test_small\w+)", (SCRIPT.parents[1] / "tests/cuda/test_cuda_ops.py").read_text()
+    )
+    assert all(any(word in name for name in names) for word in choice)
 
 
 def test_time_that_is_up_is_reported(gpu_all):
