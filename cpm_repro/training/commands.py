@@ -32,7 +32,7 @@ from cpm_repro.training.report import Finished, report, scores_markdown
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
-from cpm_repro.training.start import check_held_out
+from cpm_repro.training.start import check_held_out, compare_parts
 from cpm_repro.training.validate import predict_dataset, score_stages
 
 _NOT_IN_SOLVERS = ("validate_every", "validate_people")
@@ -181,6 +181,8 @@ def evaluate_weights(
         dataset = PersonCentres(dataset)
     if len(dataset.skeleton) != model.net.parts:
         raise UserError(f"{data} labels {len(dataset.skeleton)} parts, the network has {model.net.parts}")
+    if order := compare_parts(str(weights), model.skeleton, data, dataset.skeleton):
+        raise UserError(f"{order}: scores would compare other parts")
     net = model.net.to(place)
     with cores_for(net, place, batch=16) as cores:
         predictions = predict_dataset(net, dataset, model.augment, cores)

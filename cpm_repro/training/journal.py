@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from cpm_repro.training.board import Board, board
+from cpm_repro.training.rising import Losses
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.watch import Display, Status, clock
+
+RISEN = "risen"
+"""Key of an update's record that says how its loss is far above what it was; not there where it is not."""
 
 _WINDOW = 50
 """Updates over which the displayed losses and times are averaged."""
@@ -30,6 +34,7 @@ class Update:
     gradient_norm: float
     waited: float  # seconds for the batch
     took: float  # seconds altogether
+    trained: tuple[int, ...] | None = None  # stages, from 1, whose losses are trained; None: all
 
     def per_pixel(self) -> list[float]:
         """Mean squared difference of a belief-map cell per stage: what Caffe's loss is 2 / cells times of."""
@@ -44,6 +49,7 @@ class Journal:
         self.board: Board | None = None
         self.display = Display() if writes else None
         self._recent: deque[Update] = deque(maxlen=_WINDOW)
+        self._losses, self._warned = Losses(), False
 
     def say(self, line: str) -> None:
         """Print a line of its own."""
@@ -71,12 +77,21 @@ class Journal:
     def forget(self) -> None:
         """Average anew: what follows cannot be compared with what was."""
         self._recent.clear()
+        self._losses, self._warned = Losses(), False
+
+    def recall(self, phase: str) -> None:
+        """Take note of the losses that the records of an interrupted run have of ``phase``."""
+        for record in self.folder.records():
+            if record["kind"] == "train" and record.get("phase") == phase and "loss" in record:
+                self._losses.add(record["loss"])
+                self._warned = RISEN in record
 
     def update(self, made: Update) -> None:
         """Take note of one update."""
         if self.display is None:
             return
         self._recent.append(made)
+        rise = self._losses.add(made.losses, made.trained)
         self.folder.append(
             {
                 "kind": "train",
@@ -89,8 +104,15 @@ class Journal:
                 "gradient_norm": made.gradient_norm if math.isfinite(made.gradient_norm) else None,
                 "data_time": round(made.waited, 5),
                 "step_time": round(made.took, 5),
+                **({} if rise is None else {RISEN: str(rise)}),
             }
         )
+        if rise is not None and not self._warned:
+            self._warned = True
+            self.say(
+                f"warning: {rise} at iteration {made.iteration}: the run may be diverging; lower the "
+                f"learning rate (now {made.lr:.2e})"
+            )
         self.on_board(
             lambda board: board.update(
                 made.iteration, made.lr, made.losses, made.per_pixel(), made.gradient_norm

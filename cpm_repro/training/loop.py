@@ -125,7 +125,7 @@ class _Run:
         self.device = ranks.device
         self.train_set, self.val_set = open_people(config)
         self.net = build_net(config, len(self.train_set.skeleton))
-        self.started_from = start_from(self.net, config) if found is None else ""
+        self.started_from = start_from(self.net, config, self.train_set.skeleton) if found is None else ""
         self.net = self.net.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.phases = phases_of(config.scheme, self.net.stages, config.stage_wise_share)
         check_budget(self.phases, config.iterations)
@@ -164,6 +164,8 @@ class _Run:
         self.journal.open_board(self.iteration)
         if self.resume:
             (self.validated,) = self.ranks.sum([self._rewind() if self.ranks.first else 0.0])
+            if self.ranks.first:
+                self.journal.recall(self.phases[self.phase].name)
 
     def _size(self) -> str:
         """The network and how many people are there."""
@@ -281,6 +283,7 @@ class _Run:
                 gradient_norm=done.gradient_norm,
                 waited=waited,
                 took=now - begin,
+                trained=phase.losses,
             )
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 from cpm_repro.config import TrainConfig
 from cpm_repro.evaluation import ScoreTable, stage_table
 from cpm_repro.files import atomic_write, write_json
+from cpm_repro.training.journal import RISEN
 from cpm_repro.training.loop import RunResult
 from cpm_repro.training.run_folder import RunFolder
 
@@ -94,6 +95,10 @@ def report_text(run: Finished, records: list[dict[str, Any]], started: dict[str,
         ("versions", f"Python {here['python']}, torch {here['torch']}"),
     ]
     head = "\n".join(["| run | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
+    if steps and RISEN in steps[-1]:
+        head += (
+            f"\n\nThe run diverged, as it seems: at its end {steps[-1][RISEN]}. A lower learning rate may do."
+        )
     scores = scores_markdown(run.tables) if run.tables else "Nobody was held out: nothing is scored."
     return "\n\n".join([f"# {run.title}", head, scores, losses_markdown(steps)]) + "\n"
 

@@ -219,6 +219,7 @@ class _SolverRun:
     def _go_on(self) -> None:
         """Forget the metrics of updates that are made again; take note of those that are not."""
         self.folder.rewind(self.iteration)
+        self.journal.recall(_PHASE)
         kept = self.folder.records()
         self.seconds = kept[-1].get("seconds", 0.0) if kept else 0.0
         scored = [record for record in kept if record["kind"] == "validation"]

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from cpm_repro.caffe.weight_files import load_weights
+from cpm_repro.caffe.weight_files import load_weights, read_weight_file
 from cpm_repro.config import TrainConfig
 from cpm_repro.data import PoseDataset, open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.inference.weights import build_from
 from cpm_repro.model import PoseMachine, describe, initialise, initialise_from_vgg19, load_by_name
 from cpm_repro.ops._checks import MAX_STAGES
+from cpm_repro.skeleton import Skeleton
 from cpm_repro.training.person import PersonCentres
 
 
@@ -80,25 +81,52 @@ def build_net(config: TrainConfig, labelled: int) -> PoseMachine:
     return net
 
 
-def start_from(net: PoseMachine, config: TrainConfig) -> str:
+def compare_parts(weights: str, theirs: Skeleton | None, data: str, ours: Skeleton) -> str:
+    """Hold the parts that ``weights`` were trained for against those that ``data`` labels, by name.
+
+    Returns:
+        A line where only the order differs, else nothing; nothing too where the weights carry no names, or
+        another number of parts: what gives a part's map is then of another shape.
+
+    Raises:
+        UserError: as many parts, of other names.
+    """
+    if theirs is None or len(theirs) != len(ours) or theirs.parts == ours.parts:
+        return ""
+    pairs = enumerate(zip(theirs.parts, ours.parts, strict=True), start=1)
+    number, (their, our) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
+    if set(theirs.parts) == set(ours.parts):
+        return f"{data} has its parts in another order than {weights}: part {number} is {our}, was {their}"
+    missing = next(part for part in ours.parts if part not in theirs.parts)
+    raise UserError(
+        f"{weights} was trained for other parts than {data} labels: {missing} is none of its {len(theirs)} "
+        f"(its part {number} is {their}, the data's {our}); as a .caffemodel (cpm convert), which carries no "
+        f"names, the weights are taken for any"
+    )
+
+
+def start_from(net: PoseMachine, config: TrainConfig, skeleton: Skeleton) -> str:
     """Load what ``config.vgg19`` and then ``config.weights`` name into ``net``.
 
     Weights go to the layers of the same name; layers the network lacks are ignored, layers of another shape
     or name stay at their filler, as when Caffe fine-tunes.
+
+    ``skeleton`` is that of the data.
 
     Returns:
         Which layers were loaded, left at their filler and ignored, to be shown; empty when nothing was named.
 
     Raises:
         UserError: a file that cannot be read, or no VGG-19, or a network that does not begin with VGG-19;
-            weights of fewer stages than the network has, or of no layer of its.
+            weights of fewer stages than the network has, of no layer of its, or for parts of other names.
     """
     said = []
     if config.vgg19 is not None:
         report = initialise_from_vgg19(net, load_weights(config.vgg19), source=config.vgg19)
         said.append(f"VGG-19 from {Path(config.vgg19).name}: {report}")
     if config.weights is not None:
-        weights = load_weights(config.weights)
+        given = read_weight_file(config.weights)
+        weights = given.weights
         _check_stages(net, weights, Path(config.weights).name)
         report = load_by_name(net, weights, strict=False, source=config.weights)
         if not report.loaded:  # a run from the fillers would look like one from these weights
@@ -107,7 +135,10 @@ def start_from(net: PoseMachine, config: TrainConfig) -> str:
                 f"{config.weights}: wanted weights of this network's layers, such as {first}, got "
                 f"{len(weights)} arrays of other names or shapes"
             )
+        theirs = given.about.skeleton if given.about else None
         said.append(f"weights from {Path(config.weights).name}: {report}")
+        if order := compare_parts(config.weights, theirs, config.data, skeleton):
+            said.append(f"warning: {order}: belief maps begin with the wrong parts")
     return "\n".join(said)
 
 
