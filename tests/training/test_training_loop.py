@@ -5,15 +5,18 @@ import pickle
 import resource
 import signal
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro.cli import main
 from cpm_repro.config import override, preset, schedule_change
+from cpm_repro.device import float32_products
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.training import load_checkpoint, save_checkpoint, stage_losses, train
+from cpm_repro.training import load_checkpoint, loop, save_checkpoint, stage_losses, train
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import Cores, sharded_backward
 
@@ -97,6 +100,36 @@ def test_a_run_that_needs_less_memory_goes_on(tmp_path, capsys, change):
     assert len(losses(tmp_path / "run")) == 2
     said = capsys.readouterr().out
     assert "note: the budget was 1 iterations and is 2 iterations: the schedule linear follows it" in said
+
+
+def test_an_optimisers_state_of_an_older_version_is_one_line(tmp_path):
+    """Which weights Muon has and which AdamW changed once: torch's own words would be a traceback."""
+    train(small(1), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    saved = load_checkpoint(last)
+    saved.optimizers[0]["param_groups"][0]["params"].pop()
+    for path in last.parent.iterdir():
+        save_checkpoint(path, saved)
+    with pytest.raises(UserError, match=r"\.pt: its optimiser's state does not fit the optimiser of this"):
+        train(small(2), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("float32", False), ("tf32", True)])
+def test_validation_has_the_updates_tf32(tmp_path, monkeypatch, precision, tf32):
+    """The device is told that it is a GPU."""
+    seen, original = [], loop.predict_dataset
+
+    def looking(*given, **named):
+        seen.append(tf32_flags())
+        return original(*given, **named)
+
+    as_on_a_gpu = partial(float32_products, torch.device("cuda"))
+    monkeypatch.setattr(loop, "predict_dataset", looking)
+    monkeypatch.setattr(loop, "float32_products", lambda _, tf32: as_on_a_gpu(tf32=tf32))
+    with tf32_allowed(not tf32, not tf32):
+        train(small(1, **{"solver.precision": precision}), tmp_path / "run")
+        assert tf32_flags() == (not tf32, not tf32)
+    assert set(seen) == {(tf32, tf32)}
 
 
 def test_another_budget_is_no_other_schedule_where_rates_go_by_the_iteration():
