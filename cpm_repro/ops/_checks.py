@@ -15,9 +15,8 @@ import torch
 from cpm_repro.ops import _library
 
 MAX_SIDE = 2**30  # so that a side and a block more still fit 32 bits in the kernels
-MAX_JOINTS = (
-    2**29
-)  # of a sample: its place, a person on, and the number of its label's channels fit 32 bits too
+# Of a sample: the place of one, a person on, and the number of its label's channels fit 32 bits too.
+MAX_JOINTS = 2**29
 # Fixed arrays in csrc/math; tests compare the numbers.
 MAX_STAGES, MAX_SCALES, MAX_STRIDE = 32, 64, 64
 MAX_SHRINKING = 256  # scaled pixels per image pixel; bounds the width of the antialiasing kernel
@@ -60,9 +59,7 @@ def positions(name: str, value: object, shape: str) -> torch.Tensor:
     sides = given.shape
     if len(sides) != shape.count(",") + 1 or sides[-1] != 2:
         raise ValueError(f"{name} must have shape {shape}, got {tuple(sides)}")
-    if (
-        not torch.compiler.is_compiling()
-    ):  # there a limit would be a promise about sizes that are not known yet
+    if not torch.compiler.is_compiling():  # there it would be a promise about sizes that are not known yet
         _few_enough(name, sides)
     if plain and not given.requires_grad and given.is_contiguous():
         return given  # each of the steps below costs a microsecond, even where it changes nothing

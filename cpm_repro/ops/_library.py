@@ -200,9 +200,6 @@ _GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[..., None]]] = {
 for _name, _fake in _FAKES.items():
     if has_kernel(_name, "cpu"):
         torch.library.register_fake(f"cpm_repro::{_name}", _fake)
-for _name, (_backward, _save) in _GRADIENTS.items() if has_kernel("belief_map_loss_backward", "cpu") else ():
-    torch.library.register_autograd(
-        f"cpm_repro::{_name}",
-        _backward,
-        setup_context=_save,
-    )
+for _name, (_backward, _save) in _GRADIENTS.items():
+    if has_kernel(_name, "cpu"):
+        torch.library.register_autograd(f"cpm_repro::{_name}", _backward, setup_context=_save)

@@ -27,9 +27,8 @@ def derivative(
         For ``grad_losses`` (stages,) float32, and for the maps per stage their shape and type.
     """
     factor = 2 * scale
-    differences = gradient(
-        torch.full_like(grad_losses, 1 / factor)
-    )  # 16-bit types hold these without underflow
+    # The differences themselves, which 16-bit types hold without underflow.
+    differences = gradient(torch.full_like(grad_losses, 1 / factor))
     pairs = zip(upstream, differences, strict=True)
     to_losses = torch.stack([(up.float() * difference.float()).sum() for up, difference in pairs]) * factor
     factors = (grad_losses * factor).unbind()

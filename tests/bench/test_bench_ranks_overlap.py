@@ -1,23 +1,15 @@
 """benchmarks/ranks_overlap.py: rank 1 ends with rank 0, whatever happens to that."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from scripts import script
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
-
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))  # the scripts share training_step.py
-    spec = importlib.util.spec_from_file_location("ranks_overlap", BENCHMARKS / "ranks_overlap.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("training_step", None)
+@pytest.fixture(name="script")
+def ranks_overlap():
+    with script("ranks_overlap") as module:
+        yield module
 
 
 class Process:

@@ -1,26 +1,17 @@
 """benchmarks/seven_scales.py: what is not the network is run on its own, not what long times leave."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
+from scripts import script
 
 from cpm_repro.bench import BenchmarkWrong, Goal
 from cpm_repro.inference.procedure import BenchmarkProcedure
 from cpm_repro.model import PoseMachine
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def cases(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))  # the scripts share networks.py
-    spec = importlib.util.spec_from_file_location("seven_scales", BENCHMARKS / "seven_scales.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield list(module.ask(True, "cpu").cases)
-    sys.modules.pop("networks")
+def cases():
+    with script("seven_scales") as module:
+        yield list(module.ask(True, "cpu").cases)
 
 
 def test_everything_but_the_network_runs_without_the_network(cases, monkeypatch):

@@ -1,29 +1,21 @@
 """benchmarks/training_step.py: what a GPU measures at full size, with a narrow network in a small crop."""
 
-import importlib.util
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
+from scripts import script
 from tf32_settings import tf32_flags
 
 from cpm_repro.bench.case import BenchmarkWrong, Goal
 from cpm_repro.device import float32_products
 from cpm_repro.training import step
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training_step.py"
 
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("training_step", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["training_step"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["training_step"]
+@pytest.fixture(scope="module", name="script")
+def training_step():
+    with script("training_step") as module:
+        yield module
 
 
 @pytest.mark.parametrize("wrong", [1.0, 1.02])

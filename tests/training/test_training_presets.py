@@ -3,14 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from support import data_root
 
 from cpm_repro.caffe.lr_policy import as_typed
 from cpm_repro.caffe.prototxt import read_prototxt, read_solver
 from cpm_repro.cli import main
 from cpm_repro.config import PRESETS, RELEASED, center_sigma, override, preset
+from cpm_repro.data import open_dataset
+from cpm_repro.data.loader import crop_of
 from cpm_repro.model import build, describe
+from cpm_repro.skeleton import Visibility
 from cpm_repro.training import load_checkpoint, train
 from cpm_repro.training.average import Average
 from cpm_repro.training.run_folder import RunFolder
@@ -102,6 +107,19 @@ def test_average_by_hand():
     with average.applied():
         assert net.weight.item() == pytest.approx(expected)
     assert net.weight.item() == 4.0
+
+
+@pytest.mark.parametrize(("name", "share"), [("lsp_6stage_modern", 0.53), ("lsp_6stage_minutes", 0.8)])
+def test_how_much_of_a_crop_a_photographs_person_fills(name, share):
+    """What the preset for minutes is for: the longer side of the joints' box, of the crop's."""
+    people = open_dataset(str(data_root("lspet")), "train")
+    augment = preset(name).augment
+    filled = []
+    for index in range(0, len(people), 100):
+        crop = crop_of(augment).place(people[index], people.skeleton).crop
+        labelled = crop.joints[0][crop.visible[0] < Visibility.CROPPED]
+        filled.append(np.ptp(labelled, axis=0).max() / augment.crop)
+    assert np.median(filled) == pytest.approx(share, abs=0.02)
 
 
 def small(iterations, **changes):
