@@ -14,7 +14,7 @@ from cpm_repro.cli.parser import (
     refuse_missing_data,
     refuse_unknown_architecture,
 )
-from cpm_repro.config import check, preset, resolve
+from cpm_repro.config import check, preset, requested, solver_options
 from cpm_repro.errors import UserError
 from cpm_repro.studies.names import ALL, STUDY_NAMES, chosen_names
 
@@ -98,8 +98,10 @@ def add_train(verbs: Any) -> None:
             refuse_missing("a .solverstate", options.snapshot)
             refuse_missing("a run folder or weight file", options.weights, options.vgg19)
             refuse_missing_data(options.data)
-            if options.explain is None and options.solver is None and not options.resume:
-                check(resolve(vars(options)))
+            if options.explain is None and options.solver is not None:
+                solver_options(vars(options))
+            elif options.explain is None:
+                check(requested(vars(options))[0])
         from cpm_repro.training import train_from_options
 
         train_from_options(vars(options))

@@ -1,7 +1,7 @@
 """Configurations of a run: typed settings and the presets; the only place where defaults live."""
 
 from cpm_repro.config.architectures import ARCHITECTURES, Architecture, Kernels, architecture
-from cpm_repro.config.options import assignment, changed, resolve
+from cpm_repro.config.options import requested, resolve, solver_options
 from cpm_repro.config.presets import (
     EPOCHS_PER_STEP,
     PEOPLE,
@@ -57,9 +57,7 @@ __all__ = [
     "TargetConfig",
     "TrainConfig",
     "architecture",
-    "assignment",
     "center_sigma",
-    "changed",
     "check",
     "differences",
     "first_difference",
@@ -69,8 +67,10 @@ __all__ = [
     "override",
     "preset",
     "reference_of",
+    "requested",
     "resolve",
     "schedule_change",
+    "solver_options",
     "to_dict",
     "unknown",
 ]

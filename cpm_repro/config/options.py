@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cpm_repro.config.architectures import architecture
 from cpm_repro.config.presets import PRESETS, preset
-from cpm_repro.config.settings import FULL_CROP, TINY_CROP, NetworkConfig, TrainConfig, override
+from cpm_repro.config.settings import (
+    FULL_CROP,
+    TINY_CROP,
+    NetworkConfig,
+    TrainConfig,
+    check,
+    from_dict,
+    override,
+)
 from cpm_repro.errors import UserError
 from cpm_repro.files import parse_json
 
@@ -28,6 +37,78 @@ _DOTTED = {
     "checkpoint_iterations": "checkpoint_iterations",
 }
 """Options that are one setting each, and its name."""
+
+_WITH_SOLVER = ("data", "out", "snapshot", "weights", "iterations", "seed", "workers", "device")
+"""Options that a solver prototxt's run has too."""
+
+_OF_PRESETS = (
+    *("preset", "arch", "vgg19", "minutes", "batch", "stages", "parts", "width", "lr", "scheme"),
+    *("checkpoint_iterations", "resume"),
+)
+"""Options that it has not."""
+
+_NOT_IN_SOLVERS = ("validate_every", "validate_people")
+"""Settings that a solver prototxt does not say."""
+
+
+def requested(options: Mapping[str, Any]) -> tuple[TrainConfig, Path]:
+    """The configuration of the run that is asked for, and its folder; its numbers are not checked.
+
+    A run that is gone on with has its own settings, and those that were given besides.
+
+    Raises:
+        UserError: an unknown name, a ``--set`` that is none, or a run folder of another network or of
+            something else.
+    """
+    out: Path = options["out"] or Path("runs") / resolve(options).name
+    started = out / "config.json"
+    if not (options["resume"] and started.exists()):
+        return resolve(options), out
+    config = changed(_read_config(started), options)
+    if options["preset"] is not None and preset(options["preset"]).network.arch != config.network.arch:
+        raise UserError(f"{out} holds a run of {config.network.arch}, not of the preset {options['preset']}")
+    return config, out
+
+
+def _read_config(path: Path) -> TrainConfig:
+    """The configuration a run was started with."""
+    try:
+        values = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a run's configuration ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: not a run's configuration")
+    return from_dict(values)
+
+
+def solver_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the options goes to a solver prototxt's run, ``out`` included, by its argument's name.
+
+    Raises:
+        UserError: an option or a ``--set`` whose thing the prototxt says, or a number that no run can work
+            with.
+    """
+    for name in _OF_PRESETS:
+        if options[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"{flag} does not go with --solver, whose prototxt says it (to go on: --snapshot)"
+            )
+    changes = dict(assignment(text) for text in options["set"])
+    for name in changes:
+        if name not in _NOT_IN_SOLVERS:
+            raise UserError(
+                f"--set {name} does not go with --solver, whose prototxt says it "
+                f"(only {' and '.join(_NOT_IN_SOLVERS)} do)"
+            )
+    given = {name: options[name] for name in _WITH_SOLVER if options[name] is not None}
+    numbers = {name: given[name] for name in ("iterations", "seed", "workers") if name in given}
+    config = override(TrainConfig(iterations=1), numbers | changes)
+    check(config)
+    given.setdefault("out", Path("runs") / options["solver"].resolve().parent.name)
+    if "weights" in given:
+        given["weights"] = Path(given["weights"])
+    return given | {name: getattr(config, name) for name in changes}
 
 
 def resolve(options: Mapping[str, Any]) -> TrainConfig:

@@ -8,21 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from cpm_repro.config import (
-    TrainConfig,
-    assignment,
-    changed,
-    check,
-    from_dict,
-    override,
-    preset,
-    resolve,
-)
+from cpm_repro.config import TrainConfig, requested, solver_options
 from cpm_repro.data import open_dataset
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
-from cpm_repro.files import atomic_write, parse_json, write_json
+from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.weights import load_model
 from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
@@ -34,9 +25,6 @@ from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
 from cpm_repro.training.start import check_held_out, compare_parts
 from cpm_repro.training.validate import predict_dataset, score_stages
-
-_NOT_IN_SOLVERS = ("validate_every", "validate_people")
-_WITH_SOLVER = ("data", "out", "snapshot", "weights", "iterations", "seed", "workers", "device")
 
 
 def train_from_options(options: Mapping[str, Any]) -> None:
@@ -50,31 +38,7 @@ def train_from_options(options: Mapping[str, Any]) -> None:
 
 
 def _solver_from_options(options: Mapping[str, Any]) -> None:
-    ours = (
-        "preset",
-        "arch",
-        "vgg19",
-        "minutes",
-        "batch",
-        "stages",
-        "parts",
-        "width",
-        "lr",
-        "scheme",
-        "checkpoint_iterations",
-    )
-    for name in (*ours, "resume"):
-        if options[name]:
-            flag = f"--{name.replace('_', '-')}"
-            raise UserError(
-                f"{flag} does not go with --solver, whose prototxt says it (to go on: --snapshot)"
-            )
-    solver: Path = options["solver"]
-    given = {name: options[name] for name in _WITH_SOLVER if options[name] is not None}
-    out = given.pop("out", Path("runs") / solver.resolve().parent.name)
-    if "weights" in given:
-        given["weights"] = Path(given["weights"])
-    validation = _validation_of(options)
+    given = solver_options(options)
     with joined() as ranks:
         if ranks.count > 1:
             ranks.fail(
@@ -83,34 +47,15 @@ def _solver_from_options(options: Mapping[str, Any]) -> None:
                     f"give a --preset, which ranks share"
                 )
             )
-        result = train_solver(solver, out, **given, **validation)
+        result = train_solver(options["solver"], **given)
     if result.finished is not None:
         report(result.finished)
-
-
-def _validation_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a solver prototxt does not say: when validation runs, and on how many people.
-
-    Raises:
-        UserError: anything else, and numbers among the other options that no run can work with.
-    """
-    changes = dict(assignment(text) for text in options["set"])
-    for name in changes:
-        if name not in _NOT_IN_SOLVERS:
-            raise UserError(
-                f"--set {name} does not go with --solver, whose prototxt says it "
-                f"(only {' and '.join(_NOT_IN_SOLVERS)} do)"
-            )
-    numbers = {name: options[name] for name in ("iterations", "seed", "workers") if options[name] is not None}
-    config = override(TrainConfig(iterations=1), numbers | changes)
-    check(config)
-    return {name: getattr(config, name) for name in changes}
 
 
 def run_from_options(options: Mapping[str, Any]) -> RunResult:
     """Train as ``cpm train`` was asked to: preset, then single options, then ``--set``; print the table."""
     with joined(options["device"]) as ranks:
-        config, out = ranks.together(lambda: _wanted(options))
+        config, out = ranks.together(lambda: requested(options))
         opening = compared(config)
         if options["resume"] and not (out / "config.json").exists() and not RunFolder(out).last.exists():
             opening = [f"{out}: nothing to resume there, starting a new run", *opening]
@@ -118,21 +63,6 @@ def run_from_options(options: Mapping[str, Any]) -> RunResult:
             config, out, resume=options["resume"], opening="\n".join(opening), device=options["device"]
         )
         return _reported(result, config, ranks)
-
-
-def _wanted(options: Mapping[str, Any]) -> tuple[TrainConfig, Path]:
-    """The configuration of the run, and its folder: a run that is gone on with has its own settings."""
-    out: Path = options["out"] or Path("runs") / resolve(options).name
-    started = out / "config.json"
-    again = options["resume"] and started.exists()
-    config = changed(_read_config(started), options) if again else resolve(options)
-    if again and options["preset"] is not None:
-        wanted = preset(options["preset"]).network
-        if wanted.arch != config.network.arch:
-            raise UserError(
-                f"{out} holds a run of {config.network.arch}, not of the preset {options['preset']}"
-            )
-    return config, out
 
 
 def run_from_config(config: TrainConfig, out: Path, *, resume: bool = False) -> RunResult:
@@ -145,17 +75,6 @@ def _reported(result: RunResult, config: TrainConfig, ranks: Ranks) -> RunResult
     if ranks.first and not result.stopped:
         report(Finished.of(result, config))
     return result
-
-
-def _read_config(path: Path) -> TrainConfig:
-    """The configuration a run was started with."""
-    try:
-        values = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a run's configuration ({error})") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: not a run's configuration")
-    return from_dict(values)
 
 
 def evaluate_weights(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cpm_repro import cli
+from cpm_repro.config import preset, to_dict
 
 JUNK = st.sampled_from(
     ["", " ", "-1", "0", "nan", "inf", "-inf", "1e999", "99999999999999999999", "no/such/file", "..", ".",
@@ -122,6 +125,10 @@ EARLY = {
     "train --scheme stagewise": "did you mean stage-wise?",
     "train --iterations 0": "iterations must be positive",
     "train --snapshot no.solverstate": "--snapshot goes with --solver",
+    "train --resume --set solver.lrr=1": "unknown setting solver.lrr; did you mean lr?",
+    "train --solver . --lr 1": "--lr does not go with --solver",
+    "train --solver . --set solver.lr=1": "--set solver.lr does not go with --solver",
+    "train --solver . --workers -1": "workers must lie in 0 to 256, got -1",
     "study stagse": "did you mean stages?",
     "study stages --preset tinny": "did you mean tiny?",
     "study stages --data no/data": "no/data: wanted a data set",
@@ -148,20 +155,40 @@ EARLY = {
 """Refusals that need nothing but the names."""
 
 
-def test_what_is_not_there_is_refused_before_torch_is_imported(tmp_path):
-    """The import takes seconds on a busy machine, and a refusal of nothing looked like a hang."""
+def without_torch(commands: list[str], folder: Path) -> list[str]:
+    """What each of the commands, which are refused, says where torch cannot be imported."""
     code = (
         "import sys; sys.modules['torch'] = None\n"  # importing it raises
         "from cpm_repro.cli import main\n"
-        f"for words in {list(EARLY)!r}:\n"
+        f"for words in {commands!r}:\n"
         "    print(main(words.split()), end=' ')\n"
         "    print(file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split() == ["2"] * len(EARLY), done.stderr
-    for (words, wanted), said in zip(EARLY.items(), done.stderr.strip().split("\n\n"), strict=True):
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.stdout.split() == ["2"] * len(commands), done.stderr
+    return done.stderr.strip().split("\n\n")
+
+
+def test_what_is_not_there_is_refused_before_torch_is_imported(tmp_path):
+    """The import takes seconds on a busy machine, and a refusal of nothing looked like a hang."""
+    for (words, wanted), said in zip(EARLY.items(), without_torch(list(EARLY), tmp_path), strict=True):
         assert wanted in said, words
         assert not list(tmp_path.iterdir()), words
+
+
+def test_wrong_settings_of_a_run_that_is_gone_on_with_are_refused_before_torch_is_imported(tmp_path):
+    (tmp_path / "run").mkdir()
+    started = json.dumps(to_dict(preset("tiny")))
+    (tmp_path / "run" / "config.json").write_text(started)
+    wrong = {
+        "--set solver.lrr=1": "unknown setting solver.lrr; did you mean lr?",
+        "--workers 300": "workers must lie in 0 to 256, got 300",
+        "--preset lsp_6stage": "run holds a run of tiny, not of the preset lsp_6stage",
+    }
+    words = [f"train --resume --out run {given}" for given in wrong]
+    for wanted, said in zip(wrong.values(), without_torch(words, tmp_path), strict=True):
+        assert wanted in said
+    assert (tmp_path / "run" / "config.json").read_text() == started
 
 
 def test_data_sets_that_are_mixed_are_not_taken_for_one_path(capsys):
