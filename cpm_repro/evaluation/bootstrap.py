@@ -42,19 +42,22 @@ class PairedDifference:
 def bootstrap_interval(
     table: ScoreTable, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Interval]:
-    """Intervals of every row, "Total" and "Mean" (of joints); people are drawn, their joints go with them."""
+    """Intervals of every row that counts, "Total" and "Mean" (of joints); NaN where nobody counts.
+
+    People are drawn, their joints go with them. Of very few people the interval is too narrow: one person
+    drawn again and again has none.
+    """
     _check(resamples, level)
     hits, counts = _resampled(table, resamples, seed)
+    groups = {label: list(indices) for label, indices in table.rows if table.counted[:, indices].any()}
+    groups["Mean"] = list(range(len(table.parts)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates = 100 * hits / counts  # (R, K); NaN for parts that never count
+        rates = 100 * hits / counts  # (R, K); NaN for parts that nobody drawn has
         values = {
-            label: np.nanmean(rates[:, list(indices)], axis=1)
-            for label, indices in table.rows
-            if table.counted[:, list(indices)].any()
+            label: np.nansum(rates[:, indices], axis=1) / (counts[:, indices] > 0).sum(axis=1)
+            for label, indices in groups.items()
         }
         values["Total"] = 100 * hits.sum(axis=1) / counts.sum(axis=1)
-    if table.joints:
-        values["Mean"] = np.nanmean(rates[:, table.counted.any(axis=0)], axis=1)
     return {name: _interval(value, level) for name, value in values.items()}
 
 
@@ -62,6 +65,8 @@ def paired_bootstrap(
     a: ScoreTable, b: ScoreTable, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> PairedDifference:
     """Difference of two runs' totals on the same people; each resample draws the same people for both.
+
+    NaN throughout where nobody counts.
 
     Raises:
         UserError: the tables are of different people, joints, protocols or thresholds.
@@ -79,11 +84,12 @@ def paired_bootstrap(
     sums = np.concatenate(
         [weights @ np.stack([gains, counts], 1) for weights in _weights(a, resamples, seed)]
     )
-    differences = 100 * sums[:, 0] / sums[:, 1]
+    with np.errstate(invalid="ignore"):
+        differences = 100 * sums[:, 0] / sums[:, 1]
     interval = _interval(differences, level)
     # The run itself counts as one resample, so that no finite number of them can claim certainty.
     beyond = 1 + min(np.sum(differences <= 0), np.sum(differences >= 0))
-    p_value = min(1.0, 2 * beyond / (resamples + 1))
+    p_value = min(1.0, 2 * beyond / (resamples + 1)) if a.joints else float("nan")
     return PairedDifference(a.total - b.total, interval.low, interval.high, float(p_value), level, resamples)
 
 
@@ -95,22 +101,15 @@ def _check(resamples: int, level: float) -> None:
 
 
 def _weights(table: ScoreTable, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks (<=16, P) float64: how often each of the P people that count was drawn in each resample."""
-    people = table.people
+    """Blocks (<=16, N) float64: how often each of N people was drawn; who does not count never is."""
+    who = np.flatnonzero(table.counted.any(axis=1))
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, _BLOCK):
-        block = np.empty((min(_BLOCK, resamples - start), len(table.distances)))
+        block = np.zeros((min(_BLOCK, resamples - start), len(table.distances)))
         for row in block:
-            drawn = generator.integers(0, people, size=people, dtype=np.int32)
-            row[:] = _spread(np.bincount(drawn, minlength=people), table)
+            drawn = generator.integers(0, len(who), size=len(who), dtype=np.int32)
+            row[who] = np.bincount(drawn, minlength=len(who))
         yield block
-
-
-def _spread(weights: np.ndarray, table: ScoreTable) -> np.ndarray:
-    """Weights of the people that count, placed among all people."""
-    everybody = np.zeros(len(table.distances))
-    everybody[table.counted.any(axis=1)] = weights
-    return everybody
 
 
 def _resampled(table: ScoreTable, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,5 +120,7 @@ def _resampled(table: ScoreTable, resamples: int, seed: int) -> tuple[np.ndarray
 
 
 def _interval(values: np.ndarray, level: float) -> Interval:
+    if np.isnan(values).all():
+        return Interval(float("nan"), float("nan"), level, len(values))
     low, high = np.nanpercentile(values, [50 * (1 - level), 50 * (1 + level)])
     return Interval(float(low), float(high), level, len(values))

@@ -35,7 +35,8 @@ def evaluate(
     """Score N people of K parts by a named protocol (spec `evaluation.md`).
 
     A joint is right if |pred - gt| <= threshold * normaliser. A prediction that is not a number is a miss and
-    counts. A person whose normaliser is zero or unknown is left out of every score, and counted as such.
+    counts. A person whose normaliser is zero or unknown is left out of every score, and counted as such; only
+    where the normaliser is the prediction's own torso, a prediction without one misses every joint.
 
     Args:
         pred: (N, K, 2) predicted positions, pixels; NaN where there is none.
@@ -55,7 +56,7 @@ def evaluate(
 
     Raises:
         UserError: an unknown protocol or normaliser, none at all, arrays of different people or parts.
-        ValueError: an array of a wrong shape, or a threshold that is not a positive number.
+        ValueError: an array of a wrong shape, or a threshold that is not a number >= 0.
     """
     rule = find_protocol(protocol)
     skeleton = skeleton or rule.skeleton
@@ -68,9 +69,9 @@ def evaluate(
     if rule.observer_centric if swap_to_observer is None else swap_to_observer:
         truth, known = observer_centric(truth, skeleton, known)
     norms, norm_text = _normaliser(norm, rule, skeleton, predicted, truth, known, head_size, torso_box_wh)
+    known[:, [index for index, part in enumerate(skeleton.parts) if part in rule.not_counted]] = False
     excluded, usable = _exclusions(norms, known)
     counts = known & usable[:, None]
-    counts[:, [index for index, part in enumerate(skeleton.parts) if part in rule.not_counted]] = False
     distances, missing = _distances(predicted, truth, norms, counts)
     found = suspicions(predicted, truth, norms, counts, threshold, skeleton) if suspicious else ()
     for text in found:
@@ -95,9 +96,10 @@ def observer_centric(
     """Swap left and right parts of people seen from behind (right shoulder right of the left one).
 
     truth (N, K, 2) and labelled (N, K) of ``skeleton``'s order; returns new arrays (spec `data.md`, FLIC).
+    Whose shoulders are not both labelled stays.
     """
     right, left = skeleton.index("right_shoulder"), skeleton.index("left_shoulder")
-    turned = truth[:, right, 0] > truth[:, left, 0]
+    turned = labelled[:, right] & labelled[:, left] & (truth[:, right, 0] > truth[:, left, 0])
     order = list(skeleton.flip_permutation)
     truth, labelled = truth.copy(), labelled.copy()
     truth[turned] = truth[turned][:, order]
@@ -176,7 +178,8 @@ def _normaliser(
     ends = " and ".join(skeleton.parts[part].replace("_", " ") for part in (a, b))
     words = NORMS[name].replace("left shoulder and right hip", ends)  # another body has another torso
     if name == "predicted-torso":
-        return _length(predicted[:, a] - predicted[:, b]), words
+        length = _length(predicted[:, a] - predicted[:, b])
+        return np.where(length > 0, length, np.finfo(np.float64).tiny), words  # no torso: nothing is near
     torso = _length(truth[:, a] - truth[:, b])
     return np.where(known[:, a] & known[:, b], torso, np.nan), words
 
@@ -193,15 +196,16 @@ def _length(difference: np.ndarray) -> np.ndarray:
 
 
 def _exclusions(norms: np.ndarray, known: np.ndarray) -> tuple[dict[str, int], np.ndarray]:
-    """Counts of people left out by reason, and (N,) bool of those whose normaliser can be used."""
-    zero, undefined = norms == 0, ~np.isfinite(norms)
+    """Counts of people left out, each for one reason, and (N,) bool of the others."""
+    labelled = known.any(axis=1)
     reasons = {
-        "zero-size normaliser": int(zero.sum()),
-        "negative normaliser": int((norms < 0).sum()),
-        "normaliser not labelled": int(undefined.sum()),
-        "no labelled joint": int((~known.any(axis=1)).sum()),
+        "no labelled joint": ~labelled,
+        "zero-size normaliser": labelled & (norms == 0),
+        "negative normaliser": labelled & (norms < 0),
+        "normaliser not labelled": labelled & ~(norms < np.inf),
     }
-    return {reason: count for reason, count in reasons.items() if count}, ~undefined & (norms > 0)
+    left_out = {reason: int(people.sum()) for reason, people in reasons.items() if people.any()}
+    return left_out, labelled & (norms > 0) & (norms < np.inf)
 
 
 def _distances(

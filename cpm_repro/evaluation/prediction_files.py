@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.errors import UserError
+from cpm_repro.evaluation.file_arrays import names, numbers
 from cpm_repro.evaluation.part_names import part_names
 from cpm_repro.matlab_file import load_matlab_file
 from cpm_repro.npz_file import load_npz
@@ -21,6 +22,7 @@ _MPII14 = tuple(part for part in MPII16.parts if part not in ("pelvis", "thorax"
 LARGEST_ARRAY = 1 << 30
 """Most bytes of one array in an HDF5 file, which may claim far more than the file holds."""
 
+_POSITIONS = ("people", "joints", (2, 3))
 _PARTS_OF_COUNT = {9: FLIC9.parts, 14: LSP14.parts, 16: MPII16.parts}
 
 
@@ -55,54 +57,53 @@ def read_predictions(path: str | Path, protocol: str = "lsp-pck") -> PredictionF
     name, values = _matlab_array(path, ("prediction_all", "preds", "pred"))
     if name == "prediction_all":
         values = values[..., None] if values.ndim == 2 else values
-        _check(path, name, values, values.ndim == 3 and values.shape[1] in (2, 3), "joints x 2 x people")
+        values = numbers(path, name, values, ("joints", (2, 3), "people"))
         positions = values[:, :2].transpose(2, 0, 1)
         parts = _PARTS_OF_COUNT.get(positions.shape[1])
         if positions.shape[1] == 14 and protocol == "mpii-pckh":
             parts = _MPII14
     else:
-        _check(path, name, values, values.ndim == 3 and values.shape[2] in (2, 3), "people x joints x 2")
-        positions = values[..., :2]
+        positions = numbers(path, name, values, _POSITIONS)[..., :2]
         parts = MPII16.parts if positions.shape[1] == 16 else None
-    return PredictionFile(str(path), np.ascontiguousarray(positions, dtype=np.float64) - 1.0, parts)
+    return PredictionFile(str(path), positions - 1.0, parts)
 
 
 def _from_npz(path: Path) -> PredictionFile:
     content = load_npz(path)
     if "pred" not in content:
         raise UserError(f"{path}: wanted an array 'pred', got {', '.join(content) or 'an empty file'}")
-    values = content["pred"]
-    _check(path, "pred", values, values.ndim == 3 and values.shape[2] in (2, 3), "people x joints x 2")
-    names = next((content[key] for key in ("pred_order", "order", "parts") if key in content), None)
-    if names is not None and len(names) != values.shape[1]:
-        raise UserError(f"{path}: {len(names)} joint names for {values.shape[1]} joints in 'pred'")
-    parts = part_names(names, str(path)) if names is not None else None
-    people = tuple(map(str, content["image"])) if "image" in content else None
-    return PredictionFile(str(path), values[..., :2].astype(np.float64), parts, people)
+    values = numbers(path, "pred", content["pred"], _POSITIONS)
+    order = names(path, content, ("pred_order", "order", "parts"), values.shape[1])
+    return PredictionFile(
+        source=str(path),
+        positions=values[..., :2],
+        parts=part_names(order, str(path)) if order else None,
+        people=names(path, content, ("image",), len(values)),
+    )
 
 
-def _matlab_array(path: Path, names: tuple[str, ...]) -> tuple[str, np.ndarray]:
+def _matlab_array(path: Path, wanted: tuple[str, ...]) -> tuple[str, np.ndarray]:
     if path.suffix in (".h5", ".hdf5"):
-        content = _load_hdf5(path, names)
+        content = _load_hdf5(path, wanted)
     elif path.suffix == ".mat":
         content = load_matlab_file(path)
     else:
         raise UserError(f"{path}: predictions come as .npz, .mat or .h5, got {path.suffix or 'no suffix'!r}")
-    for name in names:
+    for name in wanted:
         if name in content:
             return name, np.asarray(content[name])
     found = ", ".join(key for key in content if not key.startswith("__"))
-    raise UserError(f"{path}: wanted one of the arrays {', '.join(names)}; got {found or 'nothing'}")
+    raise UserError(f"{path}: wanted one of the arrays {', '.join(wanted)}; got {found or 'nothing'}")
 
 
-def _load_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _load_hdf5(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
     try:
         import h5py
     except ImportError as error:
         raise UserError(f"{path}: .h5 files need h5py (pip install h5py)") from error
     try:
         with h5py.File(wanted_file(path, "an HDF5 file"), "r") as file:
-            return {name: _hdf5_array(path, file, name) if name in names else np.empty(0) for name in file}
+            return {name: _hdf5_array(path, file, name) if name in wanted else np.empty(0) for name in file}
     except OSError as error:
         raise UserError(f"{path}: not an HDF5 file: {_first_line(error)}") from error
 
@@ -117,12 +118,6 @@ def _hdf5_array(path: Path, file: Any, name: str) -> np.ndarray:
     if item.nbytes > LARGEST_ARRAY:
         raise UserError(f"{path}: {name} claims {item.nbytes} bytes, more than {LARGEST_ARRAY}")
     return np.asarray(item)
-
-
-def _check(path: Path, name: str, values: np.ndarray, fits: bool, wanted: str) -> None:
-    if not fits or values.dtype.kind not in "fiu":
-        shape = " x ".join(map(str, values.shape))
-        raise UserError(f"{path}: wanted {name} as {wanted}, got {shape} of {values.dtype}")
 
 
 def _first_line(error: Exception) -> str:

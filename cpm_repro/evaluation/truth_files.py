@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.errors import UserError
+from cpm_repro.evaluation.file_arrays import names, numbers
 from cpm_repro.evaluation.part_names import part_names
 from cpm_repro.matlab_file import load_matlab_file
 from cpm_repro.npz_file import load_npz
@@ -72,41 +73,35 @@ def _from_npz(path: Path) -> TruthFile:
     content = load_npz(path)
     if "gt" not in content:
         raise UserError(f"{path}: wanted an array 'gt', got {', '.join(content) or 'an empty file'}")
-    gt = content["gt"].astype(np.float64)
-    if gt.ndim != 3 or gt.shape[2] < 2:
-        raise UserError(f"{path}: wanted gt as people x joints x 2, got {' x '.join(map(str, gt.shape))}")
-    names = next((content[key] for key in ("gt_order", "order", "parts") if key in content), None)
-    if names is not None and len(names) != gt.shape[1]:
-        raise UserError(f"{path}: {len(names)} joint names for {gt.shape[1]} joints in 'gt'")
-    label = next((content[key] for key in ("labelled", "gt_visible") if key in content), None)
-    labelled = np.ones(gt.shape[:2], bool) if label is None else label.astype(bool)
-    if labelled.shape != gt.shape[:2]:
-        raise UserError(f"{path}: wanted labels of shape {gt.shape[:2]}, got {labelled.shape}")
+    gt = numbers(path, "gt", content["gt"], ("people", "joints", (2, 3)))
+    people, joints = gt.shape[:2]
+    order = names(path, content, ("gt_order", "order", "parts"), joints)
+    label = next((key for key in ("labelled", "gt_visible") if key in content), None)
+
+    def optional(key: str | None, *shape: int) -> np.ndarray | None:
+        return numbers(path, key, content[key], shape) if key in content else None
+
+    labelled = optional(label, people, joints)
     return TruthFile(
         source=str(path),
         positions=gt[..., :2],
-        labelled=labelled,
-        parts=part_names(names, str(path)) if names is not None else None,
-        head_size=content.get("head_size"),
-        torso_box_wh=content.get("torso_box_wh"),
-        people=tuple(map(str, content["image"])) if "image" in content else None,
+        labelled=np.ones((people, joints), bool) if labelled is None else labelled.astype(bool),
+        parts=part_names(order, str(path)) if order else None,
+        head_size=optional("head_size", people),
+        torso_box_wh=optional("torso_box_wh", people, 2),
+        people=names(path, content, ("image",), people),
     )
 
 
 def _lsp(path: Path, joints: Any, protocol: str) -> TruthFile:
-    joints = np.asarray(joints, dtype=np.float64)
-    if joints.ndim == 3 and joints.shape[:2] == (14, 3):  # LSP-extended: third column 1 = labelled
-        joints = joints.transpose(2, 0, 1)[::18] if protocol == "lspet-pck" else joints.transpose(2, 0, 1)
+    joints = numbers(path, "joints", joints, (3, 14, "N"), (14, 3, "N"))
+    if len(joints) == 14:  # LSP-extended: third column 1 = labelled
+        joints = joints.transpose(2, 0, 1)[:: 18 if protocol == "lspet-pck" else 1]
         labelled = joints[..., 2] == 1
-    elif joints.ndim == 3 and joints.shape[:2] == (
-        3,
-        14,
-    ):  # LSP: third row 1 = occluded, but all are labelled
+    else:  # LSP: third row 1 = occluded, but all are labelled
         joints = joints.transpose(2, 1, 0)
         joints = joints[1000:] if len(joints) == 2000 else joints
         labelled = np.ones(joints.shape[:2], bool)
-    else:
-        raise UserError(f"{path}: wanted joints as 3 x 14 x N or 14 x 3 x N, got {joints.shape}")
     return TruthFile(str(path), joints[..., :2] - 1.0, labelled, LSP14.parts)
 
 
@@ -141,13 +136,10 @@ def _mpii(path: Path, content: dict[str, Any]) -> TruthFile:
         raise UserError(
             f"{path}: wanted pos_gt_src, jnt_missing and headboxes_src; missing: {', '.join(missing)}"
         )
-    positions = np.asarray(content["pos_gt_src"], dtype=np.float64)
-    if positions.ndim != 3 or positions.shape[:2] != (16, 2):
-        raise UserError(f"{path}: wanted pos_gt_src as 16 x 2 x N, got {positions.shape}")
-    boxes = np.asarray(content["headboxes_src"], dtype=np.float64)
-    if boxes.shape != (2, 2, positions.shape[2]):
-        raise UserError(f"{path}: wanted headboxes_src as 2 x 2 x {positions.shape[2]}, got {boxes.shape}")
-    absent: np.ndarray = np.asarray(content["jnt_missing"]).T.astype(bool)
+    positions = numbers(path, "pos_gt_src", content["pos_gt_src"], (16, 2, "N"))
+    people = positions.shape[2]
+    boxes = numbers(path, "headboxes_src", content["headboxes_src"], (2, 2, people))
+    absent = numbers(path, "jnt_missing", content["jnt_missing"], (16, people)).T.astype(bool)
     return TruthFile(
         source=str(path),
         positions=positions.transpose(2, 0, 1) - 1.0,

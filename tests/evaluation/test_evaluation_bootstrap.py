@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import numpy as np
 import pytest
 
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import bootstrap_interval, evaluate, paired_bootstrap
+from cpm_repro.skeleton import MPII16
 
 
 def scored(seed: int, people: int = 400, noise: float = 8.0, labelled: np.ndarray | None = None):
@@ -80,6 +82,25 @@ def test_runs_on_other_people_cannot_be_paired():
     other = evaluate(truth, truth, "mpii-pckh", head_size=np.ones(400), threshold=0.1)
     with pytest.raises(UserError, match="one rule"):
         paired_bootstrap(scored(1), other)
+
+
+def test_of_nobody_nothing_is_known():
+    """No interval, and above all no small p-value."""
+    nobody = scored(1, people=20, labelled=np.zeros((20, 16), bool))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        interval, paired = bootstrap_interval(nobody)["Total"], paired_bootstrap(nobody, nobody)
+    assert np.isnan([interval.low, interval.high]).all()
+    assert np.isnan([paired.difference, paired.low, paired.high, paired.p_value]).all()
+
+
+def test_a_part_that_few_people_have_is_missing_from_some_resamples():
+    labelled = np.ones((3, 16), bool)
+    labelled[1:, [MPII16.index("right_wrist"), MPII16.index("left_wrist")]] = False
+    table = scored(1, people=3, labelled=labelled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bootstrap_interval(table)["Wri"].low == table.per_row["Wri"]
 
 
 @pytest.mark.parametrize("wrong", [{"resamples": 0}, {"level": 1.0}, {"level": 0.0}])

@@ -168,6 +168,28 @@ def test_files_of_other_people_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"image": np.array(["a", "b"])}, "wanted image as 4 names, got 2 "),
+        ({"image": np.array("a")}, "wanted image as 4 names, got a single value"),
+        ({"parts": np.array("a")}, "wanted parts as 16 names, got a single value"),
+        ({"gt": np.full((4, 16, 2), "a")}, "wanted gt as people x joints x 2, got 4 x 16 x 2 of <U1"),
+        ({"labelled": np.full((4, 16), "a")}, "wanted labelled as 4 x 16, got 4 x 16 of <U1"),
+        ({"labelled": np.ones((4, 9))}, "wanted labelled as 4 x 16, got 4 x 9"),
+        ({"head_size": np.ones(3)}, "wanted head_size as 4, got 3 of float64"),
+        ({"head_size": np.array(list("abcd"))}, "wanted head_size as 4, got 4 of <U1"),
+        ({"torso_box_wh": np.ones((4, 4))}, "wanted torso_box_wh as 4 x 2, got 4 x 4"),
+    ],
+)
+def test_arrays_of_an_npz_that_do_not_fit_together(tmp_path, changed, words):
+    arrays = {"pred": np.zeros((4, 16, 2)), "gt": np.zeros((4, 16, 2)), "head_size": np.ones(4)}
+    np.savez(tmp_path / "p.npz", **arrays | changed)
+    with pytest.raises(UserError, match=words) as caught:
+        score_file(tmp_path / "p.npz")
+    assert "p.npz: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "write", "words"),
     [
         ("absent.npz", None, "nothing there"),
@@ -200,6 +222,8 @@ def test_prediction_files_that_cannot_be_used(tmp_path, name, write, words):
     ("content", "words"),
     [
         ({"joints": np.zeros((2, 2, 2))}, "3 x 14 x N or 14 x 3 x N"),
+        ({"joints": "words"}, "3 x 14 x N or 14 x 3 x N"),
+        ({"joints": np.full((3, 14, 2), {}, object)}, "3 x 14 x N or 14 x 3 x N"),
         ({"examples": np.zeros(3)}, "examples with the fields"),
         ({"pos_gt_src": np.zeros((16, 2, 3))}, "missing: jnt_missing, headboxes_src"),
         ({"other": 1.0}, "got other"),

@@ -115,6 +115,22 @@ def test_nobody_to_score_gives_no_number():
     assert evaluate(np.zeros((0, 14, 2)), np.zeros((0, 14, 2))).people == 0
 
 
+def test_whoever_is_left_out_is_left_out_for_one_reason():
+    """Somebody without any label has no torso either, and is one person left out, not two."""
+    truth = standing(4)
+    truth[1, LSP14.index("left_shoulder")] = truth[1, LSP14.index("right_hip")]
+    labelled = np.ones((4, 14), bool)
+    labelled[2, LSP14.index("right_hip")] = False
+    labelled[3] = False
+    table = evaluate(truth, truth, labelled=labelled)
+    wanted = {"no labelled joint": 1, "zero-size normaliser": 1, "normaliser not labelled": 1}
+    assert (table.excluded, table.people) == (wanted, 1)
+    body = np.zeros((1, 16, 2))
+    alone = np.arange(16)[None] == MPII16.index("pelvis")  # the one label is of a part that never counts
+    table = evaluate(body, body, "mpii-pckh", head_size=[10.0], labelled=alone)
+    assert (table.excluded, table.people) == ({"no labelled joint": 1}, 0)
+
+
 def test_pelvis_and_thorax_are_left_out_and_head_is_the_head_top_alone():
     truth = np.zeros((1, 16, 2))
     pred = truth.copy()
@@ -169,6 +185,25 @@ def test_flics_normalisers_have_names():
         assert elbow_right(norm, 10 / length + 1e-9), norm
         assert not elbow_right(norm, 10 / length - 1e-9), norm
     assert elbow_right([20.0], 0.5)
+
+
+@pytest.mark.parametrize("lost", [np.nan, 0.0])
+def test_predictions_without_a_torso_are_misses_and_not_left_out(lost):
+    """Whoever is divided by the prediction's own torso must not gain by predicting none."""
+    truth = np.repeat(flic_person(turned=False), 2, axis=0)
+    pred = truth.copy()
+    pred[1] = lost * pred[1] - 5000
+    table = evaluate(pred, truth, "flic-pck", norm="predicted-torso", suspicious=False)
+    assert (table.people, table.joints, table.total) == (2, 18, 50.0)
+    assert pck_curve(table, [1e9]).total[0] == 50.0
+
+
+def test_a_shoulder_without_a_label_turns_nobody():
+    truth = flic_person(turned=True)
+    labelled = np.ones((1, 9), bool)
+    labelled[0, FLIC9.index("right_shoulder")] = False
+    table = evaluate(truth, truth, "flic-pck", labelled=labelled, norm=[40.0], suspicious=False)
+    assert (table.joints, table.total) == (8, 100.0)
 
 
 def test_flics_eleven_annotated_parts_are_reduced_to_nine():
