@@ -1,7 +1,7 @@
 """Warping on the device: the CPU decodes and cuts windows, the GPU makes the network's input of them.
 
 A window is what of a photograph one crop sees, halved while the crop shrinks it by 2 or more, with the map
-from its pixels to the crop's. Windows of a batch are padded to one size with the grey that becomes 0.
+between its pixels and the crop's. Windows of a batch are padded to one size with the grey that becomes 0.
 """
 
 from __future__ import annotations
@@ -26,12 +26,33 @@ def pad_windows(windows: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(out)
 
 
+def window_maps(matrices: Sequence[np.ndarray], window: tuple[int, int]) -> Tensor:
+    """Where crop pixels lie in windows padded to one size, for `warp_windows`.
+
+    Made on the host, once for a batch: an inversion on a GPU makes the host wait for it.
+
+    Args:
+        matrices: N of (2, 3) float64, window pixels to crop pixels.
+        window: (h, w) of the padded windows.
+
+    Returns:
+        (N, 2, 3) float32: crop pixels to places whose -1 and 1 are the windows' edges.
+    """
+    square = np.tile(np.eye(3), (len(matrices), 1, 1))
+    square[:, :2] = matrices
+    back = np.linalg.inv(square)[:, :2]
+    back[:, :, 2] += 0.5
+    back *= np.array([[2 / window[1]], [2 / window[0]]])
+    back[:, :, 2] -= 1
+    return torch.from_numpy(back).float()
+
+
 def warp_windows(windows: Tensor, matrix: Tensor, center: Tensor, size: tuple[int, int]) -> Tensor:
     """The networks' input of a batch of windows, on their device: one bilinear warp, grey outside.
 
     Args:
         windows: (N, H, W, 3) uint8 BGR; see `pad_windows`.
-        matrix: (N, 2, 3) float64, window pixels to crop pixels.
+        matrix: (N, 2, 3) float32; see `window_maps`.
         center: (N, 2) float, the person's centre in crop pixels.
         size: (h, w) of the crop.
 
@@ -39,14 +60,14 @@ def warp_windows(windows: Tensor, matrix: Tensor, center: Tensor, size: tuple[in
         (N, 4, h, w) float32 as `network_input` gives it: (pixel - 128) / 256, and the centre map. Pixels lie
         between whole levels; OpenCV rounds them, and its coordinates to 1/32 pixel.
     """
-    count, height, width, _ = windows.shape
+    count = len(windows)
     if matrix.shape != (count, 2, 3) or center.shape != (count, 2):
         raise ValueError(
             f"matrix, center: expected ({count}, 2, 3) and ({count}, 2), "
             f"got {tuple(matrix.shape)} and {tuple(center.shape)}"
         )
     centred = windows.permute(0, 3, 1, 2).float().sub_(BORDER).mul_(1 / 256)
-    grid = _grid(matrix, size, (height, width))
+    grid = _grid(matrix, size)
     data = torch.empty((count, 4, *size), dtype=torch.float32, device=windows.device)
     # What lies outside is 0 here, which is the grey of the border.
     data[:, :3] = torch.nn.functional.grid_sample(centred, grid, "bilinear", "zeros", align_corners=False)
@@ -54,15 +75,9 @@ def warp_windows(windows: Tensor, matrix: Tensor, center: Tensor, size: tuple[in
     return data
 
 
-def _grid(matrix: Tensor, size: tuple[int, int], window: tuple[int, int]) -> Tensor:
+def _grid(matrix: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, h, w, 2): where each crop pixel lies in the window, whose edges are -1 and 1."""
-    square = torch.eye(3, dtype=torch.float64, device=matrix.device).repeat(len(matrix), 1, 1)
-    square[:, :2] = matrix
-    back = torch.linalg.inv(square)[:, :2]
-    scale = torch.tensor([2 / window[1], 2 / window[0]], dtype=torch.float64, device=matrix.device)
-    linear = (back[:, :, :2] * scale[:, None]).float()
-    offset = ((back[:, :, 2] + 0.5) * scale - 1).float()
     y, x = (torch.arange(n, dtype=torch.float32, device=matrix.device) for n in size)
-    along_x = x[None, None, :, None] * linear[:, None, None, :, 0]
-    along_y = y[None, :, None, None] * linear[:, None, None, :, 1]
-    return along_x + along_y + offset[:, None, None]
+    along_x = x[None, None, :, None] * matrix[:, None, None, :, 0]
+    along_y = y[None, :, None, None] * matrix[:, None, None, :, 1]
+    return along_x + along_y + matrix[:, None, None, :, 2]

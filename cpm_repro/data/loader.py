@@ -24,7 +24,7 @@ import torch
 from cpm_repro.config import AugmentConfig
 from cpm_repro.data.augment import Crop, PersonAugment
 from cpm_repro.data.beyond import BeyondAugment
-from cpm_repro.data.device import pad_windows
+from cpm_repro.data.device import pad_windows, window_maps
 from cpm_repro.data.readable import Readable
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseDataset, PoseSample
@@ -63,7 +63,7 @@ class Batch:
         joints: (N, P, K, 2) float32 crop pixels; P is the most people in one sample of the batch.
         visible: (N, P, K) uint8 Visibility codes; missing people are CROPPED.
         center: (N, 2) float32 crop pixels.
-        matrix: None, or (N, 2, 3) float64: ``image`` then holds windows for `warp_windows`.
+        matrix: None, or (N, 2, 3) float32 of `window_maps`: ``image`` then holds windows for `warp_windows`.
     """
 
     image: torch.Tensor
@@ -241,12 +241,13 @@ def collate(crops: Sequence[Crop]) -> Batch:
         visible[row, : len(crop.visible)] = crop.visible
     matrices = [crop.matrix for crop in crops if crop.matrix is not None]
     images = [crop.image for crop in crops]
+    image = pad_windows(images) if matrices else torch.from_numpy(np.stack(images))
     return Batch(
-        image=pad_windows(images) if matrices else torch.from_numpy(np.stack(images)),
+        image=image,
         joints=torch.from_numpy(joints),
         visible=torch.from_numpy(visible),
         center=torch.from_numpy(np.stack([crop.center for crop in crops])),
-        matrix=torch.from_numpy(np.stack(matrices)) if matrices else None,
+        matrix=window_maps(matrices, (image.shape[1], image.shape[2])) if matrices else None,
     )
 
 

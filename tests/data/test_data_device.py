@@ -12,7 +12,7 @@ from data_fakes import DotDataset
 
 from cpm_repro.cli import main
 from cpm_repro.data import AugmentConfig, PoseSample, TrainLoader, warp_windows
-from cpm_repro.data.device import pad_windows
+from cpm_repro.data.device import pad_windows, window_maps
 from cpm_repro.inference.network_input import network_input
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -66,7 +66,7 @@ def test_padding_is_grey_and_grey_is_zero():
     assert windows.shape == (2, 8, 6, 3)
     assert (windows[0, 4:] == 128).all()
     assert (windows[1, :, 3:] == 128).all()
-    matrix = torch.tensor([[[1.0, 0, 2], [0, 1, 3]]] * 2, dtype=torch.float64)
+    matrix = window_maps([np.array([[1.0, 0, 2], [0, 1, 3]])] * 2, (8, 6))
     data = warp_windows(windows, matrix, torch.zeros(2, 2), (16, 16))
     assert torch.allclose(data[0, :3, 3:7, 2:8], torch.tensor(-0.5), atol=1e-5)
     assert data[0, :3, :3].abs().max() < 1e-5

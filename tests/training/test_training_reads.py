@@ -7,8 +7,8 @@ import torch
 from tf32_settings import tf32_allowed, tf32_flags
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from cpm_repro.config import override, preset
-from cpm_repro.data import Batch
+from cpm_repro.config import AugmentConfig, override, preset
+from cpm_repro.data import Batch, TrainLoader, open_dataset
 from cpm_repro.device import float32_products, measured_convolutions
 from cpm_repro.model import build
 from cpm_repro.training.ranks import Ranks
@@ -21,8 +21,9 @@ READS = {
     *(f"torch.Tensor.{name}" for name in ("item", "tolist", "cpu", "numpy", "nonzero", "new_tensor")),
     *(f"torch.Tensor.__{name}__" for name in ("float", "int", "bool", "index", "array", "contains")),
     *("torch.tensor", "torch.as_tensor", "torch.nonzero", "torch.masked_select", "torch.equal"),
+    *("torch.linalg.inv", "torch.linalg.solve", "torch.linalg.det"),
 }
-"""What waits on a GPU: values that come to the host, and lists of the host's that are sent."""
+"""What waits on a GPU: values that come to the host, lists of the host's that are sent, and LAPACK."""
 
 
 class Reads(TorchFunctionMode):
@@ -64,24 +65,33 @@ def test_what_waits_is_noticed():
         bool(value.isfinite().all())
         value.new_tensor([1.0])
         torch.tensor(1.0)
+        torch.linalg.inv(torch.eye(2))
     assert reads.seen == [
-        "Tensor.tolist", "Tensor.__float__", "Tensor.__bool__", "Tensor.new_tensor", "tensor",
+        "Tensor.tolist", "Tensor.__float__", "Tensor.__bool__", "Tensor.new_tensor", "tensor", "linalg.inv",
     ]  # fmt: skip
 
 
+def windows():
+    """What the loader makes under ``augment.method=device``: the warp is left to the update."""
+    people = open_dataset("synthetic", "train")
+    with TrainLoader(people, AugmentConfig(crop=64, method="device"), 4, 0) as loader:
+        return next(loader)
+
+
 @pytest.mark.parametrize(
-    "solver",
+    ("solver", "make"),
     [
-        {"optimizer": "muon"},
-        {"optimizer": "adamw"},
-        {"optimizer": "caffe_sgd"},
-        {"accumulate": 2},
-        {"clip": 1e-3},
+        ({"optimizer": "muon"}, a_batch),
+        ({"optimizer": "adamw"}, a_batch),
+        ({"optimizer": "caffe_sgd"}, a_batch),
+        ({"accumulate": 2}, a_batch),
+        ({"clip": 1e-3}, a_batch),
+        ({}, windows),
     ],
     ids=str,
 )
-def test_an_update_waits_once(tmp_path, solver):
-    step, batch = step_of(tmp_path, **solver), a_batch()
+def test_an_update_waits_once(tmp_path, solver, make):
+    step, batch = step_of(tmp_path, **solver), make()
     (phase,) = phases_of("end-to-end", 2)
     first = step(batch, 0, phase, 1.0)  # momentum and the weights of the losses are made and sent
     with Reads() as reads:
