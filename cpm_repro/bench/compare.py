@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,24 +23,30 @@ SIGNIFICANCE = 0.01
 """Of the Mann-Whitney test, before it is divided by the number of cases compared."""
 
 
+VERDICTS = ("slower", "faster", "more memory", "less memory", "too few rounds", "same")
+"""In the order of the table. Too few rounds: whatever they show, the test could not call it significant."""
+
+CLOCK = "the clock"
+
+
 @dataclass(frozen=True)
 class Change:
-    """One case in both reports. ``ratio``: how many times as long as before ours takes now."""
+    """One case in both reports. ``ratio``: how many times as long as before (as much memory) ours takes."""
 
     script: str
     case: str
-    beside: str  # the way that both runs are measured against; empty: the clock
+    beside: str  # the way that both runs are measured against, or the clock; empty: memory
     ratio: float
-    p_value: float
-    verdict: str  # slower, faster, same
+    p_value: float | None  # None of memory
+    verdict: str  # one of VERDICTS
 
 
 def compare_reports(before: Path, after: Path) -> str:
     """A Markdown table of what got slower, faster or stayed; the cases that only one report has are named.
 
-    Times are taken relative to the first peer that both reports timed in the same rounds, so that a machine
-    that was busy in one of the two runs does not look like a change. Without a peer they are plain times,
-    which is only allowed on one machine.
+    Times are taken relative to the limit, else to the first peer, that both reports timed in the same rounds,
+    so that a machine that was busy in one of the two runs does not look like a change. Without a peer they
+    are plain times, which is only allowed on one machine. Memory is compared as it is.
 
     Raises:
         UserError: a file is no report, one is a quick run, or the machines differ and a case has no peer.
@@ -51,19 +59,19 @@ def compare_reports(before: Path, after: Path) -> str:
     lines = [
         f"{old.date} ({old.commit}) to {new.date} ({new.commit})",
         "",
-        "| benchmark | case | beside | times as long | p | |",
+        "| benchmark | case | beside | times as much | p | |",
         "| --- | --- | --- | ---: | ---: | --- |",
     ]
-    order = {"slower": 0, "faster": 1, "same": 2}
-    for change in sorted(changes, key=lambda change: order[change.verdict]):
+    for change in sorted(changes, key=lambda change: VERDICTS.index(change.verdict)):
+        p_value = "" if change.p_value is None else f"{change.p_value:.1g}"
         lines.append(
-            f"| {change.script} | {change.case} | {change.beside or 'the clock'} | {change.ratio:.2f} | "
-            f"{change.p_value:.1g} | {change.verdict} |"
+            f"| {change.script} | {change.case} | {change.beside} | {change.ratio:.2f} | "
+            f"{p_value} | {change.verdict} |"
         )
     lines += ["", *_only_one(old, new)]
-    slower = sum(change.verdict == "slower" for change in changes)
-    faster = sum(change.verdict == "faster" for change in changes)
-    lines += [f"{len(changes)} cases: {slower} slower, {faster} faster.", "", *_agreement(old, new)]
+    counts = Counter(change.verdict for change in changes)
+    told = [f"{counts[name]} {name}" for name in VERDICTS[:-1] if counts[name] or name in VERDICTS[:2]]
+    lines += [f"{len(changes)} cases: {', '.join(told)}.", "", *_agreement(old, new)]
     return "\n".join(lines).rstrip()
 
 
@@ -120,29 +128,39 @@ def _cases(report: BenchReport) -> dict[tuple[str, str], Measured]:
 def _change(
     key: tuple[str, str], old: Measured, new: Measured, comparisons: int, *, same_machine: bool
 ) -> Change:
+    if old.unit == "bytes":
+        a, b = (np.array(case.samples[case.ours]) for case in (old, new))
+        apart = b.min() > a.max() or b.max() < a.min()
+        ratio = float(np.median(b) / np.median(a))
+        return Change(
+            *key, "", ratio, None, _verdict(ratio, "more memory", "less memory") if apart else "same"
+        )
     from scipy.stats import mannwhitneyu
 
     peers = [way for way in old.samples if way != old.ours and way in new.samples]
-    beside = old.limit if old.limit in peers else peers[0] if peers else ""
-    if not beside and not same_machine:
+    beside = old.limit if old.limit in peers else peers[0] if peers else CLOCK
+    if beside == CLOCK and not same_machine:
         raise UserError(f"{key[0]}, {key[1]}: no common peer, and the reports are of different machines")
-    a, b = _relative(old, beside or ""), _relative(new, beside or "")
+    a, b = _relative(old, beside), _relative(new, beside)
     ratio = float(np.median(b) / np.median(a))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # equal samples, as when a report is compared with itself
         p_value = float(mannwhitneyu(a, b).pvalue)
-    certain = p_value < SIGNIFICANCE / comparisons
-    verdict = "same"
-    if certain and ratio > 1 + SMALLEST_CHANGE:
-        verdict = "slower"
-    elif certain and ratio < 1 / (1 + SMALLEST_CHANGE):
-        verdict = "faster"
-    return Change(*key, beside or "", ratio, p_value, verdict)
+    wanted = SIGNIFICANCE / comparisons
+    verdict = _verdict(ratio, "slower", "faster") if p_value < wanted else "same"
+    if 2 / math.comb(len(a) + len(b), len(a)) >= wanted:  # the least p that so many rounds can give
+        verdict = "too few rounds"
+    return Change(*key, beside, ratio, p_value, verdict)
+
+
+def _verdict(ratio: float, more: str, less: str) -> str:
+    """Of a change that is certain."""
+    return more if ratio > 1 + SMALLEST_CHANGE else less if ratio < 1 / (1 + SMALLEST_CHANGE) else "same"
 
 
 def _relative(case: Measured, beside: str) -> np.ndarray:
     ours = np.array(case.samples[case.ours])
-    return ours / np.array(case.samples[beside]) if beside else ours
+    return ours if beside == CLOCK else ours / np.array(case.samples[beside])
 
 
 def _only_one(old: BenchReport, new: BenchReport) -> list[str]:

@@ -55,8 +55,9 @@ def evaluate(
         suspicious: look for shifted or mirrored predictions and warn (:class:`ScoreWarning`).
 
     Raises:
-        UserError: an unknown protocol or normaliser, none at all, arrays of different people or parts.
-        ValueError: an array of a wrong shape, or a threshold that is not a number >= 0.
+        UserError: an unknown protocol or normaliser, none at all, arrays of different people or parts, or a
+            threshold that is not a number >= 0.
+        ValueError: an array of a wrong shape.
     """
     rule = find_protocol(protocol)
     skeleton = skeleton or rule.skeleton
@@ -64,7 +65,9 @@ def evaluate(
     if rule.skeleton is FLIC9 and truth.shape[1] == 11 and predicted.shape[1] == 9:
         truth, labelled = truth[:, _FLIC_FILE_PARTS], _flic_labels(labelled)
     _check_same(predicted, truth, skeleton, rule)
-    threshold = _check_threshold(rule.threshold if threshold is None else threshold)
+    threshold = float(rule.threshold if threshold is None else threshold)
+    if not 0 <= threshold < np.inf:
+        raise UserError(f"threshold: wanted a number >= 0, got {threshold}")
     known = _labels(labelled, truth)
     if rule.observer_centric if swap_to_observer is None else swap_to_observer:
         truth, known = observer_centric(truth, skeleton, known)
@@ -128,12 +131,6 @@ def _check_same(predicted: np.ndarray, truth: np.ndarray, skeleton: Skeleton, ru
             f"{rule.name} with the {len(skeleton)} parts of {skeleton.name} cannot score "
             f"{truth.shape[1]} parts: give skeleton="
         )
-
-
-def _check_threshold(threshold: float) -> float:
-    if not np.isfinite(threshold) or threshold < 0:
-        raise ValueError(f"threshold: wanted a number >= 0, got {threshold}")
-    return float(threshold)
 
 
 def _labels(labelled: ArrayLike | None, truth: np.ndarray) -> np.ndarray:

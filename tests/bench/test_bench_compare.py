@@ -37,6 +37,41 @@ def test_a_change_is_seen_on_a_busy_machine(seed, factor, verdict):
     assert change.beside == "peer"
 
 
+def test_too_few_rounds_are_not_called_the_same():
+    """No test tells three rounds from three: a long case must not look as if it had not changed."""
+    old, new = made(1, 5, seed=0), made(3, 5, seed=1)
+    for report in (old, new):
+        samples = report.answers[0].cases[0].samples
+        samples |= {way: values[:3] for way, values in samples.items()}
+    (change,) = changes_between(old, new)
+    assert (change.verdict, change.ratio) == ("too few rounds", pytest.approx(3, rel=0.2))
+
+
+def memory(*megabytes: float, device: str = "A") -> BenchReport:
+    samples = {"ours": [1e6 * size for size in megabytes], "peer": [5e6, 5e6, 5e6]}
+    case = Measured("N=1", 0.0, 1.0, samples, unit="bytes")
+    return BenchReport("2026-01-01", "abc", device, 2, {}, False, [Answer("toy", "Toy", "", [case])])
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [
+        ((2, 2, 2), "more memory"), ((0.5, 0.6, 0.5), "less memory"), ((1.03, 1.03, 1.03), "same"),
+        ((1.0, 1.2, 1.2), "same"),
+    ],
+)  # fmt: skip
+def test_memory_is_compared_without_a_clock(tmp_path, now, verdict):
+    """Three measurements that lie wholly beyond three others, by more than five percent."""
+    old, new = memory(1, 1, 1.01), memory(*now, device="B")
+    (change,) = changes_between(old, new)
+    assert change.verdict == verdict
+    save_report(old, tmp_path / "a.json")
+    save_report(new, tmp_path / "b.json")
+    text = compare_reports(tmp_path / "a.json", tmp_path / "b.json")
+    assert f"| toy | N=1 |  | {change.ratio:.2f} |  | {verdict} |" in text
+    assert text.endswith("0 faster." if verdict == "same" else f"0 faster, 1 {verdict}.")
+
+
 def test_the_table_names_what_only_one_report_has(tmp_path):
     old, new = made(1, 5, seed=0), made(1.5, 5, seed=1)
     other = dataclasses.replace(new.answers[0].cases[0], name="N=2")

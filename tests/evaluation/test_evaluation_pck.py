@@ -237,7 +237,8 @@ def test_a_body_of_ones_own_is_scored_with_ones_own_lengths():
         ({"norm": [1.0]}, ValueError, r"norm: wanted shape \(2,\)"),
         ({"labelled": np.ones((2, 3))}, ValueError, r"labelled: wanted shape \(2, 14\)"),
         ({"pred": np.zeros((2, 14))}, ValueError, r"pred: wanted shape \(people, parts, 2\)"),
-        ({"threshold": float("nan")}, ValueError, "threshold"),
+        ({"threshold": float("nan")}, UserError, "threshold: wanted a number >= 0, got nan"),
+        ({"threshold": -0.1}, UserError, "threshold: wanted a number >= 0, got -0.1"),
     ],
 )
 def test_arguments_that_cannot_be_scored(arguments, error, words):
