@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../cpu/belief_map_loss.h"
+#include "grain.h"
 #include "tensor_checks.h"
 #ifdef CPM_WITH_CUDA
 #include "../cuda/belief_map_loss.h"
@@ -68,6 +69,12 @@ void check_upstream(const Tensor& grad_losses, const std::vector<Tensor>& maps) 
   STD_TORCH_CHECK(is_plain(grad_losses, ScalarType::Float) && grad_losses.numel() == static_cast<int64_t>(maps.size()) && same_device(grad_losses, maps[0]), "grad_losses must be contiguous float32 (stages,)");
 }
 
+constexpr double kValuesPerThread = 1e5;  // of the stages' maps
+
+int64_t planes_per_thread(const LossParams& p, int64_t planes) {
+  return grain(planes, 1.0 * planes * p.stages * p.target.h * p.target.w, kValuesPerThread);
+}
+
 Tensor belief_map_loss_cpu_op(std::vector<Tensor> maps, const Tensor& joints, const Tensor& visible, double stride, double sigma, double scale) {
   LossParams p = loss_params(maps, joints, visible, stride, sigma, scale);
   Tensor losses = torch::stable::new_empty(joints, {p.stages}, ScalarType::Float);
@@ -75,7 +82,7 @@ Tensor belief_map_loss_cpu_op(std::vector<Tensor> maps, const Tensor& joints, co
   std::vector<double> partial(static_cast<size_t>(p.stages * planes));
   p.partial = partial.data();
   if (planes > 0) {
-    torch::stable::parallel_for(0, planes, 1, [&](int64_t first, int64_t last) { belief_map_loss_cpu(p, first, last); });
+    torch::stable::parallel_for(0, planes, planes_per_thread(p, planes), [&](int64_t first, int64_t last) { belief_map_loss_cpu(p, first, last); });
   }
   float* out = static_cast<float*>(losses.mutable_data_ptr());
   for (int stage = 0; stage < p.stages; ++stage) {
@@ -93,7 +100,7 @@ std::vector<Tensor> belief_map_loss_backward_cpu_op(const Tensor& grad_losses, s
   std::vector<Tensor> grads = gradients_like(maps, p);
   const int64_t planes = p.target.samples * (p.target.parts + 1);
   if (planes > 0) {
-    torch::stable::parallel_for(0, planes, 1, [&](int64_t first, int64_t last) { belief_map_loss_backward_cpu(p, first, last); });
+    torch::stable::parallel_for(0, planes, planes_per_thread(p, planes), [&](int64_t first, int64_t last) { belief_map_loss_backward_cpu(p, first, last); });
   }
   return grads;
 }

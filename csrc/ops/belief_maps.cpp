@@ -5,10 +5,10 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include <algorithm>
 #include <optional>
 
 #include "../cpu/belief_maps.h"
+#include "grain.h"
 #include "tensor_checks.h"
 #ifdef CPM_WITH_CUDA
 #include "../cuda/belief_maps.h"
@@ -88,15 +88,14 @@ BeliefParams label_params(const Tensor& joints, const Tensor& visible, const std
   return p;
 }
 
-// What one thread writes in the time (70 us measured) that waking another one takes: less is not shared out.
-constexpr int64_t kBytesPerThread = 3 << 20;
+constexpr double kBytesPerThread = 3 << 20;
 
 void run_cpu(const BeliefParams& p) {
   const int64_t tasks = p.samples * belief_tasks_per_sample(p);
   if (tasks == 0) return;
-  const int64_t cells = (p.label ? 2ll * (p.parts + 1) * p.h * p.w : 0) + (p.center_map ? int64_t{p.center_h} * p.center_w : 0);
-  const int64_t bytes = std::max<int64_t>(cells * (p.type == kFloat32 ? 4 : 2) / belief_tasks_per_sample(p), 1);  // of a task
-  torch::stable::parallel_for(0, tasks, std::max<int64_t>(kBytesPerThread / bytes, 1), [&](int64_t first, int64_t last) { belief_maps_cpu(p, first, last); });
+  const double label = p.label ? 2.0 * (p.parts + 1) * p.h * p.w : 0.0, center = p.center_map ? 1.0 * p.center_h * p.center_w : 0.0;
+  const double bytes = p.samples * (label + center) * (p.type == kFloat32 ? 4 : 2);
+  torch::stable::parallel_for(0, tasks, grain(tasks, bytes, kBytesPerThread), [&](int64_t first, int64_t last) { belief_maps_cpu(p, first, last); });
 }
 
 BeliefParams center_params(const Tensor& center, double sigma, bool cutoff, const Tensor& out) {

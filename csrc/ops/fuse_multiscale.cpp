@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../cpu/fuse_multiscale.h"
+#include "grain.h"
 #include "tensor_checks.h"
 #ifdef CPM_WITH_CUDA
 #include "../cuda/fuse_multiscale.h"
@@ -112,6 +113,23 @@ int64_t all_channels(const std::vector<FuseParams>& people) {
   return channels;
 }
 
+// What one thread does in the time that waking another takes.
+constexpr double kRowsPerThread = 512, kPixelsPerThread = 3e5;
+
+// Rows of all tables.
+double table_rows(const std::vector<FuseParams>& people) {
+  double rows = 0.0;
+  for (const FuseParams& p : people) rows += 1.0 * p.scales * (1.0 * p.image_h + p.image_w);
+  return rows;
+}
+
+// Pixels of all scales and channels.
+double pixels(const std::vector<FuseParams>& people) {
+  double sum = 0.0;
+  for (const FuseParams& p : people) sum += 1.0 * p.scales * p.channels * p.image_h * p.image_w;
+  return sum;
+}
+
 // Work of several people, cut into numbered pieces: pieces of person i begin at starts[i].
 struct Pieces {
   std::vector<int64_t> starts{0};
@@ -121,10 +139,11 @@ struct Pieces {
     for (const FuseParams& p : people) starts.push_back(starts.back() + count(p));
   }
 
-  // Calls work(person, first, last) in torch's threads, with piece numbers within the person.
+  // Calls work(person, first, last) in torch's threads, with piece numbers within the person. `amount`, of all pieces:
+  // a thread is woken for `per_thread` of it.
   template <typename Work>
-  void run(const Work& work) const {
-    torch::stable::parallel_for(0, starts.back(), 1, [&](int64_t first, int64_t last) {
+  void run(double amount, double per_thread, const Work& work) const {
+    torch::stable::parallel_for(0, starts.back(), grain(starts.back(), amount, per_thread), [&](int64_t first, int64_t last) {
       for (size_t i = 0; i + 1 < starts.size(); ++i) {
         const int64_t a = std::max(first, starts[i]), b = std::min(last, starts[i + 1]);
         if (a < b) work(i, a - starts[i], b - starts[i]);
@@ -136,7 +155,7 @@ struct Pieces {
 std::vector<FuseTables> tables_in_parallel(const std::vector<FuseParams>& people) {
   std::vector<FuseTables> tables;
   for (const FuseParams& p : people) tables.push_back(make_fuse_tables(p));
-  Pieces(people, [](const FuseParams& p) { return 2 * p.scales; }).run([&](size_t i, int64_t first, int64_t last) {
+  Pieces(people, [](const FuseParams& p) { return 2 * p.scales; }).run(table_rows(people), kRowsPerThread, [&](size_t i, int64_t first, int64_t last) {
     for (int64_t number = first; number < last; ++number) fill_fuse_table(people[i], tables[i], static_cast<int>(number));
   });
   return tables;
@@ -145,13 +164,13 @@ std::vector<FuseTables> tables_in_parallel(const std::vector<FuseParams>& people
 void fuse_multiscale_cpu_op(std::vector<Tensor> maps, std::vector<int64_t> geometry, std::vector<double> weights, int64_t stride, bool background, bool opencv, std::vector<Tensor> out) {
   const std::vector<FuseParams> people = params_into({maps, geometry, weights, stride, background, opencv}, out);
   const std::vector<FuseTables> tables = tables_in_parallel(people);
-  Pieces(people, fuse_tiles).run([&](size_t i, int64_t first, int64_t last) { fuse_multiscale_cpu(people[i], tables[i], first, last); });
+  Pieces(people, fuse_tiles).run(pixels(people), kPixelsPerThread, [&](size_t i, int64_t first, int64_t last) { fuse_multiscale_cpu(people[i], tables[i], first, last); });
 }
 
 std::vector<PeakTables> peak_tables_in_parallel(const std::vector<FuseParams>& people, const std::vector<FuseTables>& tables) {
   std::vector<PeakTables> peaks;
   for (const FuseParams& p : people) peaks.push_back(make_peak_tables(p));
-  Pieces(people, [](const FuseParams& p) { return 2 * p.scales; }).run([&](size_t i, int64_t first, int64_t last) {
+  Pieces(people, [](const FuseParams& p) { return 2 * p.scales; }).run(table_rows(people), kRowsPerThread, [&](size_t i, int64_t first, int64_t last) {
     for (int64_t number = first; number < last; ++number) fill_peak_table(people[i], tables[i], peaks[i], static_cast<int>(number));
   });
   return peaks;
@@ -182,9 +201,9 @@ std::vector<PeakJob> peak_jobs(const std::vector<FuseParams>& people) {
 
 // Searches take very different times: every thread fetches the next one when it is done.
 template <typename Work>
-void for_each_job(size_t jobs, const Work& work) {
+void for_each_job(size_t jobs, double amount, const Work& work) {
   std::atomic<size_t> next{0};
-  torch::stable::parallel_for(0, static_cast<int64_t>(jobs), 1, [&](int64_t, int64_t) {
+  torch::stable::parallel_for(0, static_cast<int64_t>(jobs), grain(static_cast<int64_t>(jobs), amount, kPixelsPerThread), [&](int64_t, int64_t) {
     PeakScratch scratch;
     for (size_t k = next++; k < jobs; k = next++) work(k, scratch);
   });
@@ -202,7 +221,7 @@ std::tuple<Tensor, Tensor> fuse_multiscale_peaks_cpu_op(std::vector<Tensor> maps
   const std::vector<PeakJob> jobs = peak_jobs(people);
   std::vector<Reached> reached(channels.starts.back());
   std::vector<Peak> found(jobs.size());
-  for_each_job(jobs.size(), [&](size_t k, PeakScratch& scratch) {
+  for_each_job(jobs.size(), pixels(people), [&](size_t k, PeakScratch& scratch) {
     const auto& [i, channel, piece, last] = jobs[k];
     found[k] = find_peak_cpu(people[i], tables[i], peaks[i], channel, piece, reached[channels.starts[i] + channel], scratch);
   });

@@ -4,10 +4,10 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include <algorithm>
 #include <vector>
 
 #include "../cpu/imresize.h"
+#include "grain.h"
 #include "tensor_checks.h"
 #ifdef CPM_WITH_CUDA
 #include "../cuda/imresize.h"
@@ -62,13 +62,14 @@ Tensor two_passes(const Tensor& image, int64_t height, int64_t width, double sca
   return from;
 }
 
+constexpr double kValuesPerThread = 1 << 16;  // read and written
+
 Tensor imresize_cpu(const Tensor& image, int64_t height, int64_t width, double scale_y, double scale_x) {
   return two_passes(image, height, width, scale_y, scale_x, [](const ResizeParams& p, const Tensor&) {
     const ResizeTable table = make_resize_table(p.axis);
     const int64_t tasks = resize_tasks(p);
-    const int64_t values = p.outer * p.inner * (p.axis.in + p.axis.out);
-    const int64_t grain = std::max<int64_t>(1, tasks * 65536 / std::max<int64_t>(values, 1));  // less is not worth a thread
-    torch::stable::parallel_for(0, tasks, grain, [&](int64_t first, int64_t last) { resize_axis_cpu(p, table, first, last); });
+    const double values = 1.0 * p.outer * p.inner * (p.axis.in + p.axis.out);
+    torch::stable::parallel_for(0, tasks, grain(tasks, values, kValuesPerThread), [&](int64_t first, int64_t last) { resize_axis_cpu(p, table, first, last); });
   });
 }
 
