@@ -10,7 +10,7 @@ PACKAGE = ROOT / "cpm_repro"
 
 BASE = {
     "errors", "files", "image_file", "matlab_file", "npz_file", "paths", "environment", "device", "skeleton",
-    "config",
+    "config", "markdown",
 }  # fmt: skip
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
 TOP = {"training", "checklist", "studies", "viz", "bench"}
@@ -19,6 +19,7 @@ ENTRANCES = {"cli", "demo", "doctor", "__main__"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
+    "markdown": set(),
     "paths": {"errors"},
     "image_file": {"errors", "paths"},
     "matlab_file": {"errors", "paths"},

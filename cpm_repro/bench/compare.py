@@ -12,6 +12,7 @@ import numpy as np
 
 from cpm_repro.bench.record import BenchReport, Measured, load_report
 from cpm_repro.errors import UserError
+from cpm_repro.markdown import table
 
 SMALLEST_CHANGE = 0.05
 """Changes of the median below 5 % are not reported, whatever the test says."""
@@ -56,18 +57,19 @@ def compare_reports(before: Path, after: Path) -> str:
         if report.quick:
             raise UserError(f"{path}: a quick run says nothing about speed: wanted a full run")
     changes = changes_between(old, new)
-    lines = [
-        f"{old.date} ({old.commit}) to {new.date} ({new.commit})",
-        "",
-        "| benchmark | case | beside | times as much | p | |",
-        "| --- | --- | --- | ---: | ---: | --- |",
+    head = ("benchmark", "case", "beside", "times as much", "p", "")
+    rows = [
+        [
+            change.script,
+            change.case,
+            change.beside,
+            f"{change.ratio:.2f}",
+            "" if change.p_value is None else f"{change.p_value:.1g}",
+            change.verdict,
+        ]
+        for change in sorted(changes, key=lambda change: VERDICTS.index(change.verdict))
     ]
-    for change in sorted(changes, key=lambda change: VERDICTS.index(change.verdict)):
-        p_value = "" if change.p_value is None else f"{change.p_value:.1g}"
-        lines.append(
-            f"| {change.script} | {change.case} | {change.beside} | {change.ratio:.2f} | "
-            f"{p_value} | {change.verdict} |"
-        )
+    lines = [f"{old.date} ({old.commit}) to {new.date} ({new.commit})", "", table(head, rows, "lllrrl")]
     lines += ["", *_only_one(old, new)]
     counts = Counter(change.verdict for change in changes)
     told = [f"{counts[name]} {name}" for name in VERDICTS[:-1] if counts[name] or name in VERDICTS[:2]]

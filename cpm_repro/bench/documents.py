@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,7 @@ from typing import TypeVar
 from cpm_repro.bench.text import GOALS_HEAD, REPORT_HEAD, TIMES_HEAD
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
+from cpm_repro.markdown import table
 
 BEGIN, END = "<!-- begin: cpm bench readme -->", "<!-- end: cpm bench readme -->"
 """What stands between these two lines of a document is made, not written."""
@@ -82,69 +83,64 @@ def update_block(document: Path, table: str) -> bool:
 
 def readme_table(results: Path) -> str:
     """Markdown: per machine and benchmark, how many goals its newest report reached, and what it missed."""
-    rows = newest(goal_rows(results))
-    lines = []
-    for machine in dict.fromkeys(row.machine for row in rows):
-        own = [row for row in rows if row.machine == machine]
-        lines += [
-            f"{machine}:",
-            "",
-            "| benchmark | reached | missed | report |",
-            "| --- | ---: | --- | --- |",
-        ]
-        for benchmark in dict.fromkeys(row.benchmark for row in own):
-            goals = [row for row in own if row.benchmark == benchmark]
+
+    def lines(rows: list[GoalRow]) -> Iterator[list[str]]:
+        for benchmark in dict.fromkeys(row.benchmark for row in rows):
+            goals = [row for row in rows if row.benchmark == benchmark]
             missed = [row for row in goals if row.verdict != "reached"]
-            lines.append(
-                f"| {benchmark} | {len(goals) - len(missed)} of {len(goals)} | "
-                f"{'; '.join(f'{row.case}: {row.goal}, measured {row.measured}' for row in missed)} | "
-                f"[{goals[0].date}](benchmarks/results/{goals[0].report}) |"
-            )
-        lines.append("")
-    return "\n".join([*lines, *_gpu_line(rows)])
+            yield [
+                benchmark,
+                f"{len(goals) - len(missed)} of {len(goals)}",
+                "; ".join(f"{row.case}: {row.goal}, measured {row.measured}" for row in missed),
+                f"[{goals[0].date}](benchmarks/results/{goals[0].report})",
+            ]
+
+    return _per_machine(
+        newest(goal_rows(results)), ("benchmark", "reached", "missed", "report"), lines, "lrl"
+    )
 
 
 def goals_table(results: Path) -> str:
     """Markdown: per machine, every goal of every benchmark's newest report, with a link to it."""
-    rows = newest(goal_rows(results))
-    lines = []
-    for machine in dict.fromkeys(row.machine for row in rows):
-        lines += [
-            f"{machine}:",
-            "",
-            "| benchmark | case | asked for | measured (middle half) | | report |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
-        lines += [
-            f"| {row.benchmark} | {row.case} | {row.goal} | {row.measured} | {row.verdict} | "
-            f"[{row.date}](../benchmarks/results/{row.report}) |"
-            for row in rows
-            if row.machine == machine
-        ]
-        lines.append("")
-    return "\n".join([*lines, *_gpu_line(rows)])
+    head = ("benchmark", "case", "asked for", "measured (middle half)", "", "report")
+    return _per_machine(
+        newest(goal_rows(results)),
+        head,
+        lambda rows: (
+            [row.benchmark, row.case, row.goal, row.measured, row.verdict, _link(row)] for row in rows
+        ),
+        "l",
+    )
 
 
 def kernels_table(results: Path) -> str:
     """Markdown: per machine, the kernels' newest times beside their peers' and the prediction."""
-    rows = [row for row in newest(time_rows(results)) if row.benchmark in KERNELS]
-    lines = []
+    return _per_machine(
+        [row for row in newest(time_rows(results)) if row.benchmark in KERNELS],
+        ("benchmark", *TIMES_HEAD[:5], TIMES_HEAD[-1], "report"),
+        lambda rows: ([row.benchmark, *row.cells[:5], row.cells[-1], _link(row)] for row in rows),
+        "lllrrrrl",
+    )
+
+
+def _per_machine(
+    rows: Sequence[Row],
+    head: Sequence[str],
+    lines: Callable[[list[Row]], Iterable[Sequence[str]]],
+    align: str,
+) -> str:
+    """A table for each machine, of the lines that its rows make; and whether a GPU is missing."""
+    blocks = []
     for machine in dict.fromkeys(row.machine for row in rows):
-        lines += [
-            f"{machine}:",
-            "",
-            "| benchmark | case | way | time | middle half | against ours | share of the limit | report |",
-            "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
-        ]
-        for row in rows:
-            if row.machine == machine:
-                case, way, time, middle, ratio, *_, share = row.cells
-                link = f"[{row.date}](../benchmarks/results/{row.report})"
-                lines.append(
-                    f"| {row.benchmark} | {case} | {way} | {time} | {middle} | {ratio} | {share} | {link} |"
-                )
-        lines.append("")
-    return "\n".join([*lines, *_gpu_line(rows)])
+        own = [row for row in rows if row.machine == machine]
+        blocks.append(f"{machine}:\n\n{table(head, lines(own), align)}\n")
+    if all(" threads" in row.machine for row in rows):
+        blocks.append("GPU: not measured.\n")
+    return "\n".join(blocks)
+
+
+def _link(row: Row) -> str:
+    return f"[{row.date}](../benchmarks/results/{row.report})"
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:
@@ -169,17 +165,13 @@ def goal_rows(results: Path) -> list[GoalRow]:
 def time_rows(results: Path) -> list[TimeRow]:
     """The measured ways of all of ``cpm bench``'s reports in a folder."""
     return [
-        TimeRow(machine, date, benchmark, report, tuple(cells))
+        TimeRow(machine, date, benchmark, report, cells)
         for machine, date, benchmark, report, head, cells in _rows(results)
         if head == TIMES_HEAD
     ]
 
 
-def _gpu_line(rows: Sequence[Row]) -> list[str]:
-    return [] if any(" threads" not in row.machine for row in rows) else ["GPU: not measured.", ""]
-
-
-def _rows(results: Path) -> Iterator[tuple[str, str, str, str, str, list[str]]]:
+def _rows(results: Path) -> Iterator[tuple[str, str, str, str, tuple[str, ...], tuple[str, ...]]]:
     """Machine, date, benchmark, report's name, head of the table and cells, of every row of every table."""
     for path in sorted(results.glob("*.md")):
         lines = _read(path).splitlines()
@@ -189,16 +181,17 @@ def _rows(results: Path) -> Iterator[tuple[str, str, str, str, str, list[str]]]:
         found = re.search(r"^(\d{4}-\d{2}-\d{2}), commit ", "\n".join(lines[1:4]), re.MULTILINE)
         if found is None:
             raise UserError(f"{path}: wanted a date and a commit below the title")
-        benchmark, head = "", ""
+        benchmark = ""
+        head: tuple[str, ...] = ()
         for line in lines:
+            cells = tuple(cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|"))
             if line.startswith("## "):
                 benchmark = line[3:].strip()
             if not line.startswith("|"):
-                head = ""
+                head = ()
             elif not head:
-                head = line
+                head = cells
             elif not line.startswith("| ---"):
-                cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
                 yield machine, found[1], benchmark, path.name, head, cells
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from cpm_repro.bench.record import Answer, BenchReport, Measured, Spread
+from cpm_repro.markdown import table
 
 REPORT_HEAD = "# Benchmarks on "
-TIMES_HEAD = "| case | way | time | middle half | against ours | GB/s | GFLOP/s | share of the limit |"
-GOALS_HEAD = "| case | goal | measured (middle half) | |"
-"""Lines by which :mod:`cpm_repro.bench.documents` finds what it needs in a report."""
+TIMES_HEAD = ("case", "way", "time", "middle half", "against ours", "GB/s", "GFLOP/s", "share of the limit")
+GOALS_HEAD = ("case", "goal", "measured (middle half)", "")
+"""The title and the heads of tables by which :mod:`cpm_repro.bench.documents` finds what it needs."""
 
 
 def answer_markdown(answer: Answer) -> str:
@@ -26,31 +27,15 @@ def answer_markdown(answer: Answer) -> str:
             "",
         ]
     what = "memory" if any(case.unit == "bytes" for case in answer.cases) else "time"
-    lines += [
-        TIMES_HEAD.replace(" time ", f" {what} "),
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for case in answer.cases:
-        lines += _rows(case)
+    head = [what if name == "time" else name for name in TIMES_HEAD]
+    lines.append(table(head, [row for case in answer.cases for row in _rows(case)], "llr"))
     checks = "; ".join(
         f"{case.name}: {case.error:.1e} (allowed {case.tolerance:.1e})" for case in answer.cases
     )
     lines += ["", f"Checked before timing, largest difference from the reference: {checks}."]
-    goals = goals_markdown(answer)
-    if goals:
-        lines += ["", *goals]
+    if goals := _goals(answer):
+        lines += ["", table(GOALS_HEAD, goals, "l")]
     return "\n".join([*lines, *[f"\n{note}" for note in answer.notes], ""])
-
-
-def goals_markdown(answer: Answer) -> list[str]:
-    """A table of the goals of a question; empty when it has none."""
-    rows = [
-        f"| {case.name} | {_wanted(against, wanted, case.unit)} | {_got(against, got)} | "
-        f"{'reached' if reached else 'missed'} |"
-        for case in answer.cases
-        for against, wanted, got, reached in case.verdicts()
-    ]
-    return [GOALS_HEAD, "| --- | --- | --- | --- |", *rows] if rows else []
 
 
 def report_markdown(report: BenchReport) -> str:
@@ -72,23 +57,43 @@ def report_markdown(report: BenchReport) -> str:
     return "\n".join([*head, *[answer_markdown(answer) for answer in report.answers]])
 
 
-def _rows(case: Measured) -> list[str]:
+def _rows(case: Measured) -> list[list[str]]:
+    """A row for each way, and one for what is asked for or predicted."""
     rows = []
     for way in case.samples:
         time = case.seconds(way)
-        ratio = "1" if way == case.ours else f"{case.ratio(way).median:.2f}x"
         share = case.share() if way == case.ours else None
         rows.append(
-            f"| {case.name} | {way} | {_amount(time.median, case)} | "
-            f"{_amount(time.low, case)} to {_amount(time.high, case)} | "
-            f"{ratio} | {_rate(case.bytes, time)} | {_rate(case.operations, time)} | "
-            f"{'' if share is None else f'{100 * share.median:.0f} %'} |"
+            [
+                case.name,
+                way,
+                _amount(time.median, case),
+                f"{_amount(time.low, case)} to {_amount(time.high, case)}",
+                "1" if way == case.ours else f"{case.ratio(way).median:.2f}x",
+                _rate(case.bytes, time),
+                _rate(case.operations, time),
+                "" if share is None else f"{100 * share.median:.0f} %",
+            ]
         )
     if case.allowed:
-        rows.append(f"| {case.name} | *asked for* | {_time(case.allowed)} | | | | | |")
+        rows.append([case.name, "*asked for*", _time(case.allowed), *[""] * 5])
     elif case.limit_seconds:
-        rows.append(f"| {case.name} | *predicted* | {_time(case.limit_seconds)} | | | | | |")
+        rows.append([case.name, "*predicted*", _time(case.limit_seconds), *[""] * 5])
     return rows
+
+
+def _goals(answer: Answer) -> list[list[str]]:
+    """A row for each goal of a question."""
+    return [
+        [
+            case.name,
+            _wanted(against, wanted, case.unit),
+            _got(against, got),
+            "reached" if reached else "missed",
+        ]
+        for case in answer.cases
+        for against, wanted, got, reached in case.verdicts()
+    ]
 
 
 def _rate(amount: float, time: Spread) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpm_repro.files import atomic_write, write_json
+from cpm_repro.markdown import table
 
 if TYPE_CHECKING:
     from cpm_repro.checklist.run import Result
@@ -32,9 +33,7 @@ def markdown(results: Sequence[Result]) -> str:
     """The whole checklist as one Markdown text."""
     lines = ["# Checklist", "", _INTRODUCTION, "", summary(results), ""]
     for section, members in by_section(results):
-        lines += [f"## {section}", "", _row(_HEADER), _row(["---"] * len(_HEADER))]
-        lines += [_row(_linked(result)) for result in members]
-        lines.append("")
+        lines += [f"## {section}", "", table(_HEADER, map(_linked, members), "l"), ""]
     return "\n".join(lines)
 
 
@@ -158,10 +157,6 @@ def _linked(result: Result) -> list[str]:
     if result.proof:
         texts[-1] = f"[{texts[-1]}]({result.proof})"
     return texts
-
-
-def _row(texts: Iterable[str]) -> str:
-    return "| " + " | ".join(texts) + " |"
 
 
 def _html_row(result: Result) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cpm_repro.markdown import table
+
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
@@ -83,8 +85,7 @@ class ScoreTable:
     def to_markdown(self) -> str:
         """The table in the paper's order with both totals, and the rule below it; ready to paste."""
         cells = {**self.per_row, "Total": self.total, "Mean": self.mean_of_joints}
-        lines = [_markdown_row(list(cells)), _markdown_rule(len(cells), left=0)]
-        lines.append(_markdown_row([_percent(value) for value in cells.values()]))
+        lines = [table(list(cells), [[_percent(value) for value in cells.values()]], "r")]
         lines += ["", self.protocol, "Total: rate over all joints. Mean: mean of the rates per joint."]
         lines += [f"Warning: {text}" for text in self.warnings]
         return "\n".join(lines)
@@ -112,16 +113,12 @@ def stage_table(tables: Sequence[ScoreTable]) -> str:
     """Markdown with one line per stage (stage 1 first): the paper's rows and the rate over all joints."""
     if not tables:
         raise ValueError("stage_table wants at least one table, got none")
-    labels = list(tables[0].per_row)
-    lines = [_markdown_row(["Stage", *labels, "Total"]), _markdown_rule(len(labels) + 2, left=1)]
-    for stage, table in enumerate(tables, start=1):
-        if list(table.per_row) != labels:
-            raise ValueError(
-                f"tables of different rows: {labels} and, at stage {stage}, {list(table.per_row)}"
-            )
-        cells = [_percent(value) for value in (*table.per_row.values(), table.total)]
-        lines.append(_markdown_row([str(stage), *cells]))
-    return "\n".join(lines)
+    labels, rows = list(tables[0].per_row), []
+    for stage, one in enumerate(tables, start=1):
+        if list(one.per_row) != labels:
+            raise ValueError(f"tables of different rows: {labels} and, at stage {stage}, {list(one.per_row)}")
+        rows.append([str(stage), *map(_percent, one.per_row.values()), _percent(one.total)])
+    return table(["Stage", *labels, "Total"], rows)
 
 
 def rate(hits: Any, counts: Any) -> float:
@@ -140,11 +137,3 @@ def _percent(value: float) -> str:
 
 def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else value
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _markdown_rule(columns: int, left: int) -> str:
-    return _markdown_row(["---"] * left + ["---:"] * (columns - left))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cpm_repro.checklist.verdicts import DOES_NOT_HOLD, HOLDS, UNDECIDED, Verdict
 from cpm_repro.config import TrainConfig
+from cpm_repro.markdown import table
 from cpm_repro.studies.draw import line_with_spread
 from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
-from cpm_repro.studies.statistics import decide
-from cpm_repro.studies.tables import mean_and_spread, table
+from cpm_repro.studies.statistics import decide, mean_and_spread
 from cpm_repro.viz.figure import figure_of, ordered_colours, save_figure, series_colours
 
 HIGH, LOW = 0.1, 0.2

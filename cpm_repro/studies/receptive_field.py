@@ -16,11 +16,11 @@ import numpy as np
 
 from cpm_repro.checklist.verdicts import DOES_NOT_HOLD, HOLDS, UNDECIDED, Verdict
 from cpm_repro.config import NetworkConfig, TrainConfig
+from cpm_repro.markdown import table
 from cpm_repro.model import measured_receptive_field, multiply_accumulates, parameter_count, receptive_field
 from cpm_repro.studies.draw import PCK_LABEL, line_with_spread
 from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
-from cpm_repro.studies.statistics import decide
-from cpm_repro.studies.tables import mean_and_spread, table
+from cpm_repro.studies.statistics import decide, mean_and_spread
 from cpm_repro.viz.figure import figure_of, save_figure, series_colours
 
 REFINE = ("1-1-1", "3-1-1", "3-3-3", "5-5-5", "7-7-7-7-7", "9-9-9-9-9-5")

@@ -10,6 +10,7 @@ from cpm_repro.checklist.verdicts import FILE, StudyVerdict, write_verdict
 from cpm_repro.config import TrainConfig, to_dict
 from cpm_repro.environment import environment
 from cpm_repro.files import atomic_write, write_json
+from cpm_repro.markdown import table
 from cpm_repro.studies.plan import Finding, Material, RunRecord, Study, described
 
 
@@ -26,7 +27,7 @@ def setting_of(base: TrainConfig, seeds: int) -> str:
 
 def paragraph_of(study: Study, finding: Finding, setting: str) -> str:
     """The verdict in one paragraph, computed from the numbers."""
-    sentences = [f"{study.question}"]
+    sentences = [study.question]
     by_reason: dict[tuple[str, str], list[str]] = {}
     for verdict in finding.verdicts:
         name = verdict.claim.removeprefix("study.").replace("_", " ").replace(".", ": ")
@@ -63,13 +64,12 @@ def write_study(study: Study, material: Material, finding: Finding, command: str
 
 def summary(verdicts: Sequence[StudyVerdict]) -> str:
     """One Markdown line per claim: study, claim, verdict and the numbers."""
-    lines = ["| study | claim | verdict | numbers |", "| --- | --- | --- | --- |"]
+    rows = []
     for found in verdicts:
-        lines += [
-            f"| {found.study} | {verdict.claim} | {verdict.value} | {verdict.reason} |"
-            for verdict in found.verdicts
-        ] or [f"| {found.study} | none of the paper's | | see its page |"]
-    return "\n".join(lines)
+        rows += [[found.study, one.claim, one.value, one.reason] for one in found.verdicts]
+        if not found.verdicts:
+            rows.append([found.study, "none of the paper's", "", "see its page"])
+    return table(["study", "claim", "verdict", "numbers"], rows, "l")
 
 
 def write_index(out: Path, verdicts: Sequence[StudyVerdict]) -> Path:
@@ -111,6 +111,7 @@ def _page(study: Study, finding: Finding, found: StudyVerdict, runs: Sequence[Ru
     for caption, picture in finding.figures.items():
         parts.append(f"![{caption}]({picture.name})\n\n{caption} (also as {picture.stem}.svg).")
     for caption, text in finding.tables.items():
-        parts.append(f"## {caption}\n\nMean ± standard deviation over seeds.\n\n{text}")
-    parts.append("\n".join(["| run | |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]))
+        about = "Mean ± standard deviation over seeds.\n\n" if "±" in text else ""
+        parts.append(f"## {caption}\n\n{about}{text}")
+    parts.append(table(["run", ""], rows, "l"))
     return "\n\n".join(parts) + "\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from cpm_repro.checklist.verdicts import HOLDS, UNDECIDED, Verdict
 from cpm_repro.config import SCHEMES, TrainConfig
+from cpm_repro.markdown import table
 from cpm_repro.studies.draw import line_with_spread
 from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
-from cpm_repro.studies.statistics import Decision, decide
-from cpm_repro.studies.tables import mean_and_spread, table
+from cpm_repro.studies.statistics import Decision, decide, mean_and_spread
 from cpm_repro.viz.figure import figure_of, save_figure, series_colours
 
 CLAIMS = ("study.schemes.joint", "study.schemes.recover", "study.schemes.intermediate")

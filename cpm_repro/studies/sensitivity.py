@@ -20,10 +20,11 @@ from cpm_repro.data import PoseDataset, PoseSample, Readable, open_dataset
 from cpm_repro.data.augment import apply_matrix, warp_image
 from cpm_repro.device import usable_device
 from cpm_repro.inference.weights import load_model
+from cpm_repro.markdown import table
 from cpm_repro.skeleton import Skeleton
 from cpm_repro.studies.draw import PCK_LABEL, line_with_spread
 from cpm_repro.studies.plan import LEAST_PCK, Finding, Material, RunRecord, Study, Variant
-from cpm_repro.studies.tables import mean_and_spread, table
+from cpm_repro.studies.statistics import mean_and_spread
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.validate import predict_dataset, score_stages
 from cpm_repro.viz.figure import figure_of, save_figure, series_colours

@@ -15,11 +15,11 @@ from cpm_repro.checklist.verdicts import HOLDS, UNDECIDED, Verdict
 from cpm_repro.config import TrainConfig
 from cpm_repro.device import usable_device
 from cpm_repro.inference.weights import build_from
+from cpm_repro.markdown import table
 from cpm_repro.model import multiply_accumulates
 from cpm_repro.studies.draw import PCK_LABEL, line_with_spread
 from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
-from cpm_repro.studies.statistics import Decision, decide
-from cpm_repro.studies.tables import mean_and_spread, table
+from cpm_repro.studies.statistics import Decision, decide, mean_and_spread
 from cpm_repro.viz.figure import figure_of, save_figure, series_colours
 
 MOST = 6

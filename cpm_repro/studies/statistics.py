@@ -86,6 +86,12 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
     return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else math.nan
 
 
+def mean_and_spread(values: Sequence[float], mean_form: str = ".1f", spread_form: str = ".1f") -> str:
+    """``71.3 ± 1.2``: mean and sample standard deviation over seeds; the mean alone of a single seed."""
+    mean, deviation = spread(values)
+    return f"{mean:{mean_form}}" + ("" if math.isnan(deviation) else f" ± {deviation:{spread_form}}")
+
+
 def _half_width(deviation: float, count: int) -> float:
     return float(stats.t.ppf((1 + LEVEL) / 2, count - 1) * deviation / math.sqrt(count))
 

@@ -13,10 +13,10 @@ import numpy as np
 from cpm_repro.checklist.verdicts import Verdict
 from cpm_repro.config import TrainConfig
 from cpm_repro.inference.weights import build_from
+from cpm_repro.markdown import table
 from cpm_repro.studies.draw import line_with_spread
 from cpm_repro.studies.plan import Finding, Material, RunRecord, Study, Variant, too_weak
-from cpm_repro.studies.statistics import decide
-from cpm_repro.studies.tables import mean_and_spread, table
+from cpm_repro.studies.statistics import decide, mean_and_spread
 from cpm_repro.training.gradients import DECADES, EDGES, GradientHistory, read_gradients
 from cpm_repro.training.schemes import stage_of
 from cpm_repro.viz.figure import figure_of, ordered_colours, save_figure, series_colours
@@ -114,16 +114,11 @@ def _per_stage(histories: dict[str, list[GradientHistory]], stages: dict[str, in
         for label in (WITH, WITHOUT):
             mine = [_of_stage(history, stages, stage) for history in histories[label]]
             pairs = list(zip(histories[label], mine, strict=True))
-            cells.append(_scientific([float(h.mean[:, m].mean()) for h, m in pairs]))
-            cells.append(_scientific([float(h.variance[:, m].mean()) for h, m in pairs]))
+            cells.append(mean_and_spread([h.mean[:, m].mean() for h, m in pairs], ".2e", ".0e"))
+            cells.append(mean_and_spread([h.variance[:, m].mean() for h, m in pairs], ".2e", ".0e"))
         rows.append(cells)
     head = ["stage", *(f"{what}, {label}" for label in (WITH, WITHOUT) for what in ("magnitude", "variance"))]
     return table(head, rows)
-
-
-def _scientific(values: Sequence[float]) -> str:
-    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    return f"{mean:.2e}" if math.isnan(deviation) else f"{mean:.2e} ± {deviation:.0e}"
 
 
 def _per_layer(names: Sequence[str], logs: Sequence[np.ndarray]) -> str:

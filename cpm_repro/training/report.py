@@ -10,6 +10,7 @@ from typing import Any
 from cpm_repro.config import TrainConfig
 from cpm_repro.evaluation import ScoreTable, stage_table
 from cpm_repro.files import atomic_write, write_json
+from cpm_repro.markdown import table
 from cpm_repro.training.journal import RISEN
 from cpm_repro.training.loop import RunResult
 from cpm_repro.training.run_folder import RunFolder
@@ -94,7 +95,7 @@ def report_text(run: Finished, records: list[dict[str, Any]], started: dict[str,
         ("hardware", f"{here['gpu'] or here['processor']}, {here['threads']} threads"),
         ("versions", f"Python {here['python']}, torch {here['torch']}"),
     ]
-    head = "\n".join(["| run | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
+    head = table(["run", ""], rows, "l")
     if steps and RISEN in steps[-1]:
         head += (
             f"\n\nThe run diverged, as it seems: at its end {steps[-1][RISEN]}. A lower learning rate may do."
@@ -110,12 +111,14 @@ def losses_markdown(steps: list[dict[str, Any]]) -> str:
     if not last:
         return ""
     rows = [
-        f"| {stage} | {fmean(s['loss'][stage - 1] for s in last):.3f} "
-        f"| {fmean(s['loss_per_pixel'][stage - 1] for s in last):.3e} |"
+        [
+            str(stage),
+            f"{fmean(s['loss'][stage - 1] for s in last):.3f}",
+            f"{fmean(s['loss_per_pixel'][stage - 1] for s in last):.3e}",
+        ]
         for stage in range(1, len(last[-1]["loss"]) + 1)
     ]
-    head = f"| Stage | Loss, Caffe's units, last {len(last)} updates | per pixel |"
-    return "\n".join([head, "| --- | --- | --- |", *rows])
+    return table(["Stage", f"Loss, Caffe's units, last {len(last)} updates", "per pixel"], rows, "l")
 
 
 def scores_markdown(tables: list[ScoreTable]) -> str:

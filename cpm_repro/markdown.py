@@ -1,0 +1,16 @@
+"""Markdown tables: every table of our reports is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "lr") -> str:
+    """A Markdown table, without a line break at its end.
+
+    ``align`` has a letter for each column, l (words) or r (numbers); the last goes on for those that follow:
+    of "lr" the first column is words and all others are numbers.
+    """
+    rules = {"l": "---", "r": "---:"}
+    rule = [rules[letter] for letter in align.ljust(len(head), align[-1])]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
