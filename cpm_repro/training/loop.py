@@ -29,7 +29,7 @@ from cpm_repro.training.checkpoint import (
 from cpm_repro.training.estimate import estimate
 from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.journal import Journal, Update
-from cpm_repro.training.prefetch import Prefetch, prefetched
+from cpm_repro.training.prefetch import loading
 from cpm_repro.training.ranks import Ranks, joined, restarted
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor
 from cpm_repro.training.run_folder import RunFolder
@@ -138,8 +138,6 @@ class _Run:
         self.validated = 0.0  # progress at the last validation
         self.stopping = False
         self.tables: list[ScoreTable] = []
-        self.loader: TrainLoader | None = None
-        self.batches: Iterator[Batch] | None = None
         self.journal = Journal(folder, writes=ranks.first)
         self.cores = Cores(1)
 
@@ -237,17 +235,17 @@ class _Run:
         """Iterate until the budget is spent or a stop is asked for, saving and validating on the way."""
         self.started = time.monotonic() - self.seconds
         saved_at = time.monotonic()
-        batches = self._open_loader()
-        while not self._over():
-            if self.progress() >= self._next_validation():
-                due = self.validate()
-            else:
-                self._update(batches, self.progress())
-                due = self._checkpoint_due(saved_at)
-            self.seconds = time.monotonic() - self.started
-            if due:
-                self.save()
-                saved_at = time.monotonic()
+        with loading(self._loader(), self.device) as batches:
+            while not self._over():
+                if self.progress() >= self._next_validation():
+                    due = self.validate()
+                else:
+                    self._update(batches, self.progress())
+                    due = self._checkpoint_due(saved_at)
+                self.seconds = time.monotonic() - self.started
+                if due:
+                    self.save()
+                    saved_at = time.monotonic()
 
     def _over(self) -> bool:
         """Whether the budget is spent or any rank was asked to stop; all ranks say the same, by one clock."""
@@ -310,8 +308,9 @@ class _Run:
         every = self.config.validate_every
         return every * (int(self.validated / every + 1e-9) + 1)
 
-    def _open_loader(self) -> Iterator[Batch]:
-        self.loader = TrainLoader(
+    def _loader(self) -> TrainLoader:
+        """This rank's crops, from the next update's on."""
+        return TrainLoader(
             self.train_set,
             self.config.augment,
             self.config.solver.batch,
@@ -320,8 +319,6 @@ class _Run:
             start=self.iteration,
             share=self.ranks.share(self.config.solver.batch),
         )
-        self.batches = prefetched(self.loader, self.device)
-        return self.batches
 
     def _checkpoint_due(self, saved_at: float) -> bool:
         every = self.config.checkpoint_iterations
@@ -429,8 +426,4 @@ class _Run:
     def close(self) -> None:
         """Stop all threads and leave the terminal clean."""
         self.cores.close()
-        if isinstance(self.batches, Prefetch):
-            self.batches.close()
-        if self.loader is not None:
-            self.loader.close()
         self.journal.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import torch
 
-from cpm_repro.data import Batch
+from cpm_repro.data import Batch, TrainLoader
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,26 @@ class Prefetch:
         return ready.batch
 
     def close(self) -> None:
-        """Throw the batch ahead away; before the loader is closed, which ends with StopIteration."""
+        """Throw the batch ahead away."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """``batches`` on ``device``; on a CPU they are there already."""
-    if device.type != "cuda":
-        return batches
+@contextmanager
+def loading(loader: TrainLoader, device: torch.device) -> Iterator[Iterator[Batch]]:
+    """The batches of ``loader`` on ``device``; on a CPU they are there already. Closes both in the end."""
+    with loader:
+        if device.type != "cuda":
+            yield loader
+            return
+        batches = prefetched(loader, device)
+        try:
+            yield batches
+        finally:
+            batches.close()  # before the loader, which ends with StopIteration once it is closed
+
+
+def prefetched(batches: Iterator[Batch], device: torch.device) -> Prefetch:
+    """``batches`` on a GPU, copied on a stream of its own."""
     stream = torch.cuda.Stream(device)
     # A thread's current GPU is its own: a new one has the first, where every rank would open a context.
     own = torch.cuda.current_device() if device.index is None else device.index

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +29,7 @@ from cpm_repro.skeleton import Visibility
 from cpm_repro.training.estimate import estimate_solver
 from cpm_repro.training.failure import save_failure
 from cpm_repro.training.journal import Journal, Update
+from cpm_repro.training.prefetch import loading
 from cpm_repro.training.report import Finished
 from cpm_repro.training.run_folder import RunFolder, environment
 from cpm_repro.training.solver_plan import DataSettings, SolverPlan, read_plan
@@ -274,12 +276,12 @@ class _SolverRun:
             workers=workers,
             start=first,
         )
-        with loader, stop_on_signals() as stop:
+        with loading(loader, self.device) as batches, stop_on_signals() as stop:
             while self.iteration < self.until and not stop.asked:
                 if self._validation_due():
                     self._validate(stop)
                     continue
-                self._update(loader, started)
+                self._update(batches, started)
                 if solver.snapshot and self.iteration % solver.snapshot == 0:
                     written = self._snapshot()
             if written is None or not solver.snapshot or self.iteration % solver.snapshot:
@@ -332,11 +334,11 @@ class _SolverRun:
             tables=self.tables,
         )
 
-    def _update(self, loader: TrainLoader, started: float) -> None:
+    def _update(self, batches: Iterator[Batch], started: float) -> None:
         """One update, and what is told of it."""
         begin = time.monotonic()
         self.waited = 0.0
-        losses, lr, norm = self._step(loader)
+        losses, lr, norm = self._step(batches)
         self.iteration += 1
         now = time.monotonic()
         self.seconds = now - started
@@ -359,7 +361,7 @@ class _SolverRun:
         )
         self._show(losses, lr)
 
-    def _step(self, loader: TrainLoader) -> tuple[list[float], float, float]:
+    def _step(self, batches: Iterator[Batch]) -> tuple[list[float], float, float]:
         """One update over ``iter_size`` batches.
 
         Returns:
@@ -367,31 +369,35 @@ class _SolverRun:
         """
         torch.manual_seed(self.seed * 1_000_003 + self.iteration)  # dropout is the same after a resume
         self.optimizer.zero_grad()
-        sums, norm = torch.zeros(len(self.losses)), 0.0
-        for _ in range(self.optimizer.iter_size):
+        passes = self.optimizer.iter_size
+        sums, norm = [0.0] * len(self.losses), 0.0
+        for _ in range(passes):
             asked = time.monotonic()
-            batch = next(loader)
+            batch = next(batches)
             self.waited += time.monotonic() - asked
             given = batch_blobs(batch, self.plan.data, self.device)
             with measured_convolutions(self.device):  # crops have one size
                 blobs = self.net(**given)
                 self.net.objective(blobs).backward()
-            made = torch.stack([blobs[top].detach() for top in self.losses]).cpu()
-            norm = self._finite_norm(batch, made.tolist()) / self.optimizer.iter_size
-            sums += made
-        losses = (sums / self.optimizer.iter_size).tolist()
+            # The one read of a pass: until here the host only queues work.
+            *made, norm = torch.stack([*(blobs[top].detach() for top in self.losses), self._norm()]).tolist()
+            self._check_finite(batch, made, norm)
+            sums = [total + loss for total, loss in zip(sums, made, strict=True)]
         lr = self.plan.policy(self.iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
-        return losses, lr, norm
+        return [total / passes for total in sums], lr, norm / passes
 
-    def _finite_norm(self, batch: Batch, losses: list[float]) -> float:
-        """The gradient's norm so far; what overflows stops the run before the weights are touched."""
+    def _norm(self) -> Tensor:
+        """() the norm of the gradient so far."""
         gradients = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def _check_finite(self, batch: Batch, losses: list[float], norm: float) -> None:
+        """Stop the run over what overflows, before the weights are touched."""
         if math.isfinite(sum(losses)) and math.isfinite(norm):
-            return norm
+            return
         what = "gradient" if math.isfinite(sum(losses)) else "loss"
         lr = self.plan.policy(self.iteration)
         saved = save_failure(self.folder.path / "nonfinite", self.iteration, batch, losses, self.net, lr)

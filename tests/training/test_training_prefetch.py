@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
 
@@ -12,7 +13,7 @@ import torch
 from cpm_repro.data import Batch
 from cpm_repro.errors import UserError
 from cpm_repro.training import prefetch as module
-from cpm_repro.training.prefetch import Prefetch, Ready, prefetched, to_device
+from cpm_repro.training.prefetch import Prefetch, Ready, loading, prefetched, to_device
 
 
 def batch_of(number: int) -> Batch:
@@ -46,7 +47,46 @@ def test_an_error_of_the_loader_belongs_to_its_batch():
     with pytest.raises(UserError, match="no such image"):
         next(prefetch)
     prefetch.close()
-    assert prefetched(batches := iter([]), torch.device("cpu")) is batches
+
+
+class Loader:
+    """Numbered batches; writes down when it is closed, and what is asked of it afterwards."""
+
+    def __init__(self):
+        self.number, self.closed, self.late = 0, False, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed = True
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.late += self.closed
+        self.number += 1
+        return batch_of(self.number - 1)
+
+
+def test_on_a_cpu_batches_are_the_loaders():
+    loader = Loader()
+    with loading(loader, torch.device("cpu")) as batches:
+        assert batches is loader
+    assert loader.closed
+
+
+@pytest.mark.usefixtures("cuda")
+def test_on_a_gpu_the_thread_that_copies_ends_before_the_loader():
+    loader = Loader()
+    with loading(loader, torch.device("cuda:1")) as batches:
+        assert isinstance(batches, Prefetch)
+        assert [int(next(batches).image) for _ in range(3)] == [0, 1, 2]
+    assert loader.closed
+    assert loader.late == 0
+    with pytest.raises((RuntimeError, CancelledError)):  # "shutdown", or the batch ahead was not begun
+        next(batches)
 
 
 class Stream:
@@ -130,7 +170,6 @@ def test_copies_run_on_their_own_stream_and_the_steps_stream_waits_for_them(cuda
 def test_on_a_gpu_every_batch_is_waited_for_before_it_is_given(cuda):
     log, _, _ = cuda
     prefetch = prefetched((batch_of(number) for number in range(9)), torch.device("cuda:1"))
-    assert isinstance(prefetch, Prefetch)
     got = [int(next(prefetch).image) for _ in range(3)]
     prefetch.close()
     assert got == [0, 1, 2]

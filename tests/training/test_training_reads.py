@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
+from device_reads import Reads
 from tf32_settings import tf32_allowed, tf32_flags
-from torch.overrides import TorchFunctionMode, resolve_name
 
 from cpm_repro.config import AugmentConfig, override, preset
 from cpm_repro.data import Batch, TrainLoader, open_dataset
@@ -16,28 +16,6 @@ from cpm_repro.training.recipe import build_optimizers
 from cpm_repro.training.schemes import phases_of
 from cpm_repro.training.sharding import Cores
 from cpm_repro.training.step import Step
-
-READS = {
-    *(f"torch.Tensor.{name}" for name in ("item", "tolist", "cpu", "numpy", "nonzero", "new_tensor")),
-    *(f"torch.Tensor.__{name}__" for name in ("float", "int", "bool", "index", "array", "contains")),
-    *("torch.tensor", "torch.as_tensor", "torch.nonzero", "torch.masked_select", "torch.equal"),
-    *("torch.linalg.inv", "torch.linalg.solve", "torch.linalg.det"),
-}
-"""What waits on a GPU: values that come to the host, lists of the host's that are sent, and LAPACK."""
-
-
-class Reads(TorchFunctionMode):
-    """Names of the calls that would wait."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        name = resolve_name(func)
-        if name in READS:
-            self.seen.append(name.removeprefix("torch."))
-        return func(*args, **(kwargs or {}))
 
 
 def step_of(tmp_path, **solver):

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from device_reads import Reads
 from support import golden
 from tf32_settings import tf32_allowed, tf32_flags
 
@@ -16,12 +18,12 @@ from cpm_repro.caffe import CaffeNet, read_caffemodel, read_solverstate
 from cpm_repro.caffe.generate import train_text
 from cpm_repro.caffe.weight_files import load_weights
 from cpm_repro.cli import main
-from cpm_repro.data import open_dataset
+from cpm_repro.data import TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
 from cpm_repro.model import build, describe_training, load_by_name
-from cpm_repro.training import solver_run
+from cpm_repro.training import prefetch, solver_run
 from cpm_repro.training.caffe_stages import CaffeStages
 from cpm_repro.training.report import report
 from cpm_repro.training.solver_plan import read_plan
@@ -102,6 +104,36 @@ def _check_watching(run, printed, made):
     assert made[0]["gradient_norm"] > 0
     if find_spec("tensorboard"):
         assert len(list((run / "tensorboard").iterdir())) == 1
+
+
+def test_batches_are_moved_ahead_as_in_runs_of_presets(tmp_path, monkeypatch):
+    """One copy to the device while the update before works; on a CPU there is nothing to move."""
+    used = []
+
+    @contextmanager
+    def watched(loader, device):
+        with prefetch.loading(loader, device) as batches:
+            yield (used.append(device.type) or batch for batch in batches)
+
+    monkeypatch.setattr(solver_run, "loading", watched)
+    train(write(tmp_path, solver=SOLVER + "iter_size: 2"), tmp_path / "run", data="synthetic", iterations=2)
+    assert used == ["cpu"] * 4
+
+
+def test_a_pass_waits_for_its_device_once(tmp_path):
+    """For the losses and the gradient's norm together, as updates of presets do."""
+    plan = read_plan(write(tmp_path, solver=SOLVER + "iter_size: 2"))
+    people = open_dataset("synthetic", "train")
+    run = solver_run._SolverRun(plan, people, tmp_path / "run", 5, 0, 1.0, torch.device("cpu"))
+    with TrainLoader(people, ReleaseAugment(plan.data.augment, "exact"), 2, 0) as batches:
+        given = [next(batches) for _ in range(4)]
+    run._step(iter(given[:2]))  # momentum is made
+    with Reads() as reads:
+        losses, _, norm = run._step(iter(given[2:]))
+    assert reads.seen == ["Tensor.tolist"] * 2
+    assert len(losses) == 3
+    gradients = [weight.grad for weight in run.net.parameters()]
+    assert norm == pytest.approx(float(torch.nn.utils.get_total_norm(gradients)) / 2)
 
 
 def test_what_is_scored_is_what_the_deploy_net_says(tmp_path):
