@@ -15,6 +15,7 @@ import numpy as np
 from cpm_repro.files import atomic_write
 from cpm_repro.inference.formats import Take, coco_json, frames_json, save_openpose, table
 from cpm_repro.inference.result import People
+from cpm_repro.inference.sources import BELIEFS
 from cpm_repro.inference.video import VideoReader, video_writer
 from cpm_repro.skeleton import Skeleton
 
@@ -134,7 +135,7 @@ class Outputs:
 
     def _details(self, people: People, name: str) -> None:
         if self.wanted.grids:
-            save_grids(people, self.visualizations / f"{name}_beliefs.png")
+            save_grids(people, self.visualizations / f"{name}{BELIEFS}.png")
         if self.wanted.maps:
             save_maps(people, self.predictions / f"{name}_maps.npz")
 
@@ -187,4 +188,4 @@ def write_prediction(people: People, out: Path, name: str) -> tuple[Path, Path]:
     """JSON, overlay and grids of one image; returns the paths of overlay and first grid."""
     people.save_json(out / "predictions" / f"{name}.json")
     folder = out / "visualizations"
-    return save_overlay(people, folder / f"{name}.png"), save_grids(people, folder / f"{name}_beliefs.png")
+    return save_overlay(people, folder / f"{name}.png"), save_grids(people, folder / f"{name}{BELIEFS}.png")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import glob
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,6 +20,9 @@ IMAGES = {".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".ti
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts",
           ".m2ts", ".3gp", ".ogv", ".mjpeg", ".mjpg"}  # fmt: skip
 """Suffixes that tell a video from an image."""
+
+BELIEFS = "_beliefs"
+"""Follows an image's name in that of the picture of its belief maps."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def find_sources(words: Iterable[str | Path], stdin: TextIO | None = None) -> So
             continue
         for line in lines:
             try:
-                found += _meaning(line)
+                found += _meaning(line, problems)
             except UserError as error:
                 problems.append(str(error))
             except OSError as error:  # a folder that may be seen, but not be read
@@ -69,7 +74,9 @@ def find_sources(words: Iterable[str | Path], stdin: TextIO | None = None) -> So
     return Sources(list(_named(found)), problems)
 
 
-def _lines(stdin: TextIO) -> list[str]:
+def _lines(stdin: TextIO | None) -> list[str]:
+    if stdin is None:  # the shell closed it: `cpm predict - <&-`
+        raise UserError("-: standard input is closed")
     try:
         lines = [line.rstrip("\r\n") for line in stdin if line.strip()]
     except (OSError, ValueError) as error:  # closed, or not text
@@ -79,8 +86,11 @@ def _lines(stdin: TextIO) -> list[str]:
     return lines
 
 
-def _meaning(word: str) -> list[Path | int]:
-    """What one word stands for; UserError if nothing, OSError of a folder that may not be read."""
+def _meaning(word: str, problems: list[str]) -> list[Path | int]:
+    """What one word stands for; UserError if nothing, OSError of a folder that may not be read.
+
+    Folders that a pattern passes over for that reason become ``problems``.
+    """
     if not word.strip():
         raise UserError("an empty name is no file, folder or camera")
     path = Path(word)
@@ -98,10 +108,23 @@ def _meaning(word: str) -> list[Path | int]:
         raise UserError(f"{word}: addresses are not fetched; download it and give the file")
     if any(sign in word for sign in "*?["):
         matching = _known(Path(name) for name in glob.iglob(word, recursive=True))
-        if not matching:
+        closed = _closed(word)
+        problems += [f"{shown(path)}: cannot be read: {os.strerror(errno.EACCES)}" for path in closed]
+        if not matching and not closed:
             raise UserError(f"{word}: no image or video matches")
         return matching
     raise UserError(f"{word}: no such file, folder or camera")
+
+
+def _closed(pattern: str) -> list[Path]:
+    """The folders that a pattern goes through and that may not be listed: glob takes them for empty."""
+    parts = Path(pattern).parts
+    passed: set[Path] = set()
+    for index, part in enumerate(parts):
+        if glob.has_magic(part):
+            above = str(Path(*parts[: index + (part == "**")]))
+            passed |= {Path(name) for name in glob.iglob(above, recursive=True)} or {Path(above)}
+    return sorted(path for path in passed if path.is_dir() and not os.access(path, os.R_OK))
 
 
 def _known(paths: Iterable[Path]) -> list[Path | int]:
@@ -110,13 +133,16 @@ def _known(paths: Iterable[Path]) -> list[Path | int]:
 
 
 def _named(found: Iterable[Path | int]) -> Iterator[Source]:
-    """Each with a name for its results; the second of a name is called name-2."""
+    """Each with a name for its results; the second of a name is called name-2.
+
+    So is one whose overlay would take the name of another's picture of belief maps.
+    """
     seen: Counter[str] = Counter()
-    taken: set[str] = set()
+    taken = {"coco"}  # the file of all images is called so
     for what in found:
         stem = f"camera{what}" if isinstance(what, int) else what.stem
         name = stem
-        while name in taken:
+        while name in taken or name + BELIEFS in taken or name.removesuffix(BELIEFS) in taken:
             seen[stem] += 1
             name = f"{stem}-{seen[stem] + 1}"
         taken.add(name)

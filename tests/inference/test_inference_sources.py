@@ -1,13 +1,15 @@
 """What the words after ``cpm predict`` mean."""
 
+import glob
 import io
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from cpm_repro.inference.sources import find_sources
+from cpm_repro.inference.sources import Sources, find_sources
 
 
 @pytest.fixture
@@ -100,6 +102,38 @@ def test_a_folder_nobody_may_read(folder):
         assert "Permission denied" in find_sources(["sub"]).problems[0]
     finally:
         (folder / "sub").chmod(0o755)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("word", ["sub/*.jpg", "s*b/*.jpg", "**/*.jpg", "s*b/**"])
+def test_a_pattern_says_which_folders_it_could_not_look_into(word, monkeypatch):
+    """One that may be entered and not listed: glob finds nothing there and says nothing."""
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK or Path(path).name != "sub")
+    sources = find_sources([word])
+    assert sources.problems == ["sub: cannot be read: Permission denied"]
+    monkeypatch.setattr(glob, "iglob", lambda word, **_: [] if word == "sub/*.jpg" else ["sub"])
+    assert find_sources(["sub/*.jpg"]) == Sources([], ["sub: cannot be read: Permission denied"])
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["a.jpg", "a_beliefs.png"], ["a", "a_beliefs-2"]),
+        (["a_beliefs.png", "a.jpg"], ["a_beliefs", "a-2"]),
+        (["a_beliefs.png", "b_beliefs.png"], ["a_beliefs", "b_beliefs"]),
+        (["coco.jpg"], ["coco-2"]),
+    ],
+)
+def test_no_result_takes_the_name_of_another_file(words, names, tmp_path):
+    """The overlay of one image was written over the belief maps of another."""
+    for word in words:
+        (tmp_path / word).touch()
+    assert [source.name for source in find_sources(tmp_path / word for word in words).found] == names
+
+
+def test_a_closed_standard_input_is_said(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)  # as after `cpm predict - <&-`
+    assert find_sources(["-"]) == Sources([], ["-: standard input is closed"])
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
