@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cpm_repro.config import TrainConfig, preset
-from cpm_repro.data import open_dataset
+from cpm_repro.config import TrainConfig, check, preset
 from cpm_repro.files import write_json
-from cpm_repro.inference.estimator import PoseEstimator
-from cpm_repro.inference.outputs import write_prediction
-from cpm_repro.training import run_from_config
-from cpm_repro.viz import contact_sheet, save_png
 
 DEMO_MINUTES = 3.0
 _PEOPLE = (3, 7, 12)
@@ -29,8 +24,19 @@ def demo(out: Path, *, minutes: float | None = None, seed: int = 0) -> None:
 
     Leaves ``people.png``, one belief-map grid per person, ``curves.png``, ``scores.json`` and the run folder
     below ``out``; prints where they are. A run that was interrupted goes on where it was.
+
+    Raises:
+        UserError: a number that no run can work with, or what :func:`run_from_config` refuses.
     """
     config = demo_config(minutes, seed)
+    check(config)
+    # Importing torch takes seconds, for which a refusal need not wait.
+    from cpm_repro.data import open_dataset
+    from cpm_repro.inference.estimator import PoseEstimator
+    from cpm_repro.inference.outputs import write_prediction
+    from cpm_repro.training import run_from_config
+    from cpm_repro.viz import contact_sheet, save_png
+
     print("Training a 3-stage pose machine on rendered people; the held-out people are never trained on.")
     result = run_from_config(config, out / "run", resume=True)
     if result.stopped:

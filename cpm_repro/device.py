@@ -20,6 +20,9 @@ def usable_device(name: str | torch.device | None = None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+    except RuntimeError as error:  # its own words list twenty kinds of device
+        raise UserError(f"device {name}: wanted cpu or a GPU such as cuda:0") from error
+    try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]

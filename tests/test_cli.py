@@ -34,9 +34,16 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["eval", "--weights", "no/such/run"], "no/such/run"),
         (["predict", "--weights", "no/such/run", "x.jpg"], "no/such/run"),
         (["predict", "no/such.jpg"], "no/such.jpg"),
+        (
+            ["predict", "--format", "json", "x.jpg"],
+            "what follows --format and --scales is theirs",
+        ),
         (["train", "--iterations", "1", "--device", "cuda:77"], "device cuda:77: cannot be used here"),
-        (["eval", "--weights", ".", "--device", "meta"], "device meta: wanted cpu or a GPU"),
-        (["eval", "--weights", ".", "--procedure", "release", "--device", "toaster"], "device toaster"),
+        (["eval", "--weights", "w.pt", "--device", "meta"], "device meta: wanted cpu or a GPU"),
+        (
+            ["eval", "--weights", "w.pt", "--procedure", "release", "--device", "toaster"],
+            "toaster: wanted cpu",
+        ),
         (["study", "stages", "--device", "cuda:77"], "device cuda:77: cannot be used here"),
         (["data", "check", "no/such/data"], "no/such/data"),
         (["data", "chekc", "x"], "invalid choice: 'chekc'"),
@@ -46,11 +53,12 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["proto", "lsp_6stag", "--out", "x"], "did you mean lsp_6stage?"),
         (["convert", "no.caffemodel", "x.safetensors"], "no.caffemodel"),
         (["export", "no/such/run", "x.onnx"], "no/such/run"),
-        (["export", ".", "x.tflite"], "*.onnx or *.pt2"),
+        (["export", "w.pt", "x.tflite"], "*.onnx or *.pt2"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("w.pt").touch()
     code, err = run(*arguments, capsys=capsys)
     assert code == 2
     assert words in err

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "cpm_repro"
 
 BASE = {
     "errors", "files", "image_file", "matlab_file", "npz_file", "paths", "environment", "device", "skeleton",
-    "config", "markdown",
+    "config", "markdown", "weight_paths",
 }  # fmt: skip
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
 TOP = {"training", "checklist", "studies", "viz", "bench"}
@@ -28,6 +28,7 @@ ALLOWED = {
     "device": {"errors"},
     "skeleton": {"errors"},
     "config": {"errors", "files"},
+    "weight_paths": {"errors", "paths"},
     "model": BASE | {"model", "ops"},
     "caffe": BASE | {"model", "ops"},
     "ops": BASE,

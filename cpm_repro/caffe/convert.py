@@ -22,6 +22,7 @@ from cpm_repro.caffe.weight_files import (
 )
 from cpm_repro.errors import UserError
 from cpm_repro.model import load_by_name
+from cpm_repro.weight_paths import weight_file_of
 
 CHECK_SIDE = 64
 """Side of the square input that a check runs, pixels: accepted by every network, small enough for a CPU."""
@@ -71,6 +72,8 @@ def convert(
 ) -> Conversion:
     """Convert between .caffemodel, .safetensors and our checkpoints (.pt), by the files' suffixes.
 
+    Of a run folder the best checkpoint is the source.
+
     The network is what ``arch`` (with ``stages``, ``parts``, ``width``, ``features``, ``refine``) says, else
     what the file says, else the one whose parameters have exactly the file's names and shapes. For a known
     network, layers it does not have are left out and all its layers must be there; weights of an unknown
@@ -84,7 +87,7 @@ def convert(
             checkpoint is asked for and the network is not known.
         EnvironmentFailure: the target cannot be written.
     """
-    given = read_weight_file(source)
+    given = read_weight_file(weight_file_of(source))
     network = choose_network(given, arch, stages, parts, width, features, refine)
     weights = given.weights if network is None else fitting(given, network)
     write_weight_file(target, weights, network, given.about)

@@ -32,14 +32,8 @@ from cpm_repro.model.checkpoint_file import (
     read_torch_file,
 )
 from cpm_repro.paths import wanted_file
+from cpm_repro.weight_paths import KINDS, wanted_suffix
 
-_KINDS = {
-    ".caffemodel": "caffemodel",
-    ".safetensors": "safetensors",
-    ".pt": "checkpoint",
-    ".pth": "checkpoint",
-    ".ckpt": "checkpoint",
-}
 _MOST_STAGES = 32  # looked for when a network is told by its shapes
 _BLOB_NAMES = ("weight", "bias")
 
@@ -136,9 +130,7 @@ def write_weight_file(
 
 def kind_of(path: Path) -> str:
     """``caffemodel``, ``safetensors`` or ``checkpoint``, by suffix."""
-    if path.suffix.lower() not in _KINDS:
-        raise UserError(f"{path}: wanted a file called {', '.join('*' + suffix for suffix in _KINDS)}")
-    return _KINDS[path.suffix.lower()]
+    return KINDS[wanted_suffix(path, KINDS)]
 
 
 def by_layer(weights: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:

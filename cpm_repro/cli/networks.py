@@ -10,9 +10,9 @@ from cpm_repro.cli.parser import (
     add_network,
     add_numbers,
     add_verb,
-    refuse_missing,
     refuse_unknown_architecture,
 )
+from cpm_repro.weight_paths import EXPORTED, KINDS, wanted_suffix, weight_file_of
 
 
 def add_convert(verbs: Any) -> None:
@@ -23,14 +23,15 @@ def add_convert(verbs: Any) -> None:
         "convert weights between .caffemodel, .safetensors and checkpoints (.pt)",
         "cpm convert pose_iter_320000.caffemodel vgg.safetensors --arch mpii_vgg_6stage --check",
     )
-    sub.add_argument("source", type=Path)
-    sub.add_argument("target", type=Path)
+    sub.add_argument("source", type=Path, help="weight file or run folder")
+    sub.add_argument("target", type=Path, help="*.caffemodel, *.safetensors or *.pt")
     add_network(sub)
     sub.add_argument("--check", action="store_true", help="run both files and print each layer's difference")
 
     def run(options: argparse.Namespace) -> None:
-        refuse_missing("weights", options.source)
         refuse_unknown_architecture(options.arch)
+        weight_file_of(options.source)
+        wanted_suffix(options.target, KINDS)
         from cpm_repro.caffe.convert import convert
 
         numbers = {name: getattr(options, name) for name in ("arch", "stages", "parts", "width")}
@@ -79,8 +80,9 @@ def add_export(verbs: Any) -> None:
     sub.add_argument("--peaks", action="store_true", help="x, y and score out instead of belief maps")
 
     def run(options: argparse.Namespace) -> None:
-        refuse_missing("a run folder or weight file", options.weights)
         refuse_unknown_architecture(options.arch)
+        weight_file_of(options.weights)
+        wanted_suffix(options.target, EXPORTED)
         from cpm_repro.inference.export import export_weights
 
         size = tuple(options.size) if options.size else None

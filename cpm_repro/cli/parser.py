@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
+        options = [action for action in self._actions if action.option_strings and action.nargs == "+"]
+        if re.match("the following arguments are required: [^-]", message) and options:
+            greedy = " and ".join(action.option_strings[0] for action in options)
+            message += f"; what follows {greedy} is theirs: name it before them"
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
     def refuse_unknown(self, arguments: Sequence[str]) -> None:

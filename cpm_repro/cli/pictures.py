@@ -81,7 +81,6 @@ def add_predict(verbs: Any) -> None:
     sub.add_argument("--compile", action="store_true", help="GPU: torch.compile and CUDA graphs")
 
     def run(options: argparse.Namespace) -> None:
-        refuse_missing("a run folder or weight file", options.weights)
         refuse_missing("weights of a person network", options.detector)
         refuse_unknown_architecture(options.arch)
         from cpm_repro.inference.predict import PredictOptions, predict

@@ -14,6 +14,7 @@ from cpm_repro.cli.parser import (
     refuse_unknown_architecture,
 )
 from cpm_repro.errors import UserError
+from cpm_repro.weight_paths import weight_file_of
 
 
 def add_eval(verbs: Any) -> None:
@@ -59,12 +60,13 @@ def add_eval(verbs: Any) -> None:
         release = options.weights is not None and options.procedure == "release"
         if not release and (options.split != "val" or options.first is not None):
             raise UserError("--split and --first go with --weights and --procedure release")
-        refuse_missing("a run folder or weight file", options.weights)
         refuse_missing("a file of predictions", options.predictions, options.compare)
         refuse_missing("a file of the truth", options.truth)
         refuse_missing("a folder of photographs", options.images)
         refuse_missing_data(options.data)
         refuse_unknown_architecture(options.arch)
+        if options.weights is not None:
+            weight_file_of(options.weights)
         if release:
             from cpm_repro.inference.benchmark import evaluate_release
 

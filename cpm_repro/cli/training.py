@@ -16,7 +16,8 @@ from cpm_repro.cli.parser import (
 )
 from cpm_repro.config import check, preset, requested, solver_options
 from cpm_repro.errors import UserError
-from cpm_repro.studies.names import ALL, STUDY_NAMES, chosen_names
+from cpm_repro.studies.names import ALL, STUDY_NAMES
+from cpm_repro.studies.request import Request, asked_config
 
 
 def add_demo(verbs: Any) -> None:
@@ -140,14 +141,13 @@ def add_study(verbs: Any) -> None:
     )
 
     def run(options: argparse.Namespace) -> None:
-        chosen_names(options.names)  # refuses what is none
-        if options.preset is not None:
-            preset(options.preset)
-        refuse_missing_data(options.data)
-        from cpm_repro.studies.command import Request, run_studies
-
         given = {name: value for name, value in vars(options).items() if name not in ("verb", "run")}
-        run_studies(Request(**given, command=_study_command(given)))
+        request = Request(**given, command=_study_command(given))
+        asked_config(request)  # refuses what needs no torch to be refused
+        refuse_missing_data(options.data)
+        from cpm_repro.studies.command import run_studies
+
+        run_studies(request)
 
     sub.set_defaults(run=run)
 

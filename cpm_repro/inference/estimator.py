@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cpm_repro.config import unknown
 from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
@@ -28,12 +27,13 @@ from cpm_repro.inference.pipeline import read_ahead
 from cpm_repro.inference.places import Box, Place, Point
 from cpm_repro.inference.result import People, Person
 from cpm_repro.inference.seen import Image, Seen, Told, decoded, see
+from cpm_repro.inference.settings import check_settings
 from cpm_repro.inference.smoothing import PoseSmoother
 from cpm_repro.inference.video import VideoReader
 from cpm_repro.inference.weights import bundled_weights, load_model
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
 
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 SEARCH_EVERY = 25
 """In a video of which no places are known, the frames from one search for the person to the next."""
@@ -87,7 +87,7 @@ class PoseEstimator:
         self.weights = Path(weights) if weights is not None else bundled_weights()
         self.device = usable_device(device)
         self.scales = tuple(float(scale) for scale in scales)
-        _check_settings(self.scales, precision, batch)
+        check_settings(self.scales, precision, batch)
         if compile and self.device.type == "cpu":
             raise UserError(
                 "compile: wanted a GPU, got the CPU, where convolutions through tiles are faster without"
@@ -99,7 +99,7 @@ class PoseEstimator:
             )
         if stages is not None and not 1 <= stages <= model.net.stages:
             raise UserError(f"stages: {self.weights} has 1 to {model.net.stages}, got {stages}")
-        self.dtype = PRECISIONS[precision]
+        self.dtype = _DTYPES[precision]
         net = fast_convolutions(model.net.to(self.device, self.dtype))
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._compiled = CompiledNetwork(self.net, stages) if compile else None
@@ -354,15 +354,6 @@ def _is_one(image: Image | Iterable[Image]) -> bool:
 def _surest(people: Sequence[Person]) -> int:
     """Which has the highest sum of scores; the first of equals."""
     return int(np.argmax([person.scores.astype(np.float64).sum() for person in people]))
-
-
-def _check_settings(scales: tuple[float, ...], precision: str, batch: int) -> None:
-    if not scales or not all(0.1 <= scale <= 10 for scale in scales):
-        raise UserError(f"scales: wanted at least one number from 0.1 to 10, got {scales}")
-    if precision not in PRECISIONS:
-        raise UserError(unknown("precision", precision, list(PRECISIONS)))
-    if batch < 1:
-        raise UserError(f"batch: wanted at least 1, got {batch}")
 
 
 def _skeleton(parts: int) -> Skeleton:

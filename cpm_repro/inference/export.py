@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cpm_repro.errors import UserError
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model.export import ExportReport, export_onnx, export_program
+from cpm_repro.weight_paths import EXPORTED, wanted_suffix
 
 
 def export_weights(
@@ -32,10 +32,8 @@ def export_weights(
     Raises:
         UserError: another suffix, unusable weights, or what the exporters refuse.
     """
-    exporters = {".onnx": export_onnx, ".pt2": export_program}
-    if target.suffix not in exporters:
-        raise UserError(f"{target}: wanted a file called *.onnx or *.pt2")
+    export = export_onnx if wanted_suffix(target, EXPORTED) == ".onnx" else export_program
     model = load_model(weights, arch, parts=parts, width=width)
     if size is None and model.net.input_channels == 4:
         size = (model.augment.crop, model.augment.crop)
-    return exporters[target.suffix](model.net, target, size=size, stages=stages, peaks=peaks)
+    return export(model.net, target, size=size, stages=stages, peaks=peaks)

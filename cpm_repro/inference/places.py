@@ -22,6 +22,10 @@ WIDE = 1.25
 LARGEST = 1_000_000
 """Pixels that a person may be tall: no photograph is as large; far beyond it the arithmetic of crops ends."""
 
+SMALLEST = 8
+"""Pixels along the longer side of a person of whom anything can be seen: fewer are a share of the image, or
+MPII's scale, where pixels are wanted."""
+
 Box = Sequence[float]
 Point = Sequence[float]
 ImageSize = tuple[int, int]
@@ -73,22 +77,16 @@ def places_from_boxes(boxes: Sequence[Box], image_hw: ImageSize) -> list[Place]:
     A box may reach over the image's border, as that of a person does who is cut by it.
 
     Raises:
-        UserError: a box that is not four finite numbers, has no area, or lies outside the image.
+        UserError: a box that is not four finite numbers, has no area, lies outside the image, or has a longer
+            side below ``SMALLEST`` or above ``LARGEST``.
     """
     height, width = image_hw
     places = []
     for box in boxes:
-        if len(box) != 4 or not all(math.isfinite(value) for value in box):
-            raise UserError(f"box: wanted four finite numbers x0 y0 x1 y1, got {tuple(box)}")
-        x0, y0, x1, y1 = (float(value) for value in box)
-        if x1 <= x0 or y1 <= y0:
-            raise UserError(f"box: wanted x0 < x1 and y0 < y1, got {tuple(box)}")
+        x0, y0, x1, y1 = _checked_box(box)
         if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
             raise UserError(f"box: {tuple(box)} lies outside the {width}x{height} image")
-        extent = max(x1 - x0, y1 - y0)
-        if extent > LARGEST:
-            raise UserError(f"box: wanted at most {LARGEST} pixels along a side, got {tuple(box)}")
-        places.append(Place(((x0 + x1) / 2, (y0 + y1) / 2), extent))
+        places.append(Place(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0)))
     return places
 
 
@@ -104,7 +102,8 @@ def places_from_centers(
         image_hw: (H, W) of the image.
 
     Raises:
-        UserError: a centre outside the image, a height that is not positive, another number of heights.
+        UserError: a centre outside the image, a height below ``SMALLEST`` or above ``LARGEST``, another
+            number of heights.
     """
     assumed = "" if heights is not None else f"a height of {WHOLE_IMAGE_SHARE:.0%} of the image's"
     if heights is None:
@@ -122,15 +121,51 @@ def places_from_centers(
 
 def _checked_center(center: Point, image_hw: ImageSize) -> tuple[float, float]:
     height, width = image_hw
-    if len(center) != 2 or not all(math.isfinite(value) for value in center):
-        raise UserError(f"center: wanted two finite numbers x y, got {tuple(center)}")
-    x, y = (float(value) for value in center)
+    x, y = _checked_point(center)
     if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
         raise UserError(f"center: {(x, y)} lies outside the {width}x{height} image")
     return x, y
 
 
+def _checked_point(center: Point) -> tuple[float, float]:
+    if len(center) != 2 or not all(math.isfinite(value) for value in center):
+        raise UserError(f"center: wanted two finite numbers x y, got {tuple(center)}")
+    return float(center[0]), float(center[1])
+
+
+def _checked_box(box: Box) -> tuple[float, float, float, float]:
+    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+        raise UserError(f"box: wanted four finite numbers x0 y0 x1 y1, got {tuple(box)}")
+    x0, y0, x1, y1 = (float(value) for value in box)
+    if x1 <= x0 or y1 <= y0:
+        raise UserError(f"box: wanted x0 < x1 and y0 < y1, got {tuple(box)}")
+    extent = max(x1 - x0, y1 - y0)
+    if extent > LARGEST:
+        raise UserError(f"box: wanted at most {LARGEST} pixels along a side, got {tuple(box)}")
+    if extent < SMALLEST:
+        raise UserError(f"box: wanted pixels, {SMALLEST} or more along its longer side, got {tuple(box)}")
+    return x0, y0, x1, y1
+
+
 def _checked_height(height: float) -> float:
     if not 0 < height <= LARGEST:
         raise UserError(f"height: wanted a positive number of pixels up to {LARGEST}, got {height:g}")
+    if height < SMALLEST:
+        raise UserError(
+            f"height: wanted pixels, {SMALLEST} or more, got {height:g}; MPII's scale is a height / 200"
+        )
     return float(height)
+
+
+def check_told(boxes: Sequence[Box], centers: Sequence[Point], height: float | None) -> None:
+    """Refuse what no image's people can be, before there is an image.
+
+    Raises:
+        UserError: as :func:`places_from_boxes` and :func:`places_from_centers`.
+    """
+    for box in boxes:
+        _checked_box(box)
+    for center in centers:
+        _checked_point(center)
+    if height is not None:
+        _checked_height(height)

@@ -17,11 +17,14 @@ from cpm_repro.config import unknown
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.inference.outputs import FORMATS, Outputs, Wanted
 from cpm_repro.inference.pipeline import WriteBehind, read_ahead
-from cpm_repro.inference.places import Box, Point
+from cpm_repro.inference.places import Box, Point, check_told
 from cpm_repro.inference.result import People
+from cpm_repro.inference.settings import check_settings
 from cpm_repro.inference.smoothing import CUTOFF, PoseSmoother
 from cpm_repro.inference.sources import Source, find_sources
 from cpm_repro.inference.video import VideoReader, quiet_opencv
+from cpm_repro.paths import what_is_at
+from cpm_repro.weight_paths import weight_file_of
 
 if TYPE_CHECKING:
     from cpm_repro.inference.estimator import PoseEstimator
@@ -65,23 +68,19 @@ def predict(options: PredictOptions) -> int:
     _check(options)
     sources = find_sources(options.things)
     report = _Report(alone=len(sources.found) + len(sources.problems) == 1, better=_better(options))
-    if options.weights is None and not sources.found:
-        for problem in sources.problems:
-            report.problem(problem)
+    for problem in sources.problems:
+        report.problem(problem)
+    if not sources.found:
         report.finish()
     # Importing torch takes seconds, for which a refusal of all that was named need not wait.
     from cpm_repro.inference.estimator import PoseEstimator
     from cpm_repro.inference.weights import BUNDLED
 
+    estimator = PoseEstimator(options.weights, **options.estimator)
     if options.weights is None:
         print(
             f"no --weights: this is {BUNDLED.stem}, a small network that ships with the package to try it out"
         )
-    estimator = PoseEstimator(options.weights, **options.estimator)
-    for problem in sources.problems:
-        report.problem(problem)
-    if not sources.found:
-        report.finish()
     images = [source for source in sources.found if not source.is_video]
     grids = len(images) <= MANY if options.grids is None else options.grids
     wanted = Wanted(Path(options.out), tuple(options.formats), options.pictures, grids, options.maps)
@@ -259,6 +258,14 @@ def _check(options: PredictOptions) -> None:
         )
     if options.height is not None and not options.centers:
         raise UserError("--height goes with --center X Y")
+    check_told(options.boxes or (), options.centers or (), options.height)
+    given = options.estimator
+    check_settings(given.get("scales", (1.0,)), given.get("precision", "float32"), given.get("batch", 1))
+    for weights in (options.weights, given.get("detector")):
+        if weights is not None:
+            weight_file_of(weights)
+    if what_is_at(options.out) not in ("", "a folder"):
+        raise UserError(f"{options.out}: wanted a folder for the results, got {what_is_at(options.out)}")
 
 
 def _better(options: PredictOptions) -> str:

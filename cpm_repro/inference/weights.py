@@ -15,6 +15,7 @@ from cpm_repro.config import FULL_CROP, TINY_CROP, AugmentConfig, NetworkConfig
 from cpm_repro.errors import UserError
 from cpm_repro.model import PoseMachine, build
 from cpm_repro.skeleton import Skeleton
+from cpm_repro.weight_paths import weight_file_of
 
 BUNDLED = Path(__file__).parents[1] / "weights" / "tiny-lspet.safetensors"
 """A small network that ships with the package; its card lies beside it."""
@@ -69,7 +70,7 @@ def load(
     Raises:
         UserError: nothing there, damaged, or weights that do not fit.
     """
-    return _build(read_weight_file(_file_of(Path(path))), arch, stages, parts, width)
+    return _build(read_weight_file(weight_file_of(path)), arch, stages, parts, width)
 
 
 def _build(
@@ -121,7 +122,7 @@ def load_model(
     Raises:
         UserError: as there; or a weight is not finite, as after a run that diverged.
     """
-    given = read_weight_file(_file_of(Path(path)))
+    given = read_weight_file(weight_file_of(path))
     net, about = _build(given, arch, parts=parts, width=width), given.about
     for name, weight in net.named_parameters():
         if not torch.isfinite(weight).all():
@@ -131,13 +132,3 @@ def load_model(
     if net.arch == "tiny":
         return LoadedModel(net, AugmentConfig(crop=TINY_CROP), "", None)
     return LoadedModel(net, AugmentConfig(crop=FULL_CROP, method="exact"), "", None)  # as released
-
-
-def _file_of(path: Path) -> Path:
-    """The weights that a run folder offers: its best checkpoint, else its last one; a file is itself."""
-    if not path.is_dir():
-        return path
-    for name in ("best.pt", "last.pt"):
-        if (path / "checkpoints" / name).exists():
-            return path / "checkpoints" / name
-    raise UserError(f"{path}: wanted a run folder with checkpoints/best.pt, found none")

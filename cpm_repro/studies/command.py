@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from cpm_repro.checklist.verdicts import StudyVerdict
-from cpm_repro.config import TrainConfig, check, preset
+from cpm_repro.config import TrainConfig, check
 from cpm_repro.data import open_dataset
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.studies.names import STUDY_NAMES, chosen_names
 from cpm_repro.studies.plan import Material, Run, Study, Variant, described
 from cpm_repro.studies.report import setting_of, summary, write_index, write_study
+from cpm_repro.studies.request import Request, asked_config
 from cpm_repro.studies.runs import default_jobs, read_run, train_all
 from cpm_repro.training.schemes import check_budget, phases_of
 from cpm_repro.training.start import check_parts
@@ -28,68 +28,24 @@ RUNS = "runs"
 _RECORDINGS = 20
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for; None keeps the preset's (or ``quick``'s) own."""
-
-    names: Sequence[str]
-    out: Path
-    data: str = "synthetic"
-    preset: str | None = None
-    parts: int | None = None
-    minutes: float | None = None
-    iterations: int | None = None
-    seeds: int = 3
-    jobs: int | None = None
-    device: str | None = None
-    quick: bool = False
-    command: str = "cpm study"
-
-
-def quick_base() -> TrainConfig:
-    """Half as wide as ``tiny``, crops of 96 px, 200 updates.
-
-    As in the paper (160 of 368 px), stage 1 sees about half of the crop, and what is beyond is left to the
-    later stages: features of 1x1 bring its field to 52 px. With tiny's own 3x3 it is 164 px, all of the crop.
-    """
-    base = preset("tiny")
-    return replace(
-        base,
-        network=replace(base.network, width=0.125, features="1"),
-        augment=replace(base.augment, crop=96),
-        minutes=None,
-        iterations=200,
-        validate_people=200,
-    )
-
-
 def base_config(request: Request) -> TrainConfig:
     """The configuration that every variant changes.
 
     Raises:
-        UserError: options that contradict one another, or that no run can work with.
+        UserError: what no run can work with, or a network that finds no parts.
     """
-    if request.quick and request.preset is not None:
-        raise UserError("--quick has a network of its own: leave --preset out")
-    base = quick_base() if request.quick else preset(request.preset or "tiny")
+    base = asked_config(request)
     if described(base.network).input_blob == "image":
         raise UserError(f"{base.name} finds people, not parts: studies want a pose network")
-    if request.parts is not None:
-        base = replace(base, network=replace(base.network, parts=request.parts))
-    if request.minutes is not None or request.iterations is not None:
-        base = replace(base, minutes=request.minutes, iterations=request.iterations)
     every = max(1, base.iterations // _RECORDINGS) if base.iterations else 10
-    base = replace(
+    return replace(
         base,
         name="study",
-        data=request.data,
         network=replace(base.network, stages=described(base.network).stages),
         validate_every=1.0,
         record_gradients=every,
         workers=1,
     )
-    check(base)
-    return base
 
 
 def run_studies(request: Request) -> list[StudyVerdict]:
@@ -103,12 +59,8 @@ def run_studies(request: Request) -> list[StudyVerdict]:
         EnvironmentFailure: the disk is full, or a training process was killed.
     """
     studies = [STUDIES[name] for name in chosen_names(request.names)]
-    if request.seeds < 1:
-        raise UserError(f"--seeds: wanted at least 1, got {request.seeds}")
-    if request.jobs is not None and request.jobs < 1:
-        raise UserError(f"--jobs: wanted at least 1, got {request.jobs}")
-    usable_device(request.device)  # refused before anything is trained
     base = base_config(request)
+    usable_device(request.device)  # refused before anything is trained
     plans = {study.name: study.variants(base) for study in studies}
     _check(base, plans)
     seeds = range(request.seeds)

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cpm_repro.evaluation.curves import AUC_THRESHOLDS
-from cpm_repro.studies.command import quick_base
 from cpm_repro.studies.plan import Material, RunRecord, described
+from cpm_repro.studies.request import quick_base
 
 
 def small_base():

@@ -19,16 +19,17 @@ from cpm_repro.checklist.verdicts import StudyVerdict, Verdict, read_verdict, ta
 from cpm_repro.cli import main
 from cpm_repro.data import open_dataset
 from cpm_repro.errors import UserError
-from cpm_repro.studies import command, runs
-from cpm_repro.studies.command import STUDIES, Request, run_studies
+from cpm_repro.studies import command, request, runs
+from cpm_repro.studies.command import STUDIES, run_studies
 from cpm_repro.studies.plan import Run
 from cpm_repro.studies.progress import share_done
+from cpm_repro.studies.request import Request
 from cpm_repro.studies.sensitivity import Misplaced, turned
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(command, "quick_base", small_base)
+    monkeypatch.setattr(request, "quick_base", small_base)
 
 
 @pytest.mark.usefixtures("small", "drawn")

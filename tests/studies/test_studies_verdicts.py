@@ -9,9 +9,10 @@ from studies_support import material
 from cpm_repro.config import preset
 from cpm_repro.inference.weights import build_from
 from cpm_repro.model import multiply_accumulates
-from cpm_repro.studies.command import STUDIES, quick_base
+from cpm_repro.studies.command import STUDIES
 from cpm_repro.studies.plan import Material, described
 from cpm_repro.studies.receptive_field import REFINE, field_of, measured_field, variants
+from cpm_repro.studies.request import quick_base
 from cpm_repro.studies.schemes import LABELS
 from cpm_repro.studies.supervision import STAGES, WITH, WITHOUT
 from cpm_repro.training.gradients import EDGES

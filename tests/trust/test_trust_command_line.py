@@ -137,6 +137,23 @@ EARLY = {
     "eval --predictions no.npz": "no.npz: wanted a file of predictions",
     "eval --weights . --arch tinny": "did you mean tiny?",
     "predict --arch tinny .": "did you mean tiny?",
+    "predict --precision half .": "unknown precision 'half'",
+    "predict . --scales 1 20": "scales: wanted at least one number from 0.1 to 10, got 1, 20",
+    "predict --batch 0 .": "batch: wanted at least 1",
+    "predict --box 0.1 0.1 0.9 0.9 .": "box: wanted pixels, 8 or more along its longer side",
+    "predict --box 9 0 0 9 .": "box: wanted x0 < x1",
+    "predict --center 9 nan .": "center: wanted two finite numbers",
+    "predict --center 9 9 --height 1.5 .": "MPII's scale is a height / 200",
+    "predict --weights . .": "wanted a run folder with checkpoints/best.pt",
+    "predict --weights file .": "file: wanted a file called *.caffemodel",
+    "predict --detector file .": "file: wanted a file called *.caffemodel",
+    "predict --out file .": "file: wanted a folder for the results, got a file",
+    "demo --minutes 0": "minutes must be positive",
+    "demo --seed -1": "seed must lie in",
+    "study stages --seeds 0": "--seeds: wanted at least 1",
+    "study stages --jobs 0": "--jobs: wanted at least 1",
+    "study stages --minutes nan": "minutes must be finite",
+    "study stages --quick --preset tiny": "leave --preset out",
     "checklist --data no/data": "no/data: wanted a folder",
     "checklist --only study.stagse": "did you mean study.stages",
     "bench belief_map": "did you mean belief_maps?",
@@ -145,11 +162,15 @@ EARLY = {
     "data show no/data": "no/data: wanted a data set",
     "data json no/data --out out": "no/data: wanted a folder of a data set",
     "data lmdb no.json --out out": "no.json: wanted a record file",
-    "convert no.pt x.caffemodel": "no.pt: wanted weights",
+    "convert no.pt x.caffemodel": "no.pt: wanted a run folder or weight file",
     "convert . x.caffemodel --arch tinny": "did you mean tiny?",
     "proto tinny --out x": "did you mean tiny?",
     "export . x.onnx --arch tinny": "did you mean tiny?",
     "export no/run x.onnx": "no/run: wanted a run folder or weight file",
+    "export w.pt x.bin": "x.bin: wanted a file called *.onnx or *.pt2",
+    "convert file x.pt": "file: wanted a file called *.caffemodel",
+    "convert w.pt x.bin": "x.bin: wanted a file called *.caffemodel, *.safetensors, *.pt, *.pth or *.ckpt",
+    "eval --weights file": "file: wanted a file called *.caffemodel",
     "viz no/run": "no/run: wanted a run folder",
 }
 """Refusals that need nothing but the names."""
@@ -171,9 +192,11 @@ def without_torch(commands: list[str], folder: Path) -> list[str]:
 
 def test_what_is_not_there_is_refused_before_torch_is_imported(tmp_path):
     """The import takes seconds on a busy machine, and a refusal of nothing looked like a hang."""
+    for name in ("file", "w.pt"):
+        (tmp_path / name).touch()
     for (words, wanted), said in zip(EARLY.items(), without_torch(list(EARLY), tmp_path), strict=True):
         assert wanted in said, words
-        assert not list(tmp_path.iterdir()), words
+        assert {path.name for path in tmp_path.iterdir()} == {"file", "w.pt"}, words
 
 
 def test_wrong_settings_of_a_run_that_is_gone_on_with_are_refused_before_torch_is_imported(tmp_path):
