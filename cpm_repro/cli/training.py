@@ -75,7 +75,11 @@ def add_train(verbs: Any) -> None:
         help="end-to-end, stage-wise, stage-wise-then-end-to-end or last-stage-loss: the paper's (i) to (iv)",
     )
     sub.add_argument("--seed", type=int)
-    sub.add_argument("--workers", type=int, help="threads that prepare batches")
+    sub.add_argument(
+        "--workers",
+        type=int,
+        help="threads that prepare batches (default: 1 on a CPU, which has other work; up to 8 beside a GPU)",
+    )
     add_device(sub)
     sub.add_argument("--checkpoint-iterations", type=int, help="save every so many updates")
     sub.add_argument(

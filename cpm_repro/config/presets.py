@@ -123,7 +123,6 @@ def lsp_6stage_minutes() -> TrainConfig:
         iterations=None,
         minutes=8.0,
         validate_every=0.5,
-        workers=4,
     )
 
 

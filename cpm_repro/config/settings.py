@@ -149,6 +149,8 @@ class TrainConfig:
     of the budget. ``scheme`` is how stages are trained (:data:`SCHEMES`, the paper's (i) to (iv));
     ``stage_wise_share`` is the part of the budget that ``stage-wise-then-end-to-end`` spends stage by stage.
     ``record_gradients`` measures every layer's gradient at every so many updates (None: not at all).
+    ``workers`` are the threads that prepare batches, which do not depend on their number; None: as many as
+    suit the machine, and the number is in the run's ``config.json``.
     """
 
     name: str = "run"
@@ -164,7 +166,7 @@ class TrainConfig:
     seed: int = 0
     iterations: int | None = None
     minutes: float | None = None
-    workers: int = 1
+    workers: int | None = None
     validate_every: float = 0.25
     validate_people: int | None = None
     checkpoint_minutes: float = 1.0
@@ -364,7 +366,7 @@ def check(config: TrainConfig, ranks: int = 1) -> None:
             f"validate_people must be positive, got {config.validate_people}",
         ),
         (
-            0 <= config.workers <= _MOST_WORKERS,
+            config.workers is None or 0 <= config.workers <= _MOST_WORKERS,
             f"workers must lie in 0 to {_MOST_WORKERS}, got {config.workers}",
         ),
         (

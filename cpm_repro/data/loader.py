@@ -8,7 +8,6 @@ next of its epoch.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -290,8 +289,3 @@ def val_batches(
             extent=np.array([sample.extent for sample in samples]),
             index=np.array(index, dtype=np.int64),
         )
-
-
-def default_workers() -> int:
-    """Background threads that suit this machine: one per core up to four."""
-    return min(4, os.cpu_count() or 1)

@@ -29,7 +29,7 @@ from cpm_repro.training.checkpoint import (
 from cpm_repro.training.estimate import estimate
 from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.journal import Journal, Update
-from cpm_repro.training.prefetch import loading
+from cpm_repro.training.prefetch import loader_threads, loading
 from cpm_repro.training.ranks import Ranks, joined, restarted
 from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor
 from cpm_repro.training.run_folder import RunFolder
@@ -121,6 +121,8 @@ class _Run:
         resume: bool,
         found: Found | None,
     ) -> None:
+        self.workers = loader_threads(config.workers, ranks.device, ranks.on_this_machine)
+        config = replace(config, workers=self.workers)
         self.config, self.folder, self.ranks, self.stop = config, folder, ranks, stop
         self.device = ranks.device
         self.train_set, self.val_set = open_people(config)
@@ -166,11 +168,12 @@ class _Run:
                 self.journal.recall(self.phases[self.phase].name)
 
     def _size(self) -> str:
-        """The network and how many people are there."""
+        """The network, how many people are there, and how many threads prepare them."""
         net = self.net
         return (
             f"{net.arch}: {net.stages} stages, {net.parts} parts, "
-            f"{len(self.train_set)} people to train on, {len(self.val_set)} held out"
+            f"{len(self.train_set)} people to train on, {len(self.val_set)} held out, "
+            f"batches by {self.workers} thread{'' if self.workers == 1 else 's'}"
         )
 
     def _rewind(self) -> float:
@@ -315,7 +318,7 @@ class _Run:
             self.config.augment,
             self.config.solver.batch,
             self.config.seed,
-            workers=self.config.workers,
+            workers=self.workers,
             start=self.iteration,
             share=self.ranks.share(self.config.solver.batch),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from dataclasses import dataclass, fields
 import torch
 
 from cpm_repro.data import Batch, TrainLoader
+
+_ENOUGH_THREADS = 8
+"""With so many, waiting was 1.5 % of an update (benchmarks/results/2026-11-27-training-h200.md)."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,25 @@ def loading(loader: TrainLoader, device: torch.device) -> Iterator[Iterator[Batc
             yield batches
         finally:
             batches.close()  # before the loader, which ends with StopIteration once it is closed
+
+
+def loader_threads(asked: int | None, device: torch.device, ranks: int = 1) -> int:
+    """Threads that prepare batches for a training on ``device``: what was ``asked`` for, or what suits it.
+
+    On a CPU one, since the cores are busy with the network. Beside a GPU this rank's cores but one, which
+    keeps the GPU busy; at most eight, which fed the one run at full size that was measured.
+
+    Args:
+        asked: the setting ``workers``.
+        device: that the network is on.
+        ranks: on this machine.
+    """
+    if asked is not None:
+        return asked
+    if device.type == "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_ENOUGH_THREADS, cores // ranks - 1))
 
 
 def prefetched(batches: Iterator[Batch], device: torch.device) -> Prefetch:

@@ -46,6 +46,11 @@ class Ranks:
         """Whether this is the rank that writes and prints."""
         return self.rank == 0
 
+    @property
+    def on_this_machine(self) -> int:
+        """How many ranks this machine has, by torchrun's word; all of them where it is not given."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+
     def share(self, count: int) -> slice:
         """This rank's part of ``count`` things; parts differ by one at most."""
         return slice(round(count * self.rank / self.count), round(count * (self.rank + 1) / self.count))

@@ -29,7 +29,7 @@ from cpm_repro.skeleton import Visibility
 from cpm_repro.training.estimate import estimate_solver
 from cpm_repro.training.failure import save_failure
 from cpm_repro.training.journal import Journal, Update
-from cpm_repro.training.prefetch import loading
+from cpm_repro.training.prefetch import loader_threads, loading
 from cpm_repro.training.report import Finished
 from cpm_repro.training.run_folder import RunFolder, environment
 from cpm_repro.training.solver_plan import DataSettings, SolverPlan, read_plan
@@ -61,7 +61,7 @@ def train_solver(
     weights: Path | None = None,
     iterations: int | None = None,
     seed: int | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     validate_every: float = 0.25,
     validate_people: int | None = None,
     device: str | None = None,
@@ -81,7 +81,7 @@ def train_solver(
         weights: a ``.caffemodel`` to start from, by layer name.
         iterations: stop there instead of at ``max_iter``; rates still follow the file's.
         seed: of fillers, order and augmentation; None takes ``random_seed``, or 0 where that is not set.
-        workers: threads that prepare batches.
+        workers: threads that prepare batches; None: as many as suit the machine.
         validate_every: share of the iterations between two validations.
         validate_people: the first so many held-out people; None: all.
         device: where to train; None takes a GPU when there is one.
@@ -104,7 +104,7 @@ def train_solver(
         with float32_products(place, tf32=False):  # as Caffe computes
             run.start(snapshot, weights)
             run.hold_out(source, validate_people)
-            return run.work(workers)
+            return run.work(loader_threads(workers, place))
     finally:
         run.journal.close()
 

@@ -25,12 +25,30 @@ def take(count: int, **options) -> list:
 
 
 def same(a, b) -> bool:
-    return all(torch.equal(getattr(a, f), getattr(b, f)) for f in ("image", "joints", "visible", "center"))
+    names = ["image", "joints", "visible", "center"] + ["matrix"] * (a.matrix is not None)
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_workers_do_not_change_batches(workers):
-    assert all(map(same, take(9), take(9, workers=workers)))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "box", "shift": 0.1},
+        {"method": "exact"},
+        {"method": "device"},
+        {"method": "fast", "half_body": 0.5, "occlusion": 0.5, "photometric": 0.4},
+    ],
+    ids=lambda settings: settings["method"],
+)
+def test_workers_do_not_change_batches(workers, settings):
+    made = {}
+    for count in (0, workers):
+        with TrainLoader(
+            scaled(DotDataset()), AugmentConfig(crop=32, **settings), 4, 3, workers=count
+        ) as loader:
+            made[count] = [next(loader) for _ in range(9)]
+    assert all(map(same, made[0], made[workers]))
+    assert settings["method"] != "device" or made[0][0].matrix is not None
 
 
 @pytest.mark.parametrize("start", [1, 7])

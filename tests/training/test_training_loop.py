@@ -65,6 +65,18 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_the_losses_do_not_depend_on_the_threads_that_prepare_batches(tmp_path, capsys):
+    """Whose number is therefore chosen where it is not given; it is printed, and saved with the settings."""
+    made = {}
+    for workers in (None, 0, 3):
+        run = tmp_path / f"{workers}"
+        train(small(4, workers=workers), run)
+        made[workers] = losses(run)
+    assert made[0] == made[3] == made[None]
+    assert json.loads((tmp_path / "None" / "config.json").read_text())["workers"] == 1
+    assert "20 held out, batches by 1 thread\n" in capsys.readouterr().out
+
+
 def test_a_run_killed_before_its_first_checkpoint_starts_anew(tmp_path):
     config = small(2)
     folder = RunFolder(tmp_path / "run")

@@ -1,6 +1,7 @@
 """Batches moved ahead: order, errors, and what a GPU's copies ask of CUDA, with streams that write down."""
 
 import gc
+import os
 import threading
 import weakref
 from concurrent.futures import CancelledError
@@ -13,7 +14,7 @@ import torch
 from cpm_repro.data import Batch
 from cpm_repro.errors import UserError
 from cpm_repro.training import prefetch as module
-from cpm_repro.training.prefetch import Prefetch, Ready, loading, prefetched, to_device
+from cpm_repro.training.prefetch import Prefetch, Ready, loader_threads, loading, prefetched, to_device
 
 
 def batch_of(number: int) -> Batch:
@@ -200,6 +201,25 @@ def test_an_error_while_copying_belongs_to_its_batch(monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):  # one or two batches were moved ahead before
         list(islice(prefetch, 3))
     prefetch.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "cores", "ranks", "wanted"),
+    [
+        (0, "cuda", 16, 1, 0),
+        (3, "cpu", 16, 1, 3),
+        (None, "cpu", 16, 1, 1),
+        (None, "cuda", 1, 1, 1),
+        (None, "cuda", 6, 1, 5),
+        (None, "cuda:1", 64, 1, 8),
+        (None, "cuda", 16, 4, 3),
+        (None, "cuda", 2, 8, 1),
+    ],
+)
+def test_threads_that_suit_a_machine(monkeypatch, asked, device, cores, ranks, wanted):
+    """This process's cores: a container or a batch system may give it a few of the machine's."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert loader_threads(asked, torch.device(device), ranks) == wanted
 
 
 @pytest.mark.gpu
