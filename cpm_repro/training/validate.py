@@ -51,6 +51,8 @@ def predict_dataset(
 ) -> Predictions:
     """Run ``net``'s first ``stages`` (None: all) once, at one scale and without flipping, on every person.
 
+    In float32 whatever precision trains, as ``cpm eval`` and ``cpm predict`` run the weights afterwards.
+
     With ``ranks`` each takes its share of the people, and all get everybody's predictions. ``sigma`` is that
     of the centre map, as in :func:`~cpm_repro.inference.network_input.network_input`.
 
@@ -66,10 +68,12 @@ def predict_dataset(
         data = network_input(item.batch.image.to(device), item.batch.center.to(device), sigma=sigma)
         data = data[:, : net.input_channels].contiguous(memory_format=torch.channels_last)
         decoded = [peaks(_with_background(maps, net)) for maps in net(data, stages)]
+        # (stages, N, K, 3): x, y and height together, so that the host waits for a GPU once a batch.
+        found = torch.stack([torch.cat([xy, score[..., None]], dim=-1) for xy, score in decoded]).cpu()
         inverse = torch.from_numpy(item.inverse)
         return Predictions(
-            keypoints=np.stack([to_image(xy.cpu(), inverse).numpy() for xy, _ in decoded]),
-            scores=np.stack([score.cpu().numpy() for _, score in decoded]),
+            keypoints=np.stack([to_image(stage[..., :2], inverse).numpy() for stage in found]),
+            scores=found[..., 2].numpy(),
             truth=item.joints.astype(np.float64),
             labelled=item.visible != Visibility.CROPPED,
             extent=item.extent,

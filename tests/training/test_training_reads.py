@@ -1,21 +1,25 @@
-"""How often an update makes its host wait for the device: once, for the losses and the gradient's norm."""
+"""How often an update or a batch of validation makes its host wait for the device: once."""
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from device_reads import Reads
 from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro.config import AugmentConfig, override, preset
-from cpm_repro.data import Batch, TrainLoader, open_dataset
+from cpm_repro.data import Batch, TrainLoader, open_dataset, val_batches
 from cpm_repro.device import float32_products, measured_convolutions
+from cpm_repro.inference.decode import peaks, to_image
+from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import build
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.recipe import build_optimizers
 from cpm_repro.training.schemes import phases_of
 from cpm_repro.training.sharding import Cores
 from cpm_repro.training.step import Step
+from cpm_repro.training.validate import predict_dataset
 
 
 def step_of(tmp_path, **solver):
@@ -79,6 +83,26 @@ def test_an_update_waits_once(tmp_path, solver, make):
     norm = float(torch.nn.utils.get_total_norm([weight.grad for weight in step.net.parameters()]))
     assert norm == pytest.approx(solver.get("clip", done.gradient_norm), rel=1e-3)
     assert done.gradient_norm > 1e-2  # before it was clipped
+
+
+def test_validation_waits_once_a_batch():
+    """Three stages, five people, two at a time."""
+    people, augment = open_dataset("synthetic", "val", size=5), AugmentConfig(crop=64)
+    net = build("tiny", width=0.05, stages=3).eval()
+    with Reads() as reads:
+        found = predict_dataset(net, people, augment, Cores(1), batch=2)
+    assert reads.seen.count("Tensor.cpu") == 3
+    assert set(reads.seen) == {"Tensor.cpu", "Tensor.numpy"}  # of what came to the host
+    items = list(val_batches(people, augment, 2))
+    for stage in range(3):
+        with torch.no_grad():
+            inputs = [network_input(item.batch.image, item.batch.center) for item in items]
+            maps = [net(data.contiguous(memory_format=torch.channels_last))[stage] for data in inputs]
+        decoded = [peaks(part) for part in maps]
+        pairs = zip(decoded, items, strict=True)
+        moved = [to_image(xy, torch.from_numpy(item.inverse)) for (xy, _), item in pairs]
+        assert np.array_equal(found.keypoints[stage], torch.cat(moved).numpy())
+        assert np.array_equal(found.scores[stage], torch.cat([score for _, score in decoded]).numpy())
 
 
 def test_cudnn_measures_both_passes_of_an_update(tmp_path, monkeypatch):
