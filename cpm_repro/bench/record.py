@@ -9,7 +9,7 @@ from typing import Any
 
 from cpm_repro.bench.limits import Limits
 from cpm_repro.errors import UserError
-from cpm_repro.files import parse_json, write_json
+from cpm_repro.files import read_json, write_json
 
 FORMAT = "cpm bench 1"
 
@@ -118,7 +118,7 @@ def save_answer(answer: Answer, path: Path) -> None:
 
 def load_answer(path: Path) -> Answer:
     """The inverse of :func:`save_answer`."""
-    return _answer(parse_json(path.read_text(encoding="utf-8")))
+    return _answer(read_json(path))
 
 
 def save_report(report: BenchReport, path: Path) -> None:
@@ -132,12 +132,7 @@ def load_report(path: Path) -> BenchReport:
     Raises:
         UserError: no such file, or something else than a report.
     """
-    try:
-        values = parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not a benchmark report (no JSON)") from error
+    values = read_json(path)
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise UserError(f"{path}: wanted a {FORMAT!r} report, got something else")
     try:

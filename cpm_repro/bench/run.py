@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.metadata
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,7 +19,7 @@ from cpm_repro.bench.page import report_page
 from cpm_repro.bench.record import Answer, BenchReport, load_answer, save_report
 from cpm_repro.bench.text import report_markdown
 from cpm_repro.config import unknown
-from cpm_repro.environment import commit, processor
+from cpm_repro.environment import environment
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
 
@@ -50,18 +51,15 @@ def run_benchmarks(
     for name in names:
         if name not in scripts:
             raise UserError(unknown("benchmark", name, list(scripts)))
-    import torch  # a wrong name was refused without it
-
-    chosen = list(names) or list(scripts)
-    answers = []
-    for name in tqdm(chosen, unit="benchmark", disable=not sys.stderr.isatty()):
-        answers.append(_run_script(scripts[name], quick))
+    chosen = tqdm(list(names) or list(scripts), unit="benchmark", disable=not sys.stderr.isatty())
+    answers = [_run_script(scripts[name], quick) for name in chosen]
+    here = environment()
     report = BenchReport(
-        date=datetime.date.today().isoformat(),
-        commit=commit() or "not a checkout",
-        device=torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
-        threads=torch.get_num_threads(),
-        versions=_versions(),
+        date=here["date"],
+        commit=here["commit"] or "not a checkout",
+        device=here["gpu"] or here["processor"],
+        threads=here["threads"],
+        versions=_versions(here),
         quick=quick,
         answers=answers,
     )
@@ -120,15 +118,13 @@ def _failed(path: Path, reason: str) -> Answer:
     return Answer(path.stem, path.stem, "", [], None, [], reason)
 
 
-def _versions() -> dict[str, str]:
+def _versions(here: dict[str, Any]) -> dict[str, str]:
     import torch
 
-    versions = {"Python": sys.version.split()[0], "torch": torch.__version__}
+    versions = {"Python": here["python"], "torch": here["torch"]}
     for name in ("numpy", "opencv-python-headless"):
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    if torch.cuda.is_available():
-        versions |= {"gpu": torch.cuda.get_device_name(), "CUDA": str(torch.version.cuda)}
+    if here["gpu"]:
+        versions |= {"gpu": here["gpu"], "CUDA": str(torch.version.cuda)}
     return versions

@@ -2,7 +2,8 @@
 
 from cpm_repro.checklist.claims import Claim, load_claims
 from cpm_repro.checklist.evidence import Evidence, record_assignment, record_evidence, record_scores
-from cpm_repro.checklist.run import Result, run_checklist
+from cpm_repro.checklist.result import Result
+from cpm_repro.checklist.run import run_checklist
 
 __all__ = [
     "Claim",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ _PAIRS = "data/mpii_val_pairs.npz"
 
 def lsp_training_people(context: Context) -> float:
     """LSP-extended and the first half of LSP."""
-    extended = load_matlab_file(_path(context, "data/lspet_full/joints.mat"))["joints"].shape[2]
-    return extended + load_matlab_file(_path(context, "data/lsp/joints.mat"))["joints"].shape[2] // 2
+    extended = load_matlab_file(context.path("data/lspet_full/joints.mat"))["joints"].shape[2]
+    return extended + load_matlab_file(context.path("data/lsp/joints.mat"))["joints"].shape[2] // 2
 
 
 def flic_training_people(context: Context) -> float:
     """FLIC's examples marked istrain."""
-    examples = load_matlab_file(_path(context, "data/flic/examples.mat"))["examples"].ravel()
+    examples = load_matlab_file(context.path("data/flic/examples.mat"))["examples"].ravel()
     return int(sum(np.any(example["istrain"]) for example in examples))
 
 
@@ -33,7 +32,7 @@ def mpii_training_people(context: Context, drop_whole_images: bool = False) -> f
     ``drop_whole_images`` also drops everybody else in an image that has a validation person.
     """
     release = _release(context)
-    content = load_npz(_path(context, _PAIRS))
+    content = load_npz(context.path(_PAIRS))
     pairs = set(zip(content["image_index"].tolist(), content["person_index"].tolist(), strict=True))
     images = {image for image, _ in pairs}
     count = 0
@@ -59,14 +58,8 @@ def mpii_test_people(context: Context) -> float:
 
 
 def _release(context: Context) -> Any:
-    return load_matlab_file(_path(context, _MPII), struct_as_record=False, squeeze_me=True)["RELEASE"]
+    return load_matlab_file(context.path(_MPII), struct_as_record=False, squeeze_me=True)["RELEASE"]
 
 
 def _people(image: Any) -> list[Any]:
     return list(np.ravel(getattr(image, "annorect", ())))
-
-
-def _path(context: Context, need: str) -> Path:
-    path = context.path(need)
-    assert path is not None, "the runner asks what is missing first"
-    return path

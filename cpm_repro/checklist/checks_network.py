@@ -98,10 +98,8 @@ def measured_field(_: Context, arch: str, layers: list[str], pool: int | None = 
 
 def forward_difference(context: Context, arch: str, file: str) -> float:
     """Largest difference of any stage's maps from the original Caffe's, on its golden inputs and weights."""
-    path = context.path(f"golden/{file}")
-    assert path is not None
     net = build(arch).eval()
-    with np.load(path, allow_pickle=False) as golden:
+    with np.load(context.path(f"golden/{file}"), allow_pickle=False) as golden:
         _fill(net, int(golden["seed"]))
         worst = 0.0
         for case in (0, 1):

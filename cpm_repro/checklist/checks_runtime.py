@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-import time
 
 import torch
 
+from cpm_repro.bench.clock import time_in_turn
 from cpm_repro.checklist.context import Context
 from cpm_repro.model import build, describe
 
@@ -16,12 +16,6 @@ def forward_milliseconds(_: Context, arch: str) -> float:
     channels, height, width = describe(arch).input_shape[1:]
     net = build(arch).cuda().eval()
     data = torch.zeros(1, channels, height, width, device="cuda")
-    times = []
     with torch.no_grad():
-        for _attempt in range(25):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            net(data)
-            torch.cuda.synchronize()
-            times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times[5:])  # the first ones choose algorithms
+        (times,) = time_in_turn({arch: lambda _: net(data)}, device="cuda").values()
+    return 1000 * statistics.median(times)

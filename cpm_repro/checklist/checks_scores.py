@@ -27,6 +27,4 @@ def interval(context: Context, file: str) -> list[float]:
 
 
 def _table(context: Context, file: str, options: dict[str, Any]) -> ScoreTable:
-    path = context.path(f"predictions/{file}")
-    assert path is not None
-    return score_file(path, **options).table
+    return score_file(context.path(f"predictions/{file}"), **options).table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -20,9 +22,9 @@ def solver(_: Context, arch: str, field: str) -> float | str:
     return value if isinstance(value, str) else float(f"{value:.7g}")
 
 
-def epochs_per_step(_: Context, arch: str, people: int) -> float:
+def epochs_per_step(context: Context, arch: str, people: int) -> float:
     """Epochs of ``people`` between two learning-rate steps."""
-    return solver_message(arch).stepsize * data_setting(_, arch, "batch_size") / people
+    return solver_message(arch).stepsize * data_setting(context, arch, "batch_size") / people
 
 
 def data_setting(_: Context, arch: str, field: str) -> float:
@@ -50,24 +52,23 @@ def momentum_keeps_old_rate(_: Context) -> list[float]:
 def loss_of_one_everywhere(_: Context) -> list[float]:
     """Loss per stage of two people's maps that are 1 too high in each of 15 x 46 x 46 places."""
     joints, visible = torch.rand(2, 1, 14, 2) * 368, torch.ones(2, 1, 14, dtype=torch.int64)
-    label = ops.belief_maps(joints, visible)
-    assert isinstance(label, torch.Tensor)
+    label = _label(joints, visible)
     own, everybody = label[:, :15] + 1, label[:, 15:] + 1
     return [float(value) for value in ops.belief_map_loss([everybody, own, own], joints, visible)]
 
 
 def label_channels(_: Context) -> float:
     """Channels of a label for 14 parts."""
-    return _label([[100.0, 100.0]]).shape[1]
+    return _label(torch.full((1, 1, 14, 2), 100.0)).shape[1]
 
 
 def first_cell(_: Context) -> list[float]:
     """Pixel of the first and the second cell of a grid of stride 8: where a peak there is exactly 1."""
     found = []
     for cell in (0, 1):
-        pixels = np.arange(0, 20, 0.5)
-        label = _label([[float(pixel), 3.5] for pixel in pixels], separate=True)
-        found.append(float(pixels[int(label[:, 0, 0, cell].argmax())]))
+        pixels = torch.arange(0, 20, 0.5)
+        joints = torch.stack([pixels, torch.full_like(pixels, 3.5)], dim=1)[:, None, None]
+        found.append(float(pixels[_label(joints)[:, 0, 0, cell].argmax()]))
     return found
 
 
@@ -89,8 +90,7 @@ def people_add_up(_: Context) -> list[float]:
     for exponent in (1.5, 0.5):
         distance = (2 * exponent * 49) ** 0.5
         joints = torch.tensor([[[[35.5 + distance, 35.5]], [[35.5 - distance, 35.5]]]])
-        label = ops.belief_maps(joints, torch.ones(1, 2, 1, dtype=torch.int64), grid=(8, 8))
-        assert isinstance(label, torch.Tensor)
+        label = _label(joints, grid=(8, 8))
         values.append(float(label[0, 2, 4, 4]))
     return values
 
@@ -99,16 +99,14 @@ def drawn(_: Context) -> list[float]:
     """Whether an occluded, a visible and a cropped joint get a peak: 1 or 0 each."""
     joints = torch.full((1, 1, 3, 2), 100.0)
     visible = torch.tensor([[[Visibility.OCCLUDED, Visibility.VISIBLE, Visibility.CROPPED]]])
-    label = ops.belief_maps(joints, visible)
-    assert isinstance(label, torch.Tensor)
+    label = _label(joints, visible)
     return [float(label[0, part].max() > 0) for part in range(3)]
 
 
 def groups(_: Context) -> list[float]:
     """Peaks of part 1 in the annotated person's and in everybody's half of the label, two people apart."""
     joints = torch.tensor([[[[50.0, 50.0]], [[300.0, 300.0]]]])
-    label = ops.belief_maps(joints, torch.ones(1, 2, 1, dtype=torch.int64))
-    assert isinstance(label, torch.Tensor)
+    label = _label(joints)
     halves = label[0, 0], label[0, 2]
     columns = [(half > 0.5).any(dim=0).int() for half in halves]  # a run of columns per peak
     return [float(row[0] + row.diff().clamp(min=0).sum()) for row in columns]
@@ -116,8 +114,7 @@ def groups(_: Context) -> list[float]:
 
 def background(_: Context) -> float:
     """Largest distance of the background map from 1 - the highest part, over a random label."""
-    label = ops.belief_maps(torch.rand(2, 3, 14, 2) * 368, torch.ones(2, 3, 14, dtype=torch.int64))
-    assert isinstance(label, torch.Tensor)
+    label = _label(torch.rand(2, 3, 14, 2) * 368)
     wanted = torch.cat([(1 - half[:, :14].amax(1, keepdim=True)).clamp(min=0) for half in label.split(15, 1)])
     return float((torch.cat([label[:, 14:15], label[:, 29:30]]) - wanted).abs().max())
 
@@ -131,10 +128,8 @@ def network_values(_: Context) -> list[float]:
 
 def imresize_differing(context: Context) -> float:
     """Pixels of an 8-bit picture that our imresize makes differently from MATLAB's, over all golden sizes."""
-    path = context.path("golden/matlab_imresize.npz")
-    assert path is not None
     wrong = 0
-    with np.load(path, allow_pickle=False) as golden:
+    with np.load(context.path("golden/matlab_imresize.npz"), allow_pickle=False) as golden:
         picture = golden["uint8_in"]
         for name in golden.files:
             if name.startswith("uint8_scale"):
@@ -150,10 +145,8 @@ def imresize_differing(context: Context) -> float:
 
 def fusion_difference(context: Context) -> float:
     """Largest difference of the fused maps from the original's two-step chain, over all golden cases."""
-    path = context.path("golden/multiscale_fusion.npz")
-    assert path is not None
     worst = 0.0
-    with np.load(path, allow_pickle=False) as golden:
+    with np.load(context.path("golden/multiscale_fusion.npz"), allow_pickle=False) as golden:
         for case in range(3):
             name = f"case{case}"
             maps, pads, sizes = (golden[f"{name}_{key}"] for key in ("maps", "pads", "sizes"))
@@ -163,10 +156,10 @@ def fusion_difference(context: Context) -> float:
     return worst
 
 
-def _label(points: list[list[float]], *, separate: bool = False) -> torch.Tensor:
-    """Label of one person of 14 parts at each of ``points``; ``separate``: a sample per point."""
-    joints = torch.tensor(points)[:, None, None, :] if separate else torch.tensor(points)[None, :, None, :]
-    joints = joints.expand(*joints.shape[:2], 14, 2).contiguous()
-    label = ops.belief_maps(joints, torch.ones(joints.shape[:3], dtype=torch.int64))
+def _label(joints: torch.Tensor, visible: torch.Tensor | None = None, **options: Any) -> torch.Tensor:
+    """The label of joints (N, P, K, 2), all of them visible unless ``visible`` (N, P, K) says otherwise."""
+    if visible is None:
+        visible = torch.ones(joints.shape[:3], dtype=torch.int64)
+    label = ops.belief_maps(joints, visible, **options)
     assert isinstance(label, torch.Tensor)
     return label

@@ -15,7 +15,13 @@ class Context:
     golden: Path | None = None  # arrays made by running the original
     weights: Path | None = None  # released .caffemodel files
 
-    def path(self, need: str) -> Path | None:
+    def path(self, need: str) -> Path:
+        """The file of a need that is not :meth:`missing`."""
+        path = self._place(need)
+        assert path is not None, "the runner asks what is missing first"
+        return path
+
+    def _place(self, need: str) -> Path | None:
         """Where ``predictions/NAME``, ``golden/NAME``, ``weights/NAME`` or ``data/NAME`` would be."""
         kind, _, name = need.partition("/")
         folders = {
@@ -35,7 +41,7 @@ class Context:
                 if not _has_gpu():
                     lacking.append("a CUDA device")
                 continue
-            path = self.path(need)
+            path = self._place(need)
             if path is None or not path.exists():
                 lacking.append(_in_words(need))
         return lacking

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import cpm_repro
 from cpm_repro.checklist.claims import Claim, Value, load_claims
 from cpm_repro.config import unknown
+from cpm_repro.environment import environment
 from cpm_repro.errors import UserError
-from cpm_repro.files import parse_json, read_json, write_json
+from cpm_repro.files import read_json, write_json
 
 PROOFS = "proofs"
 """Folder of the proofs below the checklist's own."""
@@ -92,12 +92,8 @@ class Origin:
     @classmethod
     def here(cls) -> Origin:
         """This checkout and this machine; asks git, so once per run."""
-        import torch
-
-        from cpm_repro.environment import commit, processor
-
-        gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-        return cls(commit(), f"{processor()}{gpu}")
+        here = environment()
+        return cls(here["commit"], ", ".join(filter(None, (here["processor"], here["gpu"]))))
 
 
 def new_evidence(
@@ -131,10 +127,10 @@ def read_evidence(folder: Path, claim: Claim) -> Evidence | None:
     path = folder / PROOFS / f"{claim.id}.json"
     if not path.is_file():
         return None
+    content = read_json(path)
     try:
-        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         evidence = Evidence(**content)
-    except (ValueError, TypeError) as error:
+    except TypeError as error:
         raise UserError(f"{path}: not a proof as the checklist writes them: {error}") from error
     if evidence.claim != claim.id:
         raise UserError(f"{path}: wanted a proof of {claim.id}, got one of {evidence.claim}")

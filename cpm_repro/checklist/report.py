@@ -5,13 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cpm_repro.checklist.result import DIFFERS, NOT_RUN, REPRODUCED, Result
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.markdown import table
-
-if TYPE_CHECKING:
-    from cpm_repro.checklist.run import Result
 
 _INTRODUCTION = (
     "Every number the paper and its release published, and whether this code reproduces it. "
@@ -82,7 +80,7 @@ def as_dict(result: Result) -> dict[str, Any]:
 
 def summary(results: Sequence[Result]) -> str:
     """How many of each kind."""
-    counts = {name: sum(r.status == name for r in results) for name in ("reproduced", "differs", "not run")}
+    counts = {name: sum(r.status == name for r in results) for name in (REPRODUCED, DIFFERS, NOT_RUN)}
     text = ", ".join(f"{count} {name}" for name, count in counts.items())
     stale = sum(result.stale for result in results)
     return f"{len(results)} claims: {text}" + (f"; {stale} of the proofs are stale" if stale else "") + "."
@@ -121,13 +119,13 @@ def _published(result: Result) -> str:
 
 
 def _status(result: Result) -> str:
-    if result.status == "not run":
+    if result.status == NOT_RUN:
         missing = "; ".join(result.missing)
         return f"not run: missing {missing}. Run: {result.claim.command}"
     text = result.status
     if result.difference:
         text += (
-            f" by {result.difference}" if result.status == "differs" else f" (difference {result.difference})"
+            f" by {result.difference}" if result.status == DIFFERS else f" (difference {result.difference})"
         )
     if result.evidence and result.evidence.detail:  # on what data, with what budget
         text += f": {result.evidence.detail}"

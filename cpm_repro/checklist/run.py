@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cpm_repro.checklist.claims import Claim, Value, judge, load_claims
 from cpm_repro.checklist.context import Context
 from cpm_repro.checklist.evidence import (
-    PROOFS,
     Evidence,
     Origin,
     digest,
@@ -19,29 +17,10 @@ from cpm_repro.checklist.evidence import (
     read_evidence,
     write_evidence,
 )
-from cpm_repro.checklist.report import write_report
+from cpm_repro.checklist.report import summary, write_report
+from cpm_repro.checklist.result import DIFFERS, NOT_RUN, REPRODUCED, Result
 from cpm_repro.checklist.verdicts import UNDECIDED, take_verdicts
 from cpm_repro.errors import UserError
-
-REPRODUCED, DIFFERS, NOT_RUN = "reproduced", "differs", "not run"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What is known about one claim."""
-
-    claim: Claim
-    status: str  # reproduced, differs or not run
-    value: Value | None = None
-    difference: str = ""
-    evidence: Evidence | None = None
-    stale: bool = False
-    missing: tuple[str, ...] = ()
-
-    @property
-    def proof(self) -> str:
-        """Path of the proof relative to the checklist's folder; empty without one."""
-        return f"{PROOFS}/{self.claim.id}.json" if self.evidence else ""
 
 
 def run_checklist(
@@ -95,8 +74,7 @@ def run_checklist(
             say(f"{claim.id}: {result.status} ({_shown(result.value)})")
         results.append(result)
     write_report(folder, results)
-    counts = {status: sum(r.status == status for r in results) for status in (REPRODUCED, DIFFERS, NOT_RUN)}
-    say(", ".join(f"{count} {status}" for status, count in counts.items()) + f": {folder / 'CHECKLIST.md'}")
+    say(f"{summary(results)} {folder / 'CHECKLIST.md'}")
     return results
 
 

@@ -16,7 +16,7 @@ from cpm_repro.checklist.evidence import (
     write_evidence,
 )
 from cpm_repro.errors import UserError
-from cpm_repro.files import parse_json, write_json
+from cpm_repro.files import read_json, write_json
 
 HOLDS, DOES_NOT_HOLD, UNDECIDED = "holds", "does not hold", "undecided"
 VALUES = (HOLDS, DOES_NOT_HOLD, UNDECIDED)
@@ -131,10 +131,7 @@ def _proofs(path: Path) -> list[Evidence]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: wanted a study's verdict: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path}: wanted a {FORMAT!r} file, got something else")
     return content

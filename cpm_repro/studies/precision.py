@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cpm_repro.checklist.verdicts import DOES_NOT_HOLD, HOLDS, UNDECIDED, Verdict
+from cpm_repro.checklist.verdicts import Verdict
 from cpm_repro.config import TrainConfig
 from cpm_repro.markdown import table
 from cpm_repro.studies.draw import line_with_spread
 from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
-from cpm_repro.studies.statistics import decide, mean_and_spread
+from cpm_repro.studies.statistics import both, decide, mean_and_spread
 from cpm_repro.viz.figure import figure_of, ordered_colours, save_figure, series_colours
 
 HIGH, LOW = 0.1, 0.2
@@ -47,11 +47,10 @@ def _verdict(material: Material) -> Verdict:
         decide([run.at(threshold)[-1] - run.at(threshold)[0] for run in material.runs[LABEL]])
         for threshold in (HIGH, LOW)
     )
-    values = {high.value, low.value}
-    value = HOLDS if values == {HOLDS} else DOES_NOT_HOLD if DOES_NOT_HOLD in values else UNDECIDED
+    value, budget = both(high, low)
     reason = f"last stage minus stage 1: {high} points at {HIGH:g}, {low} at {LOW:g}"
-    if value == UNDECIDED:
-        reason += f"; {high.budget or low.budget}"
+    if budget:
+        reason += f"; {budget}"
     numbers = {f"at {HIGH:g}": high.to_dict(), f"at {LOW:g}": low.to_dict()}
     return Verdict(CLAIMS[0], value, RULE, reason, numbers)
 

@@ -77,10 +77,8 @@ def share_done(folder: Path, config: TrainConfig) -> float:
             last = parse_json(file.read().splitlines()[-1])
     except (OSError, ValueError, IndexError):
         return 0.0
-    if config.iterations:
-        return min(0.999, float(last["iteration"] / config.iterations))
-    assert config.minutes is not None
-    return min(0.999, float(last["seconds"] / 60 / config.minutes))
+    spent = [(last["iteration"], config.iterations), (last["seconds"] / 60, config.minutes)]
+    return min(0.999, max(done / budget for done, budget in spent if budget))
 
 
 def _cost(config: TrainConfig) -> float:

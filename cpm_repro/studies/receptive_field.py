@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_repro.checklist.verdicts import DOES_NOT_HOLD, HOLDS, UNDECIDED, Verdict
+from cpm_repro.checklist.verdicts import Verdict
 from cpm_repro.config import NetworkConfig, TrainConfig
 from cpm_repro.markdown import table
 from cpm_repro.model import measured_receptive_field, multiply_accumulates, parameter_count, receptive_field
 from cpm_repro.studies.draw import PCK_LABEL, line_with_spread
 from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
-from cpm_repro.studies.statistics import decide, mean_and_spread
+from cpm_repro.studies.statistics import both, decide, mean_and_spread
 from cpm_repro.viz.figure import figure_of, save_figure, series_colours
 
 REFINE = ("1-1-1", "3-1-1", "3-3-3", "5-5-5", "7-7-7-7-7", "9-9-9-9-9-5")
@@ -100,14 +100,13 @@ def _verdict(material: Material, fields: Sequence[int]) -> Verdict:
     flattens = decide(
         [(m - s) / up / 2 - (b - m) / beyond for s, m, b in zip(small, middle, large, strict=True)]
     )
-    values = {rises.value, flattens.value}
-    value = HOLDS if values == {HOLDS} else DOES_NOT_HOLD if DOES_NOT_HOLD in values else UNDECIDED
+    value, budget = both(rises, flattens)
     reason = (
         f"from {fields[0]} to {fields[knee]} px: {rises} points; half the gain per doubling up to there "
         f"minus that beyond (to {fields[-1]} px): {flattens}"
     )
-    if value == UNDECIDED:
-        reason += f"; {rises.budget or flattens.budget}"
+    if budget:
+        reason += f"; {budget}"
     numbers = {"knee": fields[knee], "rises": rises.to_dict(), "saturates": flattens.to_dict()}
     return Verdict(CLAIMS[0], value, RULE, reason, numbers)
 

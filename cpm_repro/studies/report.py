@@ -17,11 +17,13 @@ from cpm_repro.studies.plan import Finding, Material, RunRecord, Study, describe
 def setting_of(base: TrainConfig, seeds: int) -> str:
     """Data, network, budget and seeds in one line."""
     network = described(base.network)
-    budget = f"{base.iterations} updates" if base.iterations else f"{base.minutes:g} minutes"
+    budgets = [f"{base.iterations} updates"] if base.iterations else []
+    budgets += [f"{base.minutes:g} minutes"] if base.minutes else []
     people = f", {base.validate_people} held-out people" if base.validate_people else ""
     return (
         f"{Path(base.data).name} data, {network.arch} of width {network.width:g}, crop {base.augment.crop}, "
-        f"{budget} of batch {base.solver.batch} per run, {seeds} seed{'s' * (seeds != 1)}{people}"
+        f"{' or '.join(budgets)} of batch {base.solver.batch} per run, "
+        f"{seeds} seed{'s' * (seeds != 1)}{people}"
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, median
 
 import torch
 
+from cpm_repro.bench.clock import time_in_turn
 from cpm_repro.checklist.verdicts import HOLDS, UNDECIDED, Verdict
 from cpm_repro.config import TrainConfig
 from cpm_repro.device import usable_device
@@ -78,7 +79,7 @@ def _verdicts(material: Material, networks: Sequence[str]) -> tuple[Verdict, ...
     inside = decide([run.pck[-1] - run.pck[0] for run in material.runs[networks[-1]]])
     per_seed = list(zip(*(material.last(label) for label in networks[:5]), strict=True))
     slope = decide([_slope(values) for values in per_seed])
-    steps = [decide(material.difference(b, a)).mean for a, b in pairwise(networks[:5])]
+    steps = [fmean(material.difference(b, a)) for a, b in pairwise(networks[:5])]
     value = UNDECIDED if slope.value == HOLDS and min(steps) < 0 else slope.value
     more = "the slope is clear but a step goes down: more seeds would decide" if value != slope.value else ""
     sixth = decide([-d for d in material.difference(networks[5], networks[4])], -LITTLE)
@@ -109,29 +110,24 @@ def _slope(values: Sequence[float]) -> float:
     return sum((x - middle) * y for x, y in enumerate(values, start=1)) / squares
 
 
-def exit_times(config: TrainConfig, device: str | None = None, repeats: int = 15) -> list[float]:
+def exit_times(config: TrainConfig, device: str | None = None) -> list[float]:
     """Median milliseconds of one crop through the first 1, 2, ... stages, here (CPU: one thread)."""
     place = usable_device(device)
     net = build_from(config.network).eval().to(place)
     data = torch.zeros(1, net.input_channels, config.augment.crop, config.augment.crop, device=place)
+    works = {str(stages): partial(_forward, net, data, stages) for stages in range(1, net.stages + 1)}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return [_time(net, data, stages, repeats) for stages in range(1, net.stages + 1)]
+        times = time_in_turn(works, device=place.type)
     finally:
         torch.set_num_threads(threads)
+    return [1000 * median(samples) for samples in times.values()]
 
 
 @torch.inference_mode()
-def _time(net: torch.nn.Module, data: torch.Tensor, stages: int, repeats: int) -> float:
-    times = []
-    for _ in range(repeats + 3):
-        start = time.perf_counter()
-        net(data, stages)
-        if data.is_cuda:
-            torch.cuda.synchronize()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times[3:])  # the first ones choose algorithms
+def _forward(net: torch.nn.Module, data: torch.Tensor, stages: int, _: int) -> None:
+    net(data, stages)
 
 
 def _between(material: Material, networks: Sequence[str]) -> str:

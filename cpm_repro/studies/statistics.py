@@ -80,6 +80,17 @@ def decide(differences: Sequence[float], margin: float = 0.0) -> Decision:
     return Decision(value, mean, low, high, margin, count, _needed(values, margin))
 
 
+def both(first: Decision, second: Decision) -> tuple[str, str]:
+    """What follows for a claim that wants both, and the budget that would decide; "" where it is decided."""
+    values = {first.value, second.value}
+    if DOES_NOT_HOLD in values:
+        return DOES_NOT_HOLD, ""
+    if UNDECIDED not in values:
+        return HOLDS, ""
+    undecided = [decision for decision in (first, second) if decision.value == UNDECIDED]
+    return UNDECIDED, max(undecided, key=lambda decision: decision.needed or math.inf).budget
+
+
 def spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (NaN of one value)."""
     array = np.asarray(values, dtype=np.float64)

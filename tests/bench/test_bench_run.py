@@ -118,7 +118,8 @@ def test_files_that_are_no_report(tmp_path, capsys):
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "deep.json").write_text("[" * 200_000)
     for name, said in (
-        ("text", "no JSON"), ("deep", "no JSON"), ("other", "got something else"), ("none", "cannot be read"),
+        ("text", "expected JSON"), ("deep", "expected JSON"), ("other", "got something else"),
+        ("none", "cannot be read"),
     ):  # fmt: skip
         path = str(tmp_path / f"{name}.json")
         assert main(["bench", "compare", path, path]) == 2

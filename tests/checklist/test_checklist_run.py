@@ -178,9 +178,10 @@ def test_what_the_user_gets_wrong(tmp_path):
     with pytest.raises(UserError, match=r"absent\.json: cannot be read"):
         record_scores(tmp_path, "paper.lsp", tmp_path / "absent.json")
     (tmp_path / "proofs").mkdir()
-    (tmp_path / "proofs" / "paper.lsp.json").write_text("{")
-    with pytest.raises(UserError, match="not a proof"):
-        run(tmp_path)
+    for text, said in (("{", "expected JSON"), ("{}", "not a proof")):
+        (tmp_path / "proofs" / "paper.lsp.json").write_text(text)
+        with pytest.raises(UserError, match=said):
+            run(tmp_path)
 
 
 def test_the_three_reports_hold_every_claim(tmp_path):

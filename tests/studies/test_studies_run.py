@@ -23,6 +23,7 @@ from cpm_repro.studies import command, request, runs
 from cpm_repro.studies.command import STUDIES, run_studies
 from cpm_repro.studies.plan import Run
 from cpm_repro.studies.progress import share_done
+from cpm_repro.studies.report import setting_of
 from cpm_repro.studies.request import Request
 from cpm_repro.studies.sensitivity import Misplaced, turned
 
@@ -173,8 +174,15 @@ def test_progress_is_read_from_the_run_itself(tmp_path):
     )
     assert share_done(tmp_path, config) == 0.5
     assert share_done(tmp_path, replace(config, iterations=None, minutes=1.0)) == 0.1
+    assert share_done(tmp_path, replace(config, minutes=0.125)) == 0.8  # whichever ends first
     (tmp_path / "result.json").write_text("{}")
     assert share_done(tmp_path, config) == 1
+
+
+def test_the_setting_names_every_limit_of_a_run():
+    config = small_base()
+    assert ", 4 updates of batch 2 per run" in setting_of(config, 3)
+    assert ", 4 updates or 5 minutes of batch 2 per run" in setting_of(replace(config, minutes=5.0), 3)
 
 
 def test_runs_go_to_the_gpus_that_are_named(monkeypatch):

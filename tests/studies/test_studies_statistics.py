@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cpm_repro.studies.statistics import LEAST_SEEDS, MOST_SEEDS, decide, spread
+from cpm_repro.studies.statistics import LEAST_SEEDS, MOST_SEEDS, both, decide, spread
 
 
 def test_the_interval_is_students():
@@ -52,6 +52,24 @@ def test_the_value_is_where_the_interval_lies(values, margin):
     assert decide([-value for value in values], -margin).value == {
         "holds": "does not hold", "does not hold": "holds", "undecided": "undecided"
     }[wanted]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "value", "budget"),
+    [
+        ([5.0, 5.1, 5.2], [1.0, 1.1, 1.2], "holds", ""),
+        ([5.0, 5.1, 5.2], [-1.0, -1.1, -1.2], "does not hold", ""),
+        ([1.0, -0.5, 2.0], [-1.0, -1.1, -1.2], "does not hold", ""),
+        ([5.0, 5.1, 5.2], [1.0, -0.5, 2.0], "undecided", "about 12 seeds"),
+        ([1.0, -0.5, 2.0], [10.0, -10.0, 0.01], "undecided", "more than 100 seeds"),
+        ([10.0, -10.0, 0.01], [1.0, -0.5, 2.0], "undecided", "more than 100 seeds"),
+    ],
+)
+def test_what_wants_both_takes_the_larger_budget(first, second, value, budget):
+    found = both(decide(first), decide(second))
+    assert found[0] == value
+    assert found[1].startswith(budget)
+    assert bool(found[1]) == bool(budget)
 
 
 def test_values_that_are_no_numbers_are_refused():
