@@ -11,6 +11,7 @@ from cpm_repro.config import (
     TrainConfig,
     center_sigma,
     check,
+    cut_off,
     differences,
     first_difference,
     from_dict,
@@ -27,6 +28,7 @@ from cpm_repro.errors import UserError
 def test_presets_are_sound_and_survive_a_round_trip(name):
     config = preset(name)
     check(config)
+    assert cut_off(config.augment) is None
     assert from_dict(to_dict(config)) == config
 
 
@@ -122,3 +124,30 @@ def test_a_released_preset_is_its_own_reference_and_others_list_what_they_change
     assert not any(line.startswith(("name", "solver.stepsize", "network")) for line in found)
     changed = override(preset("lsp_6stage"), {"solver.lr": 1e-4, "seed": 7})
     assert differences(changed) == ["solver.lr = 0.0001 (release: 8e-05)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "wanted"),
+    [
+        # a scale of 1 is a person of 200 px: 200 * 1.171 = 234 px, of 240 px 98 %, times 0.7 to 1.3
+        (
+            "lsp_6stage",
+            {"crop": 240},
+            "a standing person fills 98% of the crop's side, 68% to 127% between scale_min and scale_max: "
+            "augment.method=exact makes them 234 px high whatever augment.crop is (240 px, the release's is "
+            "368); augment.target_dist=0.764 keeps the share",
+        ),
+        ("lsp_6stage_modern", {"crop": 304}, "augment.method=fast makes them 234 px high"),
+        ("lsp_6stage", {"crop": 312}, None),
+        ("lsp_6stage", {"crop": 240, "target_dist": 0.764}, None),
+        ("lsp_6stage", {"crop": 240, "method": "box"}, None),
+        ("lsp_6stage", {"scale_max": 1.6}, "64% of the crop's side, 45% to 102%"),
+        ("tiny", {"fill": 0.9}, "fills 90% of the crop's side, 76% to 103% between .*lower augment.fill"),
+    ],
+)
+def test_a_crop_that_people_do_not_fit_into_is_said(name, changes, wanted):
+    said = cut_off(replace(preset(name).augment, **changes))
+    assert (said is None) == (wanted is None)
+    if wanted is not None:
+        assert said.startswith("people are cut off: ")
+        assert re.search(wanted if ".*" in wanted else re.escape(wanted), said)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_repro.cli.parser import Parser, add_verb, refuse_missing, refuse_missing_data
+from cpm_repro.config import assignment, check, cut_off, override, preset
 
 _STRICT = "stop at the first unusable person or image instead of reporting it"
 
@@ -45,20 +46,33 @@ def _add_data_show(actions: Any) -> None:
     sub = add_verb(
         actions,
         "show",
-        "draw samples after augmentation: parts, crop, centre and belief maps",
-        "cpm data show path/to/lspet --out samples.png",
+        "draw samples as a preset's training sees them: parts, crop, centre and belief maps",
+        "cpm data show path/to/lspet --out samples.png\n"
+        "  cpm data show path/to/lspet --preset lsp_6stage --set augment.rotate=20",
     )
     sub.add_argument("path", help="'synthetic', a folder or an annotation file")
     sub.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture")
     sub.add_argument("--count", type=int, default=12, help="how many samples")
     sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--preset", default="tiny", help="whose augmentation and belief maps (default: tiny)")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting, as in cpm train, for instance augment.crop=240",
+    )
 
     def run(options: argparse.Namespace) -> None:
         refuse_missing_data(options.path)
+        config = override(preset(options.preset), dict(assignment(text) for text in options.set))
+        check(config)
         from cpm_repro.data import open_dataset, show_samples
 
         dataset = open_dataset(options.path, "train", seed=options.seed)
-        show_samples(dataset, options.out, count=options.count, seed=options.seed)
+        if (cut := cut_off(config.augment)) is not None:
+            print(f"warning: {cut}")
+        show_samples(dataset, options.out, config.augment, options.count, options.seed, config.target)
         print(options.out)
 
     sub.set_defaults(run=run, parser=sub)

@@ -1,7 +1,8 @@
 """Configurations of a run: typed settings and the presets; the only place where defaults live."""
 
 from cpm_repro.config.architectures import ARCHITECTURES, Architecture, Kernels, architecture
-from cpm_repro.config.options import requested, resolve, solver_options
+from cpm_repro.config.options import assignment, requested, resolve, solver_options
+from cpm_repro.config.person_size import cut_off, cut_off_by_layer
 from cpm_repro.config.presets import (
     EPOCHS_PER_STEP,
     PEOPLE,
@@ -57,8 +58,11 @@ __all__ = [
     "TargetConfig",
     "TrainConfig",
     "architecture",
+    "assignment",
     "center_sigma",
     "check",
+    "cut_off",
+    "cut_off_by_layer",
     "differences",
     "first_difference",
     "flat",

@@ -6,6 +6,7 @@ from cpm_repro.config import (
     PRECISIONS,
     REMARKS,
     TrainConfig,
+    cut_off,
     differences,
     flat,
     preset,
@@ -22,7 +23,10 @@ def explain(name: str) -> str:
 
 
 def compared(config: TrainConfig) -> list[str]:
-    """Lines that say what a run does otherwise than the release, and what of the release is not known."""
+    """Lines that say what a run does otherwise than the release, and what of the release is not known.
+
+    A last one warns of a crop that people do not fit into.
+    """
     reference = reference_of(config)
     found = differences(config)
     if found:
@@ -32,4 +36,6 @@ def compared(config: TrainConfig) -> list[str]:
     precision = config.solver.precision
     said = PRECISIONS.get(precision, "there is none")  # what was typed is not checked yet
     remarks = [f"precision {precision}: {said}", *REMARKS.get(reference, ())]
-    return [*head, *(f"  {line}" for line in found), *(f"  note: {remark}" for remark in remarks)]
+    cut = cut_off(config.augment)
+    warnings = [] if cut is None else [f"warning: {cut}"]
+    return [*head, *(f"  {line}" for line in found), *(f"  note: {remark}" for remark in remarks), *warnings]

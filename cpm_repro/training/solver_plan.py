@@ -10,6 +10,7 @@ from typing import Any
 from cpm_repro.caffe.graph import NetState, active_layers
 from cpm_repro.caffe.lr_policy import LrPolicy, as_typed, policy_of
 from cpm_repro.caffe.prototxt import read_prototxt, read_solver
+from cpm_repro.config import cut_off_by_layer
 from cpm_repro.data.exact import ExactConfig
 from cpm_repro.errors import UserError
 
@@ -80,7 +81,8 @@ def read_plan(path: Path) -> SolverPlan:
     _check(solver, path)
     net = _net_of(solver, path)
     unused = {_NOT_DONE[field.name] for field, _ in solver.ListFields() if field.name in _NOT_DONE}
-    return SolverPlan(path, solver, net, policy, _data_settings(net, solver), tuple(sorted(unused)))
+    data = _data_settings(net, solver)
+    return SolverPlan(path, solver, net, policy, data, (*sorted(unused), *_cut_off(data.augment)))
 
 
 def _check(solver: Any, path: Path) -> None:
@@ -132,6 +134,13 @@ def _net_of(solver: Any, path: Path) -> Any:
 
 def _find(name: str, beside: Path) -> Path:
     return Path(name) if Path(name).exists() else beside / name
+
+
+def _cut_off(augment: ExactConfig) -> list[str]:
+    """A warning where people do not fit into the crop."""
+    side = min(augment.crop_size_x, augment.crop_size_y)
+    cut = cut_off_by_layer(side, augment.target_dist, augment.scale_min, augment.scale_max)
+    return [] if cut is None else [f"warning: {cut}"]
 
 
 def _data_settings(net: Any, solver: Any) -> DataSettings:

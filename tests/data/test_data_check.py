@@ -9,6 +9,7 @@ import scipy.io
 from data_fakes import lspet_joints, write_lspet
 from matlab_fakes import flic_example, structs
 
+from cpm_repro.cli import main
 from cpm_repro.data import SyntheticDataset, open_dataset
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.check import check_data
@@ -120,3 +121,23 @@ def test_a_sheet_goes_on_after_an_image_that_cannot_be_read(tmp_path):
     with pytest.warns(DataWarning), pytest.raises(UserError, match="lspet: none can be read"):
         show_samples(open_dataset(folder, "train"), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_a_sheet_is_what_a_presets_training_sees(tmp_path, capsys):
+    """Of the same people, who are cut off in a crop that is too small for them; that is said."""
+    out = str(tmp_path / "sheet.png")
+    command = ["data", "show", "synthetic", "--count", "2", "--out", out]
+    sheets = []
+    for given, said in (
+        ([], ""),
+        (["--preset", "lsp_6stage"], ""),
+        (["--preset", "lsp_6stage", "--set", "augment.crop=240"], "warning: people are cut off: "),
+    ):
+        assert main([*command, *given]) == 0
+        printed = capsys.readouterr().out
+        assert printed.endswith(f"{out}\n")
+        assert printed.startswith(said or out)
+        sheets.append(cv2.imread(out))
+    assert sheets[0].shape == sheets[1].shape == sheets[2].shape
+    assert not np.array_equal(sheets[0], sheets[1])
+    assert not np.array_equal(sheets[1], sheets[2])

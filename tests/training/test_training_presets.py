@@ -11,7 +11,7 @@ from support import data_root
 from cpm_repro.caffe.lr_policy import as_typed
 from cpm_repro.caffe.prototxt import read_prototxt, read_solver
 from cpm_repro.cli import main
-from cpm_repro.config import PRESETS, RELEASED, center_sigma, override, preset
+from cpm_repro.config import PRESETS, RELEASED, center_sigma, cut_off, override, preset
 from cpm_repro.data import open_dataset
 from cpm_repro.data.loader import crop_of
 from cpm_repro.model import build, describe
@@ -88,8 +88,9 @@ def test_explain_of_an_unknown_preset_names_the_nearest(capsys):
 def test_differences_are_listed_when_a_run_starts(tmp_path, capsys):
     options = [f"--set={name}={value}" for name, value in SMALL.items() if name != "solver.batch"]
     command = ["train", "--iterations", "1", "--batch", "2", "--out", str(tmp_path / "run"), *options]
-    assert main(command) == 0
+    assert main([*command, "--set=augment.fill=0.9"]) == 0
     printed = capsys.readouterr().out
+    assert printed.index("warning: people are cut off: ") < printed.index("estimate: ")
     assert "differences from the release's recipe mpii_vgg_6stage:" in printed
     assert "solver.optimizer = muon (release: caffe_sgd)" in printed
 
@@ -120,6 +121,20 @@ def test_how_much_of_a_crop_a_photographs_person_fills(name, share):
         labelled = crop.joints[0][crop.visible[0] < Visibility.CROPPED]
         filled.append(np.ptp(labelled, axis=0).max() / augment.crop)
     assert np.median(filled) == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize(("crop", "share"), [(368, 0.03), (240, 0.59)])
+def test_how_many_people_a_photographs_crop_cuts_off(crop, share):
+    """By the release's method at its largest multiplier: what a run in a smaller crop is warned of."""
+    people = open_dataset(str(data_root("lspet")), "train")
+    augment = replace(preset("lsp_6stage").augment, crop=crop)
+    assert (cut_off(augment) is None) == (crop == 368)
+    cut = []
+    for index in range(0, len(people), 40):
+        place = crop_of(augment).place(people[index], people.skeleton).crop
+        labelled = place.joints[0][place.visible[0] < Visibility.CROPPED]
+        cut.append(augment.scale_max * np.abs(labelled - place.center).max() > crop / 2)
+    assert np.mean(cut) == pytest.approx(share, abs=0.02)
 
 
 def small(iterations, **changes):

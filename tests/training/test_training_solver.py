@@ -106,6 +106,15 @@ def _check_watching(run, printed, made):
         assert len(list((run / "tensorboard").iterdir())) == 1
 
 
+def test_a_crop_that_people_do_not_fit_into_is_said_before_any_work(tmp_path):
+    plan = read_plan(write(tmp_path, arch="flic_4stage", width=0.03))
+    assert plan.remarks == ()
+    plan = read_plan(write(tmp_path, arch="flic_4stage", width=0.03, **FLIC_AT_64))
+    (said,) = plan.remarks
+    assert said.startswith("warning: people are cut off: a standing person fills 366% of the crop's side, ")
+    assert said.endswith("target_dist 1.171 makes them 234 px high in the data layer's crop of 64 px")
+
+
 def test_batches_are_moved_ahead_as_in_runs_of_presets(tmp_path, monkeypatch):
     """One copy to the device while the update before works; on a CPU there is nothing to move."""
     used = []
