@@ -24,8 +24,8 @@ from cpm_repro.training.checkpoint import (
     Found,
     load_checkpoint,
     newest_intact,
-    save_checkpoint,
 )
+from cpm_repro.training.checkpoint_writer import CheckpointWriter, on_host
 from cpm_repro.training.estimate import estimate
 from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.journal import Journal, Update
@@ -141,6 +141,7 @@ class _Run:
         self.stopping = False
         self.tables: list[ScoreTable] = []
         self.journal = Journal(folder, writes=ranks.first)
+        self.writer = CheckpointWriter()
         self.cores = Cores(1)
 
     def open(self) -> None:
@@ -240,6 +241,7 @@ class _Run:
         saved_at = time.monotonic()
         with loading(self._loader(), self.device) as batches:
             while not self._over():
+                self.writer.look()
                 if self.progress() >= self._next_validation():
                     due = self.validate()
                 else:
@@ -330,34 +332,37 @@ class _Run:
         return time.monotonic() - saved_at > 60 * self.config.checkpoint_minutes
 
     def save(self, path: Path | None = None) -> None:
-        """Write the state as ``last.pt`` (or to ``path``).
+        """Begin to write the state as ``last.pt`` (or to ``path``), when the one before is written.
 
         Raises:
             UserError: a weight is not finite: no checkpoint that can be gone on from gives way to that.
+            EnvironmentFailure: the one before could not be written.
         """
         if not self.ranks.first:
             return
-        if not all(bool(torch.isfinite(weight).all()) for weight in self.net.parameters()):
+        self.writer.wait()
+        largest = torch.nn.utils.get_total_norm(self.net.parameters(), math.inf)
+        largest, state = on_host((largest, self._state()))
+        if not math.isfinite(largest):
             raise UserError(
                 f"the weights are no longer finite after iteration {self.iteration}: lower the learning "
                 f"rate; the last checkpoint is of an earlier state"
             )
-        save_checkpoint(
-            path or self.folder.last,
-            Checkpoint(
-                self.config,
-                self.iteration,
-                self.seconds,
-                self.best,
-                self.net.state_dict() if self.average is None else self.average.state_dict(),
-                self.optimizers.state_dict(),
-                self.train_set.skeleton,
-                self.phase,
-                self.phase_start,
-                None if self.average is None else self.net.state_dict(),
-                self.step.scale.state_dict() if self.step.scale.active else None,
-            ),
-            self.folder.previous if path is None else None,
+        self.writer.write(path or self.folder.last, state, self.folder.previous if path is None else None)
+
+    def _state(self) -> Checkpoint:
+        return Checkpoint(
+            self.config,
+            self.iteration,
+            self.seconds,
+            self.best,
+            self.net.state_dict() if self.average is None else self.average.state_dict(),
+            self.optimizers.state_dict(),
+            self.train_set.skeleton,
+            self.phase,
+            self.phase_start,
+            None if self.average is None else self.net.state_dict(),
+            self.step.scale.state_dict() if self.step.scale.active else None,
         )
 
     def validate(self) -> bool:
@@ -413,10 +418,12 @@ class _Run:
         if not self.validate():
             return self._stopped()
         self.save()  # once more: the score of the final state belongs to it
+        self.writer.wait()
         return self._result()
 
     def _stopped(self) -> RunResult:
         self.save()
+        self.writer.wait()
         self.journal.say(f"stopped and saved after iteration {self.iteration}; go on with --resume")
         return replace(self._result(), stopped=True)
 
@@ -427,6 +434,7 @@ class _Run:
         return RunResult(self.folder.path, self.net.eval(), self.tables, self.iteration, self.seconds)
 
     def close(self) -> None:
-        """Stop all threads and leave the terminal clean."""
+        """Stop all threads, after what they are writing, and leave the terminal clean."""
+        self.writer.close()
         self.cores.close()
         self.journal.close()
