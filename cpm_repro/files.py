@@ -108,6 +108,10 @@ def inside(root: Path, relative: str) -> Path:
         UserError: the path is absolute or leads outside.
     """
     joined = root / relative
-    if os.path.isabs(relative) or not joined.resolve().is_relative_to(root.resolve()):
+    try:
+        leaves = os.path.isabs(relative) or not joined.resolve().is_relative_to(root.resolve())
+    except (ValueError, OSError, RuntimeError) as error:  # a zero byte, a circle of links
+        raise UserError(f"{relative}: expected a path inside {root}: {error}") from error
+    if leaves:
         raise UserError(f"{relative}: expected a path inside {root}, got one that leaves it")
     return joined

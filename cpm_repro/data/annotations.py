@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from cpm_repro.data.image_cache import DEFAULT_CACHE_BYTES, ImageCache
-from cpm_repro.data.sample import PoseSample, center_and_extent
+from cpm_repro.data.sample import FARTHEST, PoseSample, are_pixels, center_and_extent, is_scale
 from cpm_repro.errors import UserError
 from cpm_repro.files import inside
 from cpm_repro.skeleton import Skeleton, Visibility, permutation
@@ -24,7 +24,7 @@ class Person:
     Attributes:
         joints: (K, 2) float64 in the order of the annotations' skeleton.
         visible: (K,) uint8 Visibility; CROPPED is missing or unlabelled.
-        number: 1-based position in the file's list of this image (or of the file, where it has no images).
+        number: 1-based position among the image's people, as the file counts them (MPII) or as they come.
         center: (2,) as the file gives it; None when it does not.
         scale: height / 200 px; NaN when the file does not say.
         split: "train", "val", "test" or "" when the file does not say.
@@ -114,14 +114,20 @@ class Intake:
         if self.strict:
             raise UserError(str(self.problems[-1]))
 
-    def add(self, identity: str, path: str, number: int, person: Person) -> None:
-        """Count a person and check what every data set has to fulfil."""
+    def add(
+        self, identity: str, path: str, person: Person, image: int | None = None, rank: int | None = None
+    ) -> None:
+        """Count a person and check what every data set has to fulfil.
+
+        ``image`` and ``rank`` number image and person (from 1) where the file does; else they are counted.
+        """
         what = fault(person)
         if what:
             self.report(identity, what)
             return
         self.read += 1
-        self._images.setdefault(path, (number, []))[1].append(person)
+        _, people = self._images.setdefault(path, (image or len(self._images) + 1, []))
+        people.append(replace(person, number=rank or len(people) + 1))
 
     def done(self, name: str, skeleton: Skeleton) -> Annotations:
         """The finished annotations."""
@@ -134,13 +140,13 @@ def fault(person: Person) -> str:
     labelled = person.visible != Visibility.CROPPED
     if not labelled.any():
         return "no labelled joint"
-    if not np.isfinite(person.joints[labelled]).all():
-        return "a labelled joint is NaN or infinite"
+    if not are_pixels(person.joints[labelled]):
+        return f"a labelled joint is NaN or beyond {FARTHEST:g} px"
     if np.ptp(person.joints[labelled], axis=0).max() <= 0:
         return "the box of the labelled joints has no size"
-    if person.center is not None and not np.isfinite(person.center).all():
-        return "the centre is NaN or infinite"
-    if person.scale <= 0 or math.isinf(person.scale):
+    if person.center is not None and not are_pixels(person.center):
+        return f"the centre is NaN or beyond {FARTHEST:g} px"
+    if not math.isnan(person.scale) and not is_scale(person.scale):
         return f"scale: expected a positive number, got {person.scale:g}"
     return ""
 

@@ -11,13 +11,12 @@ import numpy as np
 
 from cpm_repro.data.annotations import AnnotatedImage, Annotations, Intake, Person, Problem
 from cpm_repro.data.flic import faces_away, read_flic
-from cpm_repro.data.lsp import is_lspet_folder, read_lspet_joints
-from cpm_repro.data.matlab import load_mat_array
+from cpm_repro.data.lsp import lspet_folder, read_lspet_joints
 from cpm_repro.data.open import read_annotations
 from cpm_repro.errors import UserError
 from cpm_repro.files import inside
 from cpm_repro.image_file import read_image
-from cpm_repro.skeleton import LSP14, Skeleton, Visibility
+from cpm_repro.skeleton import FLIC9, LSP14, Skeleton, Visibility
 
 SAME_PERSON_PX = 2.0
 """Two people of one image whose common joints lie this close on average are one person labelled twice."""
@@ -93,11 +92,10 @@ def _read(path: Path, strict: bool) -> tuple[Annotations, Path]:
     """The annotations as they are in the file: FLIC's people are not swapped first."""
     if not path.exists():
         raise UserError(f"{path}: expected a data set, but there is no such file or folder")
-    lsp_like = path.is_dir() and is_lspet_folder(path)
-    if lsp_like and load_mat_array(path / "joints.mat", "joints", 3).shape[:2] != (3, 14):
-        return _read_lspet(path, strict), path / "images"
+    if folder := lspet_folder(path):
+        return _read_lspet(folder, strict), folder / "images"
     annotations, images, _ = read_annotations(path, strict)
-    if annotations.name == "flic":
+    if annotations.skeleton is FLIC9:
         file = path if path.is_file() else path / "examples.mat"
         annotations = read_flic(file, observer_centric=False, strict=strict)
     return annotations, images
@@ -108,7 +106,7 @@ def _read_lspet(folder: Path, strict: bool) -> Annotations:
     intake = Intake(strict)
     for index, (xy, seen) in enumerate(zip(joints, labelled, strict=True)):
         visible = np.where(seen, Visibility.VISIBLE, Visibility.CROPPED).astype(np.uint8)
-        intake.add(f"person {index + 1}", f"im{index + 1:05d}.jpg", index + 1, Person(xy, visible))
+        intake.add(f"person {index + 1}", f"im{index + 1:05d}.jpg", Person(xy, visible), image=index + 1)
     return intake.done("lspet", LSP14)
 
 
@@ -135,7 +133,7 @@ def _outside(person: Person, size: tuple[int, int] | None) -> str:
 
 def _swapped(person: Person, annotations: Annotations) -> str:
     """FLIC's people all face the camera; elsewhere shoulders and hips have to agree on a side."""
-    if annotations.name == "flic":
+    if annotations.skeleton is FLIC9:
         return "left and right shoulder look swapped" if faces_away(person.joints) else ""
     spans = [_span(person, annotations.skeleton, part) for part in ("shoulder", "hip")]
     shoulders, hips = spans

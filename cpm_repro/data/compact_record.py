@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cpm_repro.data.datum_record import MIN_WIDTH
-from cpm_repro.data.record import PersonRecord
+from cpm_repro.data.record import PersonRecord, number_fault
 from cpm_repro.data.record_json import format_record, record_of
 from cpm_repro.errors import UserError
 from cpm_repro.files import parse_json
@@ -46,7 +46,10 @@ def parse_compact(raw: bytes, name: str) -> tuple[int, PersonRecord]:
         item = parse_json(raw[_DIGITS:])
     except ValueError as error:
         raise UserError(f"{name}: expected a person of the compact layout: {error}") from error
-    return int(number), record_of(item, name)
+    record = record_of(item, name)
+    if fault := number_fault(record):
+        raise UserError(f"{name}: {fault}")
+    return int(number), record
 
 
 def decode_compact(raw: bytes, name: str, get: Callable[[bytes], bytes]) -> tuple[np.ndarray, PersonRecord]:

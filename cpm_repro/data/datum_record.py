@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpm_repro.caffe.datum import decode_datum, encode_datum
-from cpm_repro.data.record import PersonRecord
+from cpm_repro.data.record import RELEASE_JOINTS, PersonRecord, number_fault
 from cpm_repro.errors import UserError
 
 MIN_WIDTH = 64
@@ -13,6 +13,8 @@ MIN_WIDTH = 64
 
 _GREY = 128
 _FIXED_ROWS = 8
+_LARGEST = 1 << 24
+"""Whole numbers up to it are exact in float32."""
 
 
 def encode_record(image: np.ndarray, record: PersonRecord, count: int, total: int) -> bytes:
@@ -50,6 +52,11 @@ def misfit(record: PersonRecord, size: tuple[int, int] | None = None) -> str:
         size: (width, height) of the image; None believes the record.
     """
     width, height = size or (record.img_width, record.img_height)
+    if not record.dataset or not record.dataset.isascii():
+        return f"expected a data set's name in ASCII, got {record.dataset!r}"
+    joints = RELEASE_JOINTS.get(record.dataset, len(record.joint_self))
+    if len(record.joint_self) != joints:
+        return f"expected {joints} joints of {record.dataset}, got {len(record.joint_self)}"
     if record.others > 255 or record.people_index > 255:
         return f"at most 255 people fit into a record, got {max(record.others + 1, record.people_index)}"
     rows = _rows(record, 0, 1)
@@ -67,7 +74,7 @@ def _rows(record: PersonRecord, count: int, total: int) -> list[bytes]:
     joints = np.asarray(record.joint_self)
     flags = bytes([int(record.is_validation), record.others, record.people_index])
     rows = [
-        record.dataset.encode("ascii"),
+        record.dataset.encode("ascii") + b"\0",
         _floats(record.img_height, record.img_width),
         flags + _floats(record.annolist_index, count, total),
         _floats(*record.objpos),
@@ -121,7 +128,7 @@ def decode_record(raw: bytes, name: str, joints: int | None = None) -> tuple[np.
     Args:
         raw: the value.
         name: stands in messages (file and key).
-        joints: per person; None takes 9 for FLIC and 16 otherwise.
+        joints: per person in records that are not of `RELEASE_JOINTS`; None is 16.
 
     Returns:
         (H, W, 3) uint8 BGR image and the record; its numbers are float32 as stored.
@@ -138,10 +145,12 @@ def decode_record(raw: bytes, name: str, joints: int | None = None) -> tuple[np.
     dataset = meta[0].tobytes().split(b"\0")[0]
     if not dataset or not dataset.isascii() or not dataset.decode().isprintable():
         raise UserError(f"{name}: expected a data set's name in the annotation plane, got other bytes")
-    count = joints or (9 if dataset == b"FLIC" else 16)
+    count = RELEASE_JOINTS.get(dataset.decode(), joints or 16)
     if 4 * count > meta.shape[1]:
         raise UserError(f"{name}: {count} joints do not fit into a row of {meta.shape[1]} bytes")
     record = _parse(meta, dataset.decode(), name, count)
+    if fault := number_fault(record):
+        raise UserError(f"{name}: {fault}")
     return np.ascontiguousarray(planes[:3].transpose(1, 2, 0)), record
 
 
@@ -153,10 +162,10 @@ def _parse(meta: np.ndarray, dataset: str, name: str, joints: int) -> PersonReco
         return np.stack([floats(row + column, joints) for column in range(3)], axis=1)
 
     validation, others, people_index = (int(value) for value in meta[2, :3])
-    height, width = floats(1, 2)
-    numbers = (height, width, floats(2, 1, 3)[0], floats(4, 1)[0])
-    if not np.isfinite(numbers).all() or height < 1 or width < 1:
-        raise UserError(f"{name}: expected image size and scale in the annotation plane, got {numbers}")
+    height, width, index = *floats(1, 2), floats(2, 1, 3)[0]
+    if not (1 <= height <= _LARGEST and 1 <= width <= _LARGEST and 0 <= index <= _LARGEST):
+        numbers = f"{height:g} x {width:g} and {index:g}"
+        raise UserError(f"{name}: expected an image's size and number in the annotation plane, got {numbers}")
     if others and (8 + 4 * others + 1 > meta.shape[0] or 4 * others > meta.shape[1]):
         raise UserError(f"{name}: {others} other people do not fit into {meta.shape[0]} rows")
     first = _FIXED_ROWS + others + 1
@@ -176,6 +185,6 @@ def _parse(meta: np.ndarray, dataset: str, name: str, joints: int) -> PersonReco
         if others
         else np.zeros((0, 2), np.float32),
         is_validation=bool(validation),
-        annolist_index=int(floats(2, 1, 3)[0]),
+        annolist_index=int(index),
         people_index=people_index,
     )

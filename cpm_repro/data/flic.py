@@ -39,15 +39,12 @@ def read_flic(path: str | Path, observer_centric: bool = True, strict: bool = Fa
     if not examples or member(examples[0], "coords") is None:
         raise UserError(f"{path}: expected a struct array 'examples' with coords, filepath and torsobox")
     intake = Intake(strict)
-    images: dict[str, int] = {}
     for index, example in enumerate(examples):
-        _add(intake, f"example {index + 1}", index + 1, example, observer_centric, images)
+        _add(intake, f"example {index + 1}", example, observer_centric)
     return intake.done("flic", FLIC9)
 
 
-def _add(
-    intake: Intake, identity: str, rank: int, example: Any, observer_centric: bool, images: dict[str, int]
-) -> None:
+def _add(intake: Intake, identity: str, example: Any, observer_centric: bool) -> None:
     name, coords, box = (member(example, field) for field in ("filepath", "coords", "torsobox"))
     if not text(name):
         intake.report(identity, "no filepath")
@@ -70,13 +67,12 @@ def _add(
     person = Person(
         joints=joints,
         visible=np.full(9, Visibility.VISIBLE, np.uint8),
-        number=rank,
         center=np.array([(x1 + x2) / 2, 0.7 * y1 + 0.3 * y2]),
         scale=SCALE_PER_TORSO * (y2 - y1),
         split=_split(example),
         box=torso,
     )
-    intake.add(identity, text(name), images.setdefault(text(name), len(images) + 1), person)
+    intake.add(identity, text(name), person)
 
 
 def _split(example: Any) -> str:

@@ -33,11 +33,11 @@ class ImageSizes:
                 self._remember(line)
 
     def _remember(self, line: str) -> None:
-        """Take one line over; a line that a kill cut off is passed over."""
+        """Take one line over; one that a kill cut off, or that is none of ours, is passed over."""
         try:
             path, stamp, found = parse_json(line)
             self._known[path] = (stamp, found if isinstance(found, str) else (int(found[0]), int(found[1])))
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, LookupError, OverflowError):
             return
 
     def __call__(self, file: Path) -> tuple[int, int]:
@@ -101,7 +101,7 @@ def noted_sizes(path: Path) -> Iterator[ImageSizes]:
     """
     with _one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        notes = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        notes = open(path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
     try:
         yield ImageSizes(notes)
     finally:

@@ -51,9 +51,13 @@ class LmdbDataset:
         folder: of the LMDB.
         split: "train" takes the records not marked as validation, "val" those that are, None all in key
             order.
-        skeleton: of the samples; None takes 9 parts for FLIC and the networks' 14 otherwise.
-        joints: per person in the records; None takes 9 for FLIC and 16 otherwise.
+        skeleton: joints of records that are not the release's. A record does not say how many it has: MPI and
+            LEEDS have 16, which become the networks' 14 parts, FLIC 9.
         size: only the first so many.
+
+    Raises:
+        UserError: no LMDB, cut off, none of its records is one, or they are not the release's and there is
+            no ``skeleton``.
     """
 
     def __init__(
@@ -61,10 +65,9 @@ class LmdbDataset:
         folder: str | Path,
         split: str | None = None,
         skeleton: Skeleton | None = None,
-        joints: int | None = None,
         size: int | None = None,
     ) -> None:
-        self._folder, self._joints = Path(folder), joints
+        self._folder, self._joints = Path(folder), len(skeleton) if skeleton else None
         self.problems: list[Problem] = []
         self._environment = _open_shared(self._folder)
         keys = self._list(split)
@@ -72,8 +75,14 @@ class LmdbDataset:
             raise UserError(f"{folder}: holds no records" + (f" of the split {split}" if split else ""))
         self._keys = keys[:size]
         _, first = self._read(self._keys[0])
-        self._skeleton = skeleton or (FLIC9 if first.dataset == "FLIC" else CPM14)
         self._name = first.dataset
+        known = {"MPI": CPM14, "LEEDS": CPM14, "FLIC": FLIC9}.get(first.dataset, skeleton)
+        if known is None:
+            raise UserError(
+                f"{folder}: records of {first.dataset} are not the release's (MPI, LEEDS, FLIC): wanted a "
+                "skeleton.toml beside them, which names their joints"
+            )
+        self._skeleton = known
 
     def _list(self, split: str | None) -> list[bytes]:
         """Keys of a split. Only the flag is looked at: values are views into the map, not copies."""

@@ -20,9 +20,18 @@ VALIDATION_STEP = 18
 LSP_TRAIN = 1000
 
 
-def is_lspet_folder(folder: Path) -> bool:
-    """Whether ``folder`` looks like LSP-extended: a joints.mat beside an images folder."""
-    return (folder / "joints.mat").exists() and (folder / "images").exists()
+def leeds_folder(path: Path) -> Path | None:
+    """The folder of LSP or LSP-extended that ``path`` names, itself or by its `joints.mat`."""
+    folder = path.parent if path.name == "joints.mat" else path
+    return folder if (folder / "joints.mat").is_file() else None
+
+
+def lspet_folder(path: Path) -> Path | None:
+    """`leeds_folder` if it is LSP-extended's, which the array's shape tells; else None."""
+    folder = leeds_folder(path)
+    if folder is None or load_mat_array(folder / "joints.mat", "joints", 3).shape[:2] == (3, 14):
+        return None
+    return folder
 
 
 def read_lspet_joints(path: str | Path, whole: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +50,7 @@ def read_lspet_joints(path: str | Path, whole: bool = True) -> tuple[np.ndarray,
             are NaN or infinite.
     """
     values = load_mat_array(path, "joints", 3)
-    if values.ndim != 3 or values.shape[:2] != (14, 3):
+    if values.shape[:2] != (14, 3):
         raise UserError(f"{path}: expected joints of shape 14 x 3 x N (LSP-extended), got {_shape(values)}")
     xy = np.ascontiguousarray(values[:, :2].transpose(2, 0, 1), dtype=np.float64) - 1.0
     flag = values[:, 2].T
@@ -62,7 +71,7 @@ def read_lsp(path: str | Path, strict: bool = False) -> Annotations:
     The scale is the release's "MPII-like" one, pooled over the file's people.
 
     Raises:
-        UserError: another shape, or NaN coordinates.
+        UserError: another shape; with ``strict`` also the first unusable person.
     """
     values = load_mat_array(path, "joints", 3)
     if values.shape[:2] != (3, 14):
@@ -75,8 +84,8 @@ def read_lsp(path: str | Path, strict: bool = False) -> Annotations:
         joints = np.stack([x, y], axis=1) - 1.0
         split = "train" if index < LSP_TRAIN else "test"
         name = f"im{index + 1:04d}.jpg"
-        person = Person(joints, visible, 1, scale=float(scales[index]), split=split)
-        intake.add(f"person {index + 1}", name, index + 1, person)
+        person = Person(joints, visible, scale=float(scales[index]), split=split)
+        intake.add(f"person {index + 1}", name, person, image=index + 1)
     return intake.done("lsp", LSP14)
 
 

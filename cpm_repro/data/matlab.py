@@ -24,10 +24,12 @@ def load_mat(path: str | Path, variable: str) -> Any:
 
 
 def load_mat_array(path: str | Path, variable: str, dimensions: int) -> np.ndarray:
-    """A numeric array; squeezed dimensions of length 1 at the end are put back up to ``dimensions``."""
+    """A numeric array of so many dimensions; squeezed ones of length 1 at the end are put back."""
     values = load_mat(path, variable)
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise UserError(f"{path}: expected '{variable}' to be a numeric array, got another kind")
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or values.ndim > dimensions:
+        raise UserError(
+            f"{path}: expected '{variable}' to be a numeric array of {dimensions} axes, got another kind"
+        )
     return values.reshape(values.shape + (1,) * (dimensions - values.ndim))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +61,8 @@ def _add_mat_person(intake: Intake, identity: str, name: str, image: int, rank: 
         joints, visible = _mat_points(points)
         box = np.array([number(member(rect, side)) for side in ("x1", "y1", "x2", "y2")]) - 1.0
         head = box if np.isfinite(box).all() else None
-        intake.add(identity, name, image, Person(joints, visible, rank, center, scale, "train", head))
+        person = Person(joints, visible, center=center, scale=scale, split="train", box=head)
+        intake.add(identity, name, person, image, rank)
 
 
 def _mat_points(points: list[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -139,22 +139,19 @@ def read_mpii_json(path: str | Path, skeleton: Skeleton = MPII16, strict: bool =
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise UserError(f"{path}: expected a list of people with image, center, scale, joints and joints_vis")
     intake = Intake(strict)
-    numbers: dict[str, int] = {}
-    ranks: Counter[str] = Counter()
     for index, item in enumerate(items):
         identity = f"person {index + 1} ({item.get('image', 'no image')})"
-        fields = _json_person(item, len(skeleton))
-        if fields is None:
+        person = _json_person(item, len(skeleton))
+        if person is None:
             intake.report(identity, f"expected image, center, scale, {len(skeleton)} joints and joints_vis")
-            continue
-        name, person = fields
-        ranks[name] += 1
-        number = numbers.setdefault(name, len(numbers) + 1)
-        intake.add(identity, name, number, replace(person, number=ranks[name]))
+        else:
+            intake.add(identity, item["image"], person)
     return intake.done("mpii", skeleton)
 
 
-def _json_person(item: dict[str, Any], parts: int) -> tuple[str, Person] | None:
+def _json_person(item: dict[str, Any], parts: int) -> Person | None:
+    if not isinstance(item.get("image"), str):
+        return None
     try:
         joints = np.array(item["joints"], float).reshape(parts, 2)
         flags = np.array(item.get("joints_vis", np.ones(parts)), float).reshape(parts)
@@ -162,6 +159,6 @@ def _json_person(item: dict[str, Any], parts: int) -> tuple[str, Person] | None:
         missing = (joints <= 0).all(axis=1)
         visible = np.where(flags > 0, Visibility.VISIBLE, Visibility.OCCLUDED)
         visible = np.where(missing, Visibility.CROPPED, visible).astype(np.uint8)
-        return str(item["image"]), Person(joints - 1.0, visible, 1, center, float(item["scale"]))
-    except (KeyError, TypeError, ValueError):
+        return Person(joints - 1.0, visible, center=center, scale=float(item["scale"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None

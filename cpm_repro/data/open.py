@@ -8,8 +8,7 @@ from typing import Literal
 from cpm_repro.data.annotations import Annotations, PeopleDataset, split_people, warn_of
 from cpm_repro.data.flic import read_flic
 from cpm_repro.data.lmdb_store import LmdbDataset, is_lmdb_folder
-from cpm_repro.data.lsp import LspetDataset, is_lspet_folder, read_lsp
-from cpm_repro.data.matlab import load_mat_array
+from cpm_repro.data.lsp import LspetDataset, lspet_folder, read_lsp
 from cpm_repro.data.mixed import MixedDataset
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
 from cpm_repro.data.own import read_coco, read_csv
@@ -60,12 +59,10 @@ def open_dataset(spec: str, split: Split, *, seed: int = 0, size: int | None = N
         raise UserError(
             f"{spec}: expected 'synthetic' or the path of a data set, but there is no such file or folder"
         )
-    if path.is_dir() and is_lmdb_folder(path):
-        return LmdbDataset(path, split, size=size)
-    if path.is_dir() and is_lspet_folder(path):
-        shape = load_mat_array(path / "joints.mat", "joints", 3).shape
-        if shape[:2] != (3, 14):
-            return LspetDataset(path, split, size=size)
+    if is_lmdb_folder(path):
+        return LmdbDataset(path, split, _own_skeleton(path), size)
+    if folder := lspet_folder(path):
+        return LspetDataset(folder, split, size=size)
     annotations, images, skeleton = read_annotations(path)
     people = split_people(annotations, split)
     if not people:

@@ -15,14 +15,16 @@ from cpm_repro.errors import UserError
 from cpm_repro.files import read_json
 from cpm_repro.skeleton import Skeleton, Visibility
 
+_BUILT_IN = ("mpii", "flic", "lsp", "lspet", "synthetic")
 _COCO_VISIBILITY = np.array([Visibility.CROPPED, Visibility.OCCLUDED, Visibility.VISIBLE], np.uint8)
 
 
 def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool = False) -> Annotations:
     """Read a COCO key-point JSON; v 0 is not labelled, 1 occluded, 2 visible.
 
-    The first category with key points counts; without ``skeleton`` its names give the parts, its `skeleton`
-    the limbs (1-based pairs) and left_x / right_x the pairs. Crowds are not people and are skipped.
+    The first category with key points counts, annotations of the others are skipped; without ``skeleton`` its
+    names give the parts, its `skeleton` the limbs (1-based pairs) and left_x / right_x the pairs. Crowds are
+    not people and are skipped.
 
     Raises:
         UserError: not such a file; with ``strict`` also the first unusable person.
@@ -34,7 +36,8 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
             raise UserError(
                 f"{path}: expected a COCO JSON with objects in images, annotations and categories"
             )
-        if any(isinstance(item.get(name), (list, dict)) for item in items for name in ("id", "image_id")):
+        ids = ("id", "image_id", "category_id")
+        if any(isinstance(item.get(name), (list, dict)) for item in items for name in ids):
             raise UserError(f"{path}: expected plain ids in {key}, got a list or an object")
     categories = [category for category in content["categories"] if category.get("keypoints")]
     if not categories:
@@ -42,14 +45,15 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
     if skeleton is None:
         skeleton = _coco_skeleton(path, categories[0])
     names = {image.get("id"): image.get("file_name") for image in content["images"]}
-    numbers = {identity: rank + 1 for rank, identity in enumerate(names)}
+    others = {category["id"] for category in content["categories"] if "id" in category}
+    others.discard(categories[0].get("id"))
     intake, seen = Intake(strict), set()
     for rank, item in enumerate(content["annotations"]):
-        if item.get("iscrowd"):
+        if item.get("iscrowd") or item.get("category_id") in others:
             continue
         identity = f"annotation {item.get('id', rank)}"
         name = names.get(item.get("image_id"))
-        person = _coco_person(item, len(skeleton), rank + 1)
+        person = _coco_person(item, len(skeleton))
         if item.get("id", rank) in seen:
             intake.report(identity, "an annotation of this id came before")
         elif not isinstance(name, str):
@@ -60,9 +64,15 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
                 f"keypoints: expected {3 * len(skeleton)} numbers with v of 0, 1 or 2; bbox: four, or none",
             )
         else:
-            intake.add(identity, name, numbers[item["image_id"]], person)
+            intake.add(identity, name, person)
         seen.add(item.get("id", rank))
-    return intake.done(Path(path).stem, skeleton)
+    return intake.done(_name(path), skeleton)
+
+
+def _name(path: str | Path) -> str:
+    """What the data set is called: as its file, but never as one that is treated in a way of its own."""
+    stem = Path(path).stem
+    return f"own {stem}" if stem in _BUILT_IN else stem
 
 
 def _coco_skeleton(path: str | Path, category: dict[str, Any]) -> Skeleton:
@@ -76,7 +86,7 @@ def _coco_skeleton(path: str | Path, category: dict[str, Any]) -> Skeleton:
     return skeleton_from_names(str(category.get("name", "coco")), parts, [(a - 1, b - 1) for a, b in limbs])
 
 
-def _coco_person(item: dict[str, Any], parts: int, rank: int) -> Person | None:
+def _coco_person(item: dict[str, Any], parts: int) -> Person | None:
     try:
         values = np.array(item["keypoints"], float).reshape(parts, 3)
         visible = (
@@ -89,10 +99,9 @@ def _coco_person(item: dict[str, Any], parts: int, rank: int) -> Person | None:
         return None
     if box.shape == (4,) and (box[2:] > 0).all():
         corners = np.concatenate([box[:2], box[:2] + box[2:]])
-        return Person(
-            values[:, :2], visible, rank, (corners[:2] + corners[2:]) / 2, box[3] / 200, "", corners
-        )
-    return Person(values[:, :2], visible, rank)
+        center = (corners[:2] + corners[2:]) / 2
+        return Person(values[:, :2], visible, center=center, scale=box[3] / 200, box=corners)
+    return Person(values[:, :2], visible)
 
 
 def read_csv(path: str | Path, skeleton: Skeleton | None = None, strict: bool = False) -> Annotations:
@@ -124,22 +133,23 @@ def read_csv(path: str | Path, skeleton: Skeleton | None = None, strict: bool = 
             f"{path}: expected columns {absent[0]}_x and {absent[0]}_y of the skeleton {skeleton.name}"
         )
     intake = Intake(strict)
-    numbers: dict[str, int] = {}
     for rank, row in enumerate(rows):
         identity, name = f"line {rank + 2}", row["image"]
         try:
-            person = _csv_person(row, skeleton, rank + 1)
+            person = _csv_person(row, skeleton)
         except (TypeError, ValueError) as error:
             intake.report(identity, f"expected numbers: {error}")
             continue
-        if name:
-            intake.add(identity, name, numbers.setdefault(name, len(numbers) + 1), person)
-        else:
+        if not name:
             intake.report(identity, "no image")
-    return intake.done(Path(path).stem, skeleton)
+        elif person.split not in ("", "train", "val", "test"):
+            intake.report(identity, f"split: expected train, val, test or nothing, got {person.split}")
+        else:
+            intake.add(identity, name, person)
+    return intake.done(_name(path), skeleton)
 
 
-def _csv_person(row: dict[str, str], skeleton: Skeleton, rank: int) -> Person:
+def _csv_person(row: dict[str, str], skeleton: Skeleton) -> Person:
     def value(column: str) -> float:
         return float(row[column]) if row.get(column) else math.nan
 
@@ -151,7 +161,6 @@ def _csv_person(row: dict[str, str], skeleton: Skeleton, rank: int) -> Person:
     return Person(
         joints=joints,
         visible=visible,
-        number=rank,
         center=None if np.isnan(center).any() else center,
         scale=value("scale"),
         split=row.get("split") or "",

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cpm_repro.data.sample import FARTHEST, are_pixels, is_scale
+from cpm_repro.errors import UserError
 from cpm_repro.skeleton import MPII_TO_CPM14, Visibility
+
+RELEASE_JOINTS = {"MPI": 16, "LEEDS": 16, "FLIC": 9}
+"""The release's data sets and the joints of their records."""
 
 
 def _empty() -> np.ndarray:
@@ -85,6 +90,9 @@ def record_joints(record: PersonRecord, parts: int) -> tuple[np.ndarray, np.ndar
     Returns:
         joints (P, parts, 2) float32 0-based, person 0 first; visible (P, parts) uint8; objpos (2,) float32
         0-based.
+
+    Raises:
+        UserError: the record has another number of joints.
     """
     stored = np.asarray(record.joint_self, np.float32)[None]
     if record.others:
@@ -92,20 +100,27 @@ def record_joints(record: PersonRecord, parts: int) -> tuple[np.ndarray, np.ndar
     if parts == 14 and stored.shape[1] == 16:
         stored = stored[:, list(MPII_TO_CPM14)]
     elif parts != stored.shape[1]:
-        raise ValueError(f"parts: expected {stored.shape[1]}, or 14 for records of 16 joints, got {parts}")
+        raise UserError(f"{record.name}: expected a record of {parts} joints, got {stored.shape[1]}")
     visible = drawn_visibility(stored, record.img_width, record.img_height)
     objpos = np.asarray(record.objpos, np.float32) - np.float32(1)
     return stored[..., :2] - np.float32(1), visible, objpos
 
 
-def record_fault(record: PersonRecord) -> str:
-    """Why a record cannot be used, or ""."""
+def number_fault(record: PersonRecord) -> str:
+    """What makes no sense in a record's numbers, or ""."""
     numbers = (record.objpos, record.joint_self, record.joint_others, record.scale_other, record.objpos_other)
-    if not (record.scale > 0 and np.isfinite(record.scale)):
+    if not is_scale(record.scale):
         return f"scale: expected a positive number, got {record.scale:g}"
     if record.img_width < 1 or record.img_height < 1:
         return f"expected an image size, got {record.img_width} x {record.img_height}"
-    if not all(np.isfinite(value).all() for value in numbers):
-        return "a coordinate or a scale is NaN or infinite"
+    if not all(are_pixels(value) for value in numbers):
+        return f"a coordinate or a scale is NaN or beyond {FARTHEST:g}"
+    return ""
+
+
+def record_fault(record: PersonRecord) -> str:
+    """Why a record cannot be trained on, or ""."""
+    if fault := number_fault(record):
+        return fault
     drawn = drawn_visibility(np.asarray(record.joint_self), record.img_width, record.img_height)
     return "" if (drawn != Visibility.CROPPED).any() else "no labelled joint inside the image"

@@ -119,15 +119,15 @@ def record_of(item: Any, name: str, joints: int | None = None) -> PersonRecord:
         raise UserError(f"{name}: expected the key {missing[0]}")
     try:
         own = np.array(item["joint_self"], float).reshape(-1, 3)
-        rows, n = joints or len(own), int(item["numOtherPeople"])
+        rows, n = joints or len(own), _whole(item["numOtherPeople"])
         others = [item["joint_others"]] if n == 1 else item["joint_others"]
         if len(others) != n:
             raise ValueError(f"numOtherPeople is {n}, joint_others has {len(others)}")
         return PersonRecord(
-            dataset=str(item["dataset"]),
+            dataset=_name(item["dataset"]),
             img_path=str(item["img_paths"]),
-            img_width=int(item["img_width"]),
-            img_height=int(item["img_height"]),
+            img_width=_whole(item["img_width"]),
+            img_height=_whole(item["img_height"]),
             objpos=np.array(item["objpos"], float).reshape(2),
             joint_self=_pad(own, rows),
             scale=float(item["scale_provided"]),
@@ -137,11 +137,25 @@ def record_of(item: Any, name: str, joints: int | None = None) -> PersonRecord:
             scale_other=np.array(item["scale_provided_other"], float).reshape(n),
             objpos_other=np.array(item["objpos_other"], float).reshape(n, 2),
             is_validation=bool(item["isValidation"]),
-            annolist_index=int(item["annolist_index"]),
-            people_index=int(item["people_index"]),
+            annolist_index=_whole(item["annolist_index"]),
+            people_index=_whole(item["people_index"]),
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{name}: a value has another shape than the release's: {error}") from error
+
+
+def _whole(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number < 1 << 31:
+        raise ValueError(f"{value} is no count")
+    return number
+
+
+def _name(value: Any) -> str:
+    """A data set's name; files are named after it."""
+    if not isinstance(value, str) or not value.isprintable() or "/" in value or "\\" in value:
+        raise ValueError(f"{value!r} is no name of a data set")
+    return value
 
 
 def _pad(joints: np.ndarray, rows: int) -> np.ndarray:

@@ -10,14 +10,15 @@ from typing import Any
 from cpm_repro.data.annotations import Problem
 from cpm_repro.data.datum_record import misfit
 from cpm_repro.data.image_sizes import ImageSizes
-from cpm_repro.data.lsp import LSP_TRAIN, is_lspet_folder
+from cpm_repro.data.lsp import LSP_TRAIN, leeds_folder
 from cpm_repro.data.matlab import load_mat_array
 from cpm_repro.data.open import read_annotations
-from cpm_repro.data.record import PersonRecord, record_fault
+from cpm_repro.data.record import RELEASE_JOINTS, PersonRecord, record_fault
 from cpm_repro.data.record_json import read_record_items, record_of, rounded
 from cpm_repro.data.release_records import annotation_records, gets_record, leeds_records, refuse
 from cpm_repro.errors import UserError
 from cpm_repro.files import inside
+from cpm_repro.skeleton import FLIC9, MPII16
 
 _LEEDS = ("lspet_dataset", "lsp_dataset")
 
@@ -87,8 +88,8 @@ def read_record_set(
     if content is not None:
         beside = path.parent / "images"
         source.from_items(content, Path(images) if images else beside if beside.is_dir() else path.parent)
-    elif path.is_dir() and (is_lspet_folder(path) or any((path / name).is_dir() for name in _LEEDS)):
-        source.from_leeds()
+    elif found := _leeds_folders(path):
+        source.from_leeds(found)
     else:
         source.from_annotations()
     return source.collect(progress)
@@ -101,6 +102,14 @@ def _record_items(path: Path) -> list[Any] | None:
     with open(path, encoding="utf-8", errors="replace") as file:
         head = file.read(200)
     return read_record_items(path) if head.lstrip("\ufeff \r\n\t{").startswith('"root"') else None
+
+
+def _leeds_folders(path: Path) -> dict[str, Path]:
+    """Folders of LSP-extended and LSP by the names that the records' paths begin with; empty: other data."""
+    if folder := leeds_folder(path):
+        shape = load_mat_array(folder / "joints.mat", "joints", 3).shape
+        return {_LEEDS[int(shape[:2] == (3, 14))]: folder}
+    return {name: path / name for name in _LEEDS if (path / name).is_dir()}
 
 
 class _Source:
@@ -132,8 +141,7 @@ class _Source:
 
     def from_items(self, items: list[Any], images: Path) -> None:
         self.folders, self.count = {"": images}, len(items)
-        first = items[0].get("dataset") if items and isinstance(items[0], dict) else None
-        self.dataset = str(first or self.path.stem)
+        self.dataset = self.path.stem
         self.records = self._checked(items)
 
     def _checked(self, items: list[Any]) -> Iterator[PersonRecord]:
@@ -152,11 +160,7 @@ class _Source:
                 continue
             yield record
 
-    def from_leeds(self) -> None:
-        found: dict[str, Path] = {name: self.path / name for name in _LEEDS if (self.path / name).is_dir()}
-        if not found:
-            shape = load_mat_array(self.path / "joints.mat", "joints", 3).shape
-            found = {_LEEDS[int(shape[:2] == (3, 14))]: self.path}
+    def from_leeds(self, found: dict[str, Path]) -> None:
         self.folders = {f"{name}/": folder for name, folder in found.items()}
         extended, plain = (found[name] / "joints.mat" if name in found else None for name in _LEEDS)
         for file in filter(None, (extended, plain)):
@@ -172,8 +176,9 @@ class _Source:
         people = [person for _, person in annotations.people()]
         self.count = sum(gets_record(person) for person in people)
         self.left_out = len(people) - self.count
-        names = {"mpii": "MPI", "flic": "FLIC"}
-        self.dataset = names.get(annotations.name, annotations.name.upper())
+        own = annotations.name.upper()
+        release = "MPI" if annotations.skeleton is MPII16 else "FLIC" if annotations.skeleton is FLIC9 else ""
+        self.dataset = release or (f"OWN {own}" if own in RELEASE_JOINTS else own)
         prefix = "images/" if self.dataset == "FLIC" else ""
         self.folders = {prefix: images}
         self.records = annotation_records(annotations, self.dataset, self.size, prefix, self.report)
@@ -192,7 +197,8 @@ class _Source:
                 records[record.name] = rounded(record)
         people = list(records.values())
         files = [self.file(record.img_path) for record in people]
-        return RecordSet(self.dataset, people, files, self.problems, self.left_out)
+        dataset = people[0].dataset or self.dataset if people else self.dataset
+        return RecordSet(dataset, people, files, self.problems, self.left_out)
 
 
 def without_misfits(records: RecordSet, *, strict: bool = False) -> RecordSet:

@@ -55,6 +55,20 @@ class PoseDataset(Protocol):
     def __getitem__(self, index: int) -> PoseSample: ...
 
 
+FARTHEST = 1e6
+"""Coordinates beyond it are damage, not pixels."""
+
+
+def are_pixels(coordinates: npt.NDArray[np.floating]) -> bool:
+    """Whether all coordinates can be pixels: finite, and not beyond `FARTHEST`."""
+    return bool((np.abs(coordinates) <= FARTHEST).all())
+
+
+def is_scale(scale: float) -> bool:
+    """Whether a person's height / 200 px can be a number like this."""
+    return 1 / FARTHEST <= scale <= FARTHEST
+
+
 def labelled_box(joints: npt.NDArray[np.floating], labelled: npt.NDArray[np.bool_]) -> np.ndarray:
     """Bounding box (x1, y1, x2, y2) of the labelled joints.
 

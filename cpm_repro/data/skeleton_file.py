@@ -38,12 +38,14 @@ def read_skeleton(path: str | Path) -> Skeleton:
     unknown = sorted(set(values) - _KEYS)
     if unknown:
         raise UserError(f"{path}: unknown key {unknown[0]}; expected {', '.join(sorted(_KEYS))}")
-    parts = values.get("parts")
+    name, parts = values.get("name", path.stem), values.get("parts")
+    if not isinstance(name, str):
+        raise UserError(f"{path}: expected name to be a text")
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise UserError(f"{path}: expected parts, a list of names")
     torso = _pairs(path, parts, "torso", [values["torso"]]) if "torso" in values else ()
     return Skeleton(
-        name=str(values.get("name", path.stem)),
+        name=name,
         parts=tuple(parts),
         flip_pairs=_pairs(path, parts, "flip_pairs", values.get("flip_pairs", [])),
         limbs=_pairs(path, parts, "limbs", values.get("limbs", [])),
@@ -62,7 +64,7 @@ def _parse(path: Path) -> dict[str, Any]:
     if path.suffix == ".toml":
         try:
             return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: expected TOML: {error}") from error
     try:
         import yaml
@@ -70,7 +72,7 @@ def _parse(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: YAML needs the package PyYAML; or write it as TOML") from error
     try:
         values = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except Exception as error:  # its readers of numbers, dates, ... raise many kinds
         raise UserError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"{path}: expected a table of parts, flip_pairs and limbs")
@@ -81,6 +83,8 @@ def _pairs(path: Path, parts: Sequence[str], key: str, value: Any) -> tuple[tupl
     if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
         raise UserError(f"{path}: {key}: expected pairs of part names")
     for name in (name for pair in value for name in pair):
+        if not isinstance(name, str):
+            raise UserError(f"{path}: {key}: expected pairs of part names")
         if name not in parts:
             raise UserError(f"{path}: {key}: {name!r} is not among the parts")
     return tuple((parts.index(a), parts.index(b)) for a, b in value)

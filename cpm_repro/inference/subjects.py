@@ -13,8 +13,7 @@ import numpy as np
 from cpm_repro.config import FULL_CROP, AugmentConfig, unknown
 from cpm_repro.data import Annotations, PoseDataset, center_and_extent, open_dataset, read_annotations
 from cpm_repro.data.lmdb_store import is_lmdb_folder
-from cpm_repro.data.lsp import is_lspet_folder
-from cpm_repro.data.matlab import load_mat_array
+from cpm_repro.data.lsp import lspet_folder
 from cpm_repro.data.mpii_test import read_mpii_test
 from cpm_repro.data.open import MPII_MAT, split_people
 from cpm_repro.errors import UserError
@@ -103,7 +102,7 @@ def open_subjects(spec: str, split: Split, augment: AugmentConfig) -> Subjects:
         return UnlabelledSubjects(_mpii_file(path), single=split == "test")
     if split not in SPLITS:
         raise UserError(unknown("split", split, list(SPLITS)))
-    if not path.exists() or (path.is_dir() and is_lmdb_folder(path)) or _is_lspet(path):
+    if not path.exists() or is_lmdb_folder(path) or lspet_folder(path):
         if split != "val":
             raise UserError(
                 f"{spec}: only its held-out people can be taken: wanted the split val, got {split}"
@@ -115,12 +114,6 @@ def open_subjects(spec: str, split: Split, augment: AugmentConfig) -> Subjects:
     if not chosen:
         raise UserError(f"{spec}: {annotations.summary()}; nobody is held out there")
     return AnnotatedSubjects(annotations, images, skeleton, chosen, augment)
-
-
-def _is_lspet(path: Path) -> bool:
-    if not (path.is_dir() and is_lspet_folder(path)):
-        return False
-    return load_mat_array(path / "joints.mat", "joints", 3).shape[:2] != (3, 14)
 
 
 def _mpii_file(path: Path) -> Path:
