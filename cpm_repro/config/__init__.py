@@ -2,7 +2,7 @@
 
 from cpm_repro.config.architectures import ARCHITECTURES, Architecture, Kernels, architecture
 from cpm_repro.config.options import assignment, requested, resolve, solver_options
-from cpm_repro.config.person_size import cut_off, cut_off_by_layer
+from cpm_repro.config.person_size import PERSON_HEIGHT, cut_off, cut_off_by_layer
 from cpm_repro.config.presets import (
     EPOCHS_PER_STEP,
     PEOPLE,
@@ -43,6 +43,7 @@ __all__ = [
     "EPOCHS_PER_STEP",
     "FULL_CROP",
     "PEOPLE",
+    "PERSON_HEIGHT",
     "PRECISIONS",
     "PRESETS",
     "RELEASED",

@@ -6,34 +6,31 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from cpm_repro import ops
 from cpm_repro.caffe.net import CaffeNet
-from cpm_repro.caffe.resume import history_of, optimizer_for, restore_history
-from cpm_repro.caffe.solverstate import SolverState, read_solverstate, write_solverstate
+from cpm_repro.caffe.resume import optimizer_for
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
-from cpm_repro.data.sample import PoseSample
 from cpm_repro.device import float32_products, measured_convolutions, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import write_json
-from cpm_repro.inference.network_input import network_input
-from cpm_repro.skeleton import Visibility
 from cpm_repro.training.estimate import estimate_solver
 from cpm_repro.training.failure import save_failure
 from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.prefetch import loader_threads, loading
 from cpm_repro.training.report import Finished
 from cpm_repro.training.run_folder import RunFolder, environment
-from cpm_repro.training.solver_plan import DataSettings, SolverPlan, read_plan
+from cpm_repro.training.solver_data import batch_blobs, nobody, open_people, scaled, source_of
+from cpm_repro.training.solver_plan import SolverPlan, read_plan
 from cpm_repro.training.solver_scores import SolverScores
+from cpm_repro.training.solver_snapshots import read_snapshot, write_snapshot
 from cpm_repro.training.stopping import Stop, Stopped, stop_on_signals
 from cpm_repro.training.watch import clock
 
@@ -96,8 +93,8 @@ def train_solver(
     if seed is None:
         seed = max(0, int(plan.solver.random_seed))
     place = usable_device(device)
-    source = _source(plan, data)
-    dataset = _open_data(plan, source)
+    source = source_of(plan, data)
+    dataset = open_people(plan.data, source)
     until = iterations or plan.solver.max_iter
     run = _SolverRun(plan, dataset, out, until, seed, validate_every, place)
     try:
@@ -107,60 +104,6 @@ def train_solver(
             return run.work(loader_threads(workers, place))
     finally:
         run.journal.close()
-
-
-def _source(plan: SolverPlan, given: str | None) -> str:
-    source = given or str(plan.find(plan.data.source))
-    if given is None and not Path(source).exists():
-        raise UserError(f"{plan.path}: its data layer's source {plan.data.source} is not there: give --data")
-    return source
-
-
-def _open_data(plan: SolverPlan, source: str) -> PoseDataset:
-    settings = plan.data
-    dataset = open_dataset(source, "train")
-    if len(dataset.skeleton) != settings.parts:
-        raise UserError(
-            f"{source} labels {len(dataset.skeleton)} parts, the data layer wanted num_parts {settings.parts}"
-        )
-    if len(dataset) < settings.batch:
-        raise UserError(f"{source}: wanted at least one batch of {settings.batch} people, got {len(dataset)}")
-    return _scaled(dataset)
-
-
-def _scaled(dataset: PoseDataset) -> PoseDataset:
-    return dataset if dataset[0].scale > 0 else _Scaled(dataset)
-
-
-class _Scaled:
-    """A data set whose people have no scale, by which the data layer crops: the joints' box over 200 px."""
-
-    def __init__(self, dataset: PoseDataset) -> None:
-        self._dataset = dataset
-        self.name = f"{dataset.name} (no scales: taken from the joints' boxes)"
-        self.skeleton = dataset.skeleton
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> PoseSample:
-        sample = self._dataset[index]
-        return sample if sample.scale > 0 else replace(sample, scale=sample.extent / 200)
-
-
-def batch_blobs(batch: Batch, settings: DataSettings, device: torch.device) -> dict[str, Tensor]:
-    """The data layer's tops: data (N, 4, H, W) and label (N, 2 * (parts + 1), H / stride, W / stride)."""
-    image, center = batch.image.to(device), batch.center.to(device)
-    height, width = image.shape[1:3]
-    data = network_input(image, center, sigma=settings.sigma_center)
-    label = ops.belief_maps(
-        batch.joints.to(device),
-        batch.visible.to(device),
-        grid=(height // settings.stride, width // settings.stride),
-        stride=settings.stride,
-        sigma=settings.sigma,
-    )
-    return {settings.tops[0]: data, settings.tops[1]: label}
 
 
 class _SolverRun:
@@ -198,7 +141,11 @@ class _SolverRun:
     def start(self, snapshot: Path | None, weights: Path | None) -> None:
         """Load what is gone on from, and say what will be done."""
         if snapshot is not None:
-            self._restore(snapshot)
+            self.iteration = read_snapshot(snapshot, self.net, self.optimizer)
+            if self.iteration >= self.until:
+                raise UserError(
+                    f"{snapshot} is of iteration {self.iteration}, and the run ends at {self.until}"
+                )
         elif weights is not None:
             self.journal.say(str(self.net.load(weights)))
         self.folder.path.mkdir(parents=True, exist_ok=True)
@@ -235,32 +182,18 @@ class _SolverRun:
             people = open_dataset(source, "val", size=size)
             if not len(people):
                 raise UserError(f"nobody of {people.name} is held out")
-            self.scores = SolverScores(self.net, self.plan.data, _scaled(people))
+            self.scores = SolverScores(self.net, self.plan.data, scaled(people))
         except UserError as error:
             self.journal.say(f"nothing is scored on the way: {error}")
         self.journal.open_board(self.iteration)
 
     def _estimate(self) -> str:
         """Memory and time of what is left, from one empty crop."""
-        height, width = self.plan.data.augment.crop_size_y, self.plan.data.augment.crop_size_x
-        nobody = Batch(
-            image=torch.zeros((1, height, width, 3), dtype=torch.uint8),
-            joints=torch.zeros((1, 1, self.plan.data.parts, 2)),
-            visible=torch.full((1, 1, self.plan.data.parts), Visibility.CROPPED, dtype=torch.uint8),
-            center=torch.zeros((1, 2)),
-        )
-        blobs = batch_blobs(nobody, self.plan.data, self.device)
+        blobs = batch_blobs(nobody(self.plan.data), self.plan.data, self.device)
         found = estimate_solver(
             lambda: self.net(**blobs), self.net.parameters(), self.plan.data.batch, self.optimizer.iter_size
         )
         return found.said_of_solver(self.until - self.iteration)
-
-    def _restore(self, path: Path) -> None:
-        state = read_solverstate(path)
-        self.net.load(_learned_net(state, path))
-        self.iteration = restore_history(self.optimizer, state)
-        if self.iteration >= self.until:
-            raise UserError(f"{path} is of iteration {self.iteration}, and the run ends at {self.until}")
 
     def work(self, workers: int) -> SolverResult:
         """Iterate to the end, or until SIGTERM or SIGINT."""
@@ -420,28 +353,6 @@ class _SolverRun:
             )
 
     def _snapshot(self) -> Path:
-        """Weights first: a solverstate that exists has its caffemodel. Each is written atomically."""
-        model = Path(f"{self.prefix}_iter_{self.iteration}.caffemodel")
-        self.net.save(model)
-        write_solverstate(
-            model.with_suffix(".solverstate"),
-            self.iteration,
-            history_of(self.optimizer),
-            str(model),
-            self.plan.policy.current_step(self.iteration),
-        )
+        model = write_snapshot(self.prefix, self.iteration, self.net, self.optimizer, self.plan.policy)
         self.journal.say(f"snapshot {model}")
         return model
-
-
-def _learned_net(state: SolverState, path: Path) -> Path:
-    """The caffemodel that a solverstate names: where it says, or beside it."""
-    places = [
-        Path(state.learned_net),
-        path.parent / Path(state.learned_net).name,
-        path.with_suffix(".caffemodel"),
-    ]
-    for place in places:
-        if place.is_file():
-            return place
-    raise UserError(f"{path}: its weights {state.learned_net or places[-1]} are not there")

@@ -26,8 +26,9 @@ from cpm_repro.model import build, describe_training, load_by_name
 from cpm_repro.training import prefetch, solver_run
 from cpm_repro.training.caffe_stages import CaffeStages
 from cpm_repro.training.report import report
+from cpm_repro.training.solver_data import batch_blobs
 from cpm_repro.training.solver_plan import read_plan
-from cpm_repro.training.solver_run import batch_blobs, train_solver
+from cpm_repro.training.solver_run import train_solver
 
 SOLVER = """
 net: "train.prototxt" base_lr: 8e-05 lr_policy: "step" gamma: 0.333 stepsize: 2 momentum: 0.9
