@@ -9,7 +9,6 @@ The plain C++ loop looks at every cell of every part with exponentials in double
 from __future__ import annotations
 
 import ctypes
-import math
 import shutil
 import subprocess
 import tempfile
@@ -19,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from backends import CUPY
+from backends import CUPY, ROTATED, Outputs, fill, in_turn, rotated
 
 from cpm_repro import ops
-from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.bench import BenchmarkWrong, Case, Goal, Question, main
 from cpm_repro.ops import _reference
 
 PARTS, PEOPLE, GRID, SIZE = 14, 2, 46, 368
 
-ROTATED = 256e6
-"""Bytes of outputs that are written in turn: several times a last-level cache."""
+AT_THE_CUTOFF = 1e-5
+"""Share of cells that other arithmetic may find on the other side of e = 4.6052."""
 
 STRAIGHTFORWARD = r"""
 #include <math.h>
@@ -100,35 +99,28 @@ class Batch:
     def __init__(self, n: int, device: str) -> None:
         generator = torch.Generator().manual_seed(0)
         self.n = n
+        self._compiled = torch.compile(self.eager, dynamic=False)
         self.joints = (torch.rand(n, PEOPLE, PARTS, 2, generator=generator) * SIZE).to(device)
         self.center = (torch.rand(n, 2, generator=generator) * SIZE).to(device)
         self.visible = torch.ones(n, PEOPLE, PARTS, dtype=torch.int32, device=device)
         shapes = ((n, 2 * (PARTS + 1), GRID, GRID), (n, 1, SIZE, SIZE))
-        self.bytes = 4 * sum(math.prod(shape) for shape in shapes)
-        sets = 1 + int(ROTATED / self.bytes)
-        self.outs = [
-            (torch.zeros(shapes[0], device=device), torch.zeros(shapes[1], device=device))
-            for _ in range(sets)
-        ]
-
-    def out(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tensors that a call writes into."""
-        return self.outs[number % len(self.outs)]
+        self.outs = rotated(*shapes, device=device)
+        self.bytes = sum(tensor.nbytes for tensor in self.outs[0])
 
     def ours(self, number: int = 0, backend: str | None = None) -> object:
         """The operator, into given tensors."""
-        out = self.out(number)
+        label, center_map = in_turn(self.outs, number)
+        out = (label, center_map)
         return ops.belief_maps(self.joints, self.visible, center=self.center, out=out, backend=backend)
-
-    def fill(self, number: int = 0) -> None:
-        """The limit."""
-        for tensor in self.out(number):
-            tensor.fill_(0.5)
 
     def eager(self, _: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Whole maps in torch."""
         label = _reference.belief_maps(self.joints, self.visible, (GRID, GRID), 8.0, 7.0)
         return label, _reference.center_map(self.center, (SIZE, SIZE), 21.0, True)
+
+    def compiled(self, _: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same through torch.compile."""
+        return self._compiled()
 
     def with_numpy(self, _: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Whole maps in NumPy."""
@@ -136,22 +128,27 @@ class Batch:
 
     def with_loop(self, library: ctypes.CDLL, number: int = 0) -> None:
         """The plain C++ loop, into given tensors."""
-        given = (self.joints, self.center, *self.out(number))
+        given = (self.joints, self.center, *in_turn(self.outs, number))
         addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in given]
         library.straightforward(*addresses, self.n, PEOPLE, PARTS, GRID, SIZE)
 
     def difference(self, library: ctypes.CDLL | None) -> float:
-        """Ours from eager torch; the other ways must be right too (looser: they round differently)."""
+        """Ours from eager torch; the other ways must be right too, but where cells lie at the cut-off."""
         expected = self.eager()
+        others: dict[str, Outputs] = {"torch.compile": self.compiled()}
+        if self.joints.device.type == "cpu":
+            others["NumPy"] = tuple(map(torch.from_numpy, self.with_numpy()))
         if library is not None:
             self.with_loop(library)
-            for got, want in zip(self.out(0), expected, strict=True):
-                torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
-            np.testing.assert_allclose(self.with_numpy()[1], expected[1], atol=1e-5)
+            others["the plain C++ loop"] = self.outs[0]
+        for name, other in others.items():
+            for got, want in zip(other, expected, strict=True):
+                if (share := float(((got - want).abs() > 1e-5).double().mean())) > AT_THE_CUTOFF:
+                    raise BenchmarkWrong(f"N={self.n}: {share:.1e} of the cells by {name} are wrong")
         worst = 0.0
         for backend in (None, *CUPY):
             self.ours(backend=backend)
-            pairs = zip(self.out(0), expected, strict=True)
+            pairs = zip(self.outs[0], expected, strict=True)
             worst = max(worst, *(float((got - want).abs().max()) for got, want in pairs))
         return worst
 
@@ -160,9 +157,9 @@ def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
     batch = Batch(n, device)
     works: dict[str, Callable[[int], object]] = {
         "cpm_repro": batch.ours,
-        "fill": batch.fill,
+        "fill": partial(fill, batch.outs),
         "eager torch": batch.eager,
-        "torch.compile": torch.compile(batch.eager, dynamic=False),
+        "torch.compile": batch.compiled,
     }
     if CUPY:
         works["cpm_repro, CuPy back end"] = partial(batch.ours, backend="cupy")
@@ -177,7 +174,7 @@ def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
         works["NumPy, whole maps"] = batch.with_numpy
         goals = (*goals, Goal("NumPy, whole maps", 1.0))
         works["cpm_repro, one set of outputs"] = lambda _: batch.ours()
-        works["fill, one set of outputs"] = lambda _: batch.fill()
+        works["fill, one set of outputs"] = lambda _: fill(batch.outs)
     if library is not None:
         works["plain C++ loop"] = partial(batch.with_loop, library)
         goals = (*goals, Goal("plain C++ loop", 10.0))

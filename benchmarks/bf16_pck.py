@@ -18,10 +18,12 @@ import torch
 from torch import nn
 
 from cpm_repro.data import open_dataset
-from cpm_repro.environment import environment
+from cpm_repro.environment import in_one_line
+from cpm_repro.files import atomic_write
 from cpm_repro.inference.fast_convolution import FastConv2d, fast_convolutions
 from cpm_repro.inference.tile_cost import SMALLEST_KERNEL
 from cpm_repro.inference.weights import bundled_weights, load_model
+from cpm_repro.markdown import table
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.validate import predict_dataset, score_stages
 
@@ -64,7 +66,6 @@ def _percent(share: np.ndarray) -> str:
 def run(data: str) -> str:
     """A Markdown table of all precisions."""
     dataset = open_dataset(data, "val")
-    made = environment()
     ways: dict[str, Callable[[nn.Module], nn.Module]] = {
         "float32": lambda net: net,
         "bf16": _half,
@@ -76,27 +77,25 @@ def run(data: str) -> str:
         net: Any = changed(model.net)
         with cores_for(net, torch.device("cpu"), batch=16) as cores:
             found = predict_dataset(net, dataset, model.augment, cores)
-        tables = score_stages(found, dataset)
+        stages = score_stages(found, dataset)
         keypoints[name] = found.keypoints[-1]
         moved = np.linalg.norm(keypoints[name] - keypoints["float32"], axis=-1)
-        scores = [f"{table.total:.2f}" for table in tables]
+        scores = [f"{one.total:.2f}" for one in stages]
         rows.append([name, *scores, _percent(moved == 0), _percent(moved > 5)])
     heads = [
         "precision",
-        *(f"stage {k + 1}" for k in range(len(tables))),
+        *(f"stage {k + 1}" for k in range(len(stages))),
         "last stage: parts that stay",
         "that move by > 5 px",
     ]
     lines = [
         "# bfloat16 beside float32: accuracy of the network that ships with the package",
         "",
-        f"{made['date']}, commit {made['commit']}, {made['processor']}, torch {made['torch']}.",
+        in_one_line(),
         "",
-        "| " + " | ".join(heads) + " |",
-        "| --- |" + " ---: |" * (len(heads) - 1),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        table(heads, rows),
         "",
-        f"PCK@{tables[-1].threshold:g}, percent, of {len(moved)} people: {tables[-1].rule}. In the last row "
+        f"PCK@{stages[-1].threshold:g}, percent, of {len(moved)} people: {stages[-1].rule}. In the last row "
         f"kernels of 7x7 and larger go through tiles of {_TILE} (the released networks': 18 to 26), "
         "whose rounding is coarser; elsewhere all are convolved directly.",
     ]
@@ -111,4 +110,5 @@ if __name__ == "__main__":
     text = run(options.data)
     print(text)
     if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+        with atomic_write(options.out, "w") as file:
+            file.write(text + "\n")

@@ -13,16 +13,13 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from backends import CUPY
+from backends import CUPY, fill, in_turn, rotated
 
 from cpm_repro import ops
 from cpm_repro.bench import Case, Goal, Question, main
 from cpm_repro.ops._reference_resize import resize_axis
 
 CHANNELS = 15
-
-ROTATED = 256e6
-"""Bytes of full-size maps that are written in turn: several times a last-level cache."""
 
 Geometry = tuple[list[list[int]], list[list[int]]]
 
@@ -85,7 +82,6 @@ def opencv_chain(
         whole[:, :, -1] = 1
         y0, y1, x0, x1 = max(0, -up), min(height, 368 - up), max(0, -left), min(width, 368 - left)
         whole[y0:y1, x0:x1] = large[y0 + up : y1 + up, x0 + left : x1 + left]
-        # OpenCV resizes at most 4 channels at a time with cubic weights in its fast path; it takes all here.
         total += cv2.resize(whole, image[::-1], interpolation=cv2.INTER_CUBIC)
     return total / len(maps)
 
@@ -109,8 +105,7 @@ class Person:
         self.image = image
         self.maps = bump_maps(CHANNELS).to(device)
         self.pads, self.sizes = geometry(image)
-        sets = 1 + int(ROTATED / (4 * CHANNELS * math.prod(image)))
-        self.fulls = [torch.zeros(CHANNELS, *image, device=device) for _ in range(sets)]
+        self.fulls = rotated((CHANNELS, *image), device=device)
 
     @property
     def arguments(self) -> tuple[torch.Tensor, list[list[int]], list[list[int]], tuple[int, int]]:
@@ -119,7 +114,7 @@ class Person:
 
     def full(self, number: int) -> torch.Tensor:
         """The tensor that a call writes into."""
-        return self.fulls[number % len(self.fulls)]
+        return in_turn(self.fulls, number)[0]
 
     def fuse(self, number: int = 0, backend: str | None = None) -> torch.Tensor:
         """The operator, into a given tensor."""
@@ -136,10 +131,6 @@ class Person:
     def fuse_then_amax(self, number: int = 0) -> torch.Tensor:
         """The same maxima in two steps."""
         return self.fuse(number).amax((1, 2))
-
-    def fill(self, number: int = 0) -> None:
-        """Writing the full-size maps."""
-        self.full(number).fill_(0.5)
 
     def with_opencv(self, _: int = 0) -> np.ndarray:
         """Two steps with OpenCV and NumPy."""
@@ -167,7 +158,10 @@ def _cases(quick: bool, device: str) -> Iterator[Case]:
     person = Person((90, 160) if quick else (720, 1280), device)
     size = "x".join(map(str, person.image))
     pixels = person.full(0).numel()
-    ways: dict[str, Callable[[int], object]] = {"fuse_multiscale": person.fuse, "fill": person.fill}
+    ways: dict[str, Callable[[int], object]] = {
+        "fuse_multiscale": person.fuse,
+        "fill": partial(fill, person.fulls),
+    }
     if device == "cpu":
         ways["OpenCV/NumPy, two steps"] = person.with_opencv
         goals: tuple[Goal, ...] = (Goal("OpenCV/NumPy, two steps", 10.0),)

@@ -96,11 +96,10 @@ def ask(quick: bool, device: str) -> Question:
         "How long does one image take? Operations are those of direct convolutions, for every way.",
         cases(),
         (
-            f"cpm_repro computes {operations / 1e9:.0f} of the {direct / 1e9:.0f} GFLOP of direct "
-            f"convolution; "
+            f"cpm_repro computes {operations / 1e9:.0f} of {direct / 1e9:.0f} GFLOP of direct convolution; "
             f"spectra of the weights take {spectrum_bytes(fast) / 1e6:.0f} MB. Layers through tiles, and the "
             f"tile's side: {', '.join(tiled) or 'none'}.",
-            "" if bf16 else "bf16: not run, this processor has no such arithmetic.",
+            *([] if bf16 else ["bf16: not run, this processor has no such arithmetic."]),
         ),
     )
 

@@ -10,18 +10,15 @@ from networks import Forward, apart, blobs, filled, last_stage, ours
 from torch import Tensor
 
 from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.device import torch_threads
 from cpm_repro.model import multiply_accumulates
 
 TOLERANCE = 1e-4
 
 
 def _call(forward: Forward, data: list[Tensor], threads: int, number: int) -> object:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         return forward(data[number % len(data)])
-    finally:
-        torch.set_num_threads(before)
 
 
 def _apart(ways: dict[str, Forward], data: list[Tensor]) -> float:

@@ -7,26 +7,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
+from backends import fill, in_turn, rotated
 from fuse_multiscale import bump_maps, geometry, multiply_adds
 from torch import Tensor
 
 from cpm_repro import ops
 from cpm_repro.bench import Case, Question, main
+from cpm_repro.device import torch_threads
 
 SAMPLES = 16
 PEOPLE, PARTS, CELLS = 2, 14, 46
 SCALES, IMAGE = 7, (720, 1280)
-
-ROTATED = 256e6
-"""Bytes of results that are written in turn: several times a last-level cache."""
-
-
-def _outputs(shape: tuple[int, ...], device: str) -> list[Tensor]:
-    return [torch.zeros(shape, device=device) for _ in range(1 + int(ROTATED / (4 * math.prod(shape))))]
-
-
-def _fill(outputs: list[Tensor], number: int) -> object:
-    return outputs[number % len(outputs)].fill_(0.5)
 
 
 def belief_case(
@@ -36,10 +27,10 @@ def belief_case(
     generator = torch.Generator().manual_seed(0)
     joints = torch.rand(SAMPLES, people, parts, 2, generator=generator).to(device) * (8 * cells)
     visible = torch.ones(SAMPLES, people, parts, dtype=torch.int32, device=device)
-    outputs = _outputs((SAMPLES, 2 * (parts + 1), cells, cells), device)
+    outputs = rotated((SAMPLES, 2 * (parts + 1), cells, cells), device=device)
 
     def ours(number: int) -> Tensor:
-        return ops.belief_maps(joints, visible, (cells, cells), out=outputs[number % len(outputs)])
+        return ops.belief_maps(joints, visible, (cells, cells), out=in_turn(outputs, number)[0])
 
     def difference() -> float:
         expected = ops.belief_maps(joints, visible, (cells, cells), backend="reference")
@@ -47,10 +38,10 @@ def belief_case(
 
     return Case(
         f"belief maps, {axis} {value}",
-        {"cpm_repro": ours, "fill": partial(_fill, outputs)},
+        {"cpm_repro": ours, "fill": partial(fill, outputs)},
         check=difference,
         tolerance=1e-6,
-        bytes=outputs[0].nbytes,
+        bytes=outputs[0][0].nbytes,
         axis=(axis, value),
         limit="fill",
         graphs=("cpm_repro", "fill"),
@@ -65,18 +56,14 @@ def fusion_case(
     which = [number % SCALES for number in range(scales)]
     maps = bump_maps(PARTS + 1).to(device)[which]
     arguments = (maps, [pads[k] for k in which], [sizes[k] for k in which], image)
-    outputs = _outputs((PARTS + 1, *image), device)
+    outputs = rotated((PARTS + 1, *image), device=device)
 
     def on_threads(work: Callable[[int], object], number: int) -> object:
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads or before)
-        try:
+        with torch_threads(threads):
             return work(number)
-        finally:
-            torch.set_num_threads(before)
 
     def fuse(number: int) -> Tensor:
-        return ops.fuse_multiscale(*arguments, out=outputs[number % len(outputs)])
+        return ops.fuse_multiscale(*arguments, out=in_turn(outputs, number)[0])
 
     def peaks(_: int) -> tuple[Tensor, Tensor]:
         return ops.fuse_multiscale_peaks(*arguments)
@@ -92,7 +79,7 @@ def fusion_case(
 
     ways: dict[str, Callable[[int], object]] = {
         "fuse_multiscale": fuse,
-        "fill": partial(_fill, outputs),
+        "fill": partial(fill, outputs),
         "fuse_multiscale_peaks": peaks,
     }
     return Case(
@@ -100,7 +87,7 @@ def fusion_case(
         {name: partial(on_threads, way) for name, way in ways.items()} if threads else ways,
         check=difference,
         tolerance=1e-5,
-        bytes=outputs[0].nbytes,
+        bytes=outputs[0][0].nbytes,
         operations=2 * (PARTS + 1) * multiply_adds(*arguments[1:]),
         axis=(axis, value),
         graphs=tuple(ways),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from new_process import said
 
 import cpm_repro as cpm
 from cpm_repro.bench import Case, Goal, Question, main
@@ -21,14 +19,9 @@ SECONDS, SHARE = 1.0, 2.2
 """What is asked for, of a file of 120 MB: seconds, and memory relative to the file's size."""
 
 CHILD = """
-import json, sys, time
 import cpm_repro as cpm
 from cpm_repro.caffe.net import CaffeNet
 from cpm_repro.inference.weights import load
-
-def kilobytes(field):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(field))
 
 way, path, arch = sys.argv[1:]
 before, begin = kilobytes("VmRSS"), time.perf_counter()
@@ -94,17 +87,7 @@ def _difference(path: Path, arch: str, weights: dict[str, list[np.ndarray]]) -> 
 
 def _fresh(way: str, path: Path, arch: str, rounds: int) -> str:
     """First use in a new process: seconds and peak memory, median and spread, against what is asked for."""
-    runs = [
-        json.loads(
-            subprocess.run(
-                [sys.executable, "-c", CHILD, way, str(path), arch],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        )
-        for _ in range(rounds)
-    ]
+    runs = [said(CHILD, way, str(path), arch) for _ in range(rounds)]
     size = path.stat().st_size
     seconds, shares = [run[0] for run in runs], [run[1] / size for run in runs]
     met = max(seconds) < SECONDS and max(shares) < SHARE

@@ -21,10 +21,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cpm_repro.environment import environment
+from cpm_repro.environment import in_one_line
+from cpm_repro.files import atomic_write
+from cpm_repro.markdown import table
 
 _ALLOWED_MB = 8.0
 """Megabytes of resident memory, beyond 2 %, that an allocator may move from one end of a run to the other."""
+_MEASURED = ("memory, MB", "open files", "threads")
 _EVERY = 1.0  # seconds between two looks
 _NARROW = (
     "network.width=0.05", "augment.crop=64", "solver.optimizer=adamw", "solver.precision=float32",
@@ -141,31 +144,26 @@ def _entries(folder: Path) -> int:
 
 def page(runs: list[Watched], command: str) -> str:
     """Markdown: the machine, the medians at both ends, the verdicts, and ten looks of each run."""
-    made = environment()
     lines = [
         "# Long runs: memory, open files, threads",
         "",
-        f"{made['date']}, commit {made['commit']}, {made['processor']}, {os.cpu_count()} cores, "
-        f"torch {made['torch']}, Python {made['python']}. Command: `{command}`",
+        f"{in_one_line()}. Command: `{command}`",
         "",
         f"Looked at every {_EVERY:g} s from outside. Medians after warm-up (20 to 40 % of the work) and at "
         f"the end (its last 20 %). Allowed: 2 % and {_ALLOWED_MB:g} MB more memory; not one file or thread.",
         "",
-        "| run | seconds | memory, MB | open files | threads | grew |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
+    rows = []
     for run in runs:
-        (a, b) = (_medians(looks) for looks in run.windows())
-        cells = [f"{a[0]:.1f} to {b[0]:.1f}", f"{a[1]:g} to {b[1]:g}", f"{a[2]:g} to {b[2]:g}"]
+        a, b = (_medians(looks) for looks in run.windows())
+        ends = [f"{a[0]:.1f} to {b[0]:.1f}", f"{a[1]:g} to {b[1]:g}", f"{a[2]:g} to {b[2]:g}"]
         name = f"{run.wanted} x {run.command.split()[1]}"
-        lines.append(
-            f"| {name} | {run.seconds:.0f} | {' | '.join(cells)} | {', '.join(run.grew()) or 'nothing'} |"
-        )
+        rows.append([name, f"{run.seconds:.0f}", *ends, ", ".join(run.grew()) or "nothing"])
+    lines.append(table(["run", "seconds", *_MEASURED, "grew"], rows, "lrrrrl"))
     for run in runs:
-        lines += ["", f"`{run.command}`", "", "| done | memory, MB | open files | threads |"]
-        lines.append("| ---: | ---: | ---: | ---: |")
-        for look in run.looks[:: max(1, len(run.looks) // 10)]:
-            lines.append(f"| {look.done} | {look.megabytes:.1f} | {look.files} | {look.threads} |")
+        looks = run.looks[:: max(1, len(run.looks) // 10)]
+        cells = [[f"{k.done}", f"{k.megabytes:.1f}", f"{k.files}", f"{k.threads}"] for k in looks]
+        lines += ["", f"`{run.command}`", "", table(["done", *_MEASURED], cells, "r")]
     return "\n".join(lines) + "\n"
 
 
@@ -182,7 +180,8 @@ def main() -> None:
     text = page(runs, "python " + " ".join(sys.argv))
     print(text)
     if options.out is not None:
-        options.out.write_text(text, encoding="utf-8")
+        with atomic_write(options.out, "w") as file:
+            file.write(text)
     sys.exit(any(run.grew() for run in runs))
 
 

@@ -6,27 +6,22 @@ Every number is the peak of a new process over what it held after importing ever
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
 
 import torch
 from networks import apart, blobs, filled, last_stage, ours
+from new_process import said
 
 from cpm_repro import ops
 from cpm_repro.bench import Case, Question, main
 
 CHILD = """
-import json, sys
 sys.path.insert(0, sys.argv[2])
 import torch
 from networks import filled, blobs, last_stage, ours
 import cpm_repro.ops
-
-def kilobytes(field):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(field))
 
 options = json.loads(sys.argv[1])
 before = kilobytes("VmRSS")
@@ -54,9 +49,7 @@ print(json.dumps((kilobytes("VmHWM") - before) * 1024))
 
 def _peak(options: dict[str, object], _: int) -> float:
     """Peak bytes of a new process that does what ``options`` say."""
-    command = [sys.executable, "-c", CHILD, json.dumps(options), sys.path[0]]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout))
+    return float(said(CHILD, json.dumps(options), sys.path[0]))
 
 
 def _apart(arch: str, side: int) -> float:

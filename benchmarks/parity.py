@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from cpm_repro import ops
-from cpm_repro.environment import commit, processor
+from cpm_repro.environment import in_one_line
 from cpm_repro.files import atomic_write
+from cpm_repro.markdown import table
 
 CUTOFF, BAND = 4.6052, 1e-5  # of the exponent: cells so near to it may fall either way
 CONFIGS = ("none", "flip", "scale075", "scale125", "rotate", "all", "prob", "all368", "wide")
@@ -128,29 +129,29 @@ def main() -> int:
     if missing:
         print(f"parity: {options.golden}: {', '.join(missing)} not there; name the folder with --golden")
         return 2
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
-    lines = [
-        "## Parity with the golden arrays", "",
-        f"Commit {commit() or 'unknown'}, {device}, torch {torch.__version__}.", "",
-        "| back end | what | values | largest difference | allowed | excused |",
-        "| --- | --- | ---: | ---: | ---: | --- |",
-    ]  # fmt: skip
-    held = True
+    rows: list[tuple[str, Row]] = []
     for backend in ops.available_backends():
         on = "cuda" if backend in ("cuda", "cupy") else "cpu"
         for part in (_targets, _fusion, _imresize):
-            for row in part(options.golden, on, backend):
-                held = held and row.holds
-                lines.append(
-                    f"| {backend} | {row.what} | {row.compared:,} | {row.largest:.2g}"
-                    f"{'' if row.holds else ' **passed**'} | {row.allowed:.2g} | {row.excused} |"
-                )
-    text = "\n".join(lines) + "\n"
+            rows += [(backend, row) for row in part(options.golden, on, backend)]
+    head = ("back end", "what", "values", "largest difference", "allowed", "excused")
+    cells = [
+        [
+            backend,
+            row.what,
+            f"{row.compared:,}",
+            f"{row.largest:.2g}{'' if row.holds else ' **passed**'}",
+            f"{row.allowed:.2g}",
+            row.excused,
+        ]
+        for backend, row in rows
+    ]
+    text = f"## Parity with the golden arrays\n\n{in_one_line()}.\n\n{table(head, cells, 'llrrrl')}\n"
     print(text)
     if options.out is not None:
         with atomic_write(options.out, "w") as file:
             file.write(text)
-    return 0 if held else 1
+    return 0 if all(row.holds for _, row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -14,14 +14,12 @@ import numpy as np
 
 from cpm_repro.data import open_dataset
 from cpm_repro.data.sample import PoseSample
-from cpm_repro.environment import environment
+from cpm_repro.environment import in_one_line
+from cpm_repro.evaluation import evaluate
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.places import WHOLE_IMAGE_SHARE, Place, tried_places, whole_image
-from cpm_repro.inference.result import Person
+from cpm_repro.markdown import table
 from cpm_repro.skeleton import CPM14, Visibility
-
-THRESHOLD = 0.2
-"""Right if within this share of the distance between left shoulder and right hip."""
 
 
 def _of_height(image_hw: tuple[int, int]) -> list[Place]:
@@ -34,17 +32,6 @@ RULES: dict[str, Callable[[tuple[int, int]], list[Place]]] = {
     "middle, 80 % of the height": _of_height,
     "the surest of those tried": tried_places,
 }
-
-
-def right(person: Person, sample: PoseSample) -> list[bool] | None:
-    """Which labelled joints are right; None where the normaliser is not labelled."""
-    labelled = sample.visible[0] != Visibility.CROPPED
-    shoulder, hip = CPM14.parts.index("left_shoulder"), CPM14.parts.index("right_hip")
-    if not (labelled[shoulder] and labelled[hip]):
-        return None
-    norm = np.linalg.norm(sample.joints[0, shoulder] - sample.joints[0, hip])
-    distance = np.linalg.norm(person.keypoints - sample.joints[0], axis=1)
-    return [bool(value) for value in (distance <= THRESHOLD * norm)[labelled]]
 
 
 def samples(data: str, first: int, every: int, *, everybody: bool) -> Iterator[PoseSample]:
@@ -60,22 +47,24 @@ def samples(data: str, first: int, every: int, *, everybody: bool) -> Iterator[P
 def run(data: str, first: int, every: int, *, everybody: bool) -> str:
     """A Markdown table of the rules."""
     estimator = PoseEstimator()
-    found: dict[str, list[bool]] = {name: [] for name in RULES}
-    people = 0
+    found: dict[str, list[np.ndarray]] = {name: [] for name in RULES}
+    truth, labelled = [], []
     for sample in samples(data, first, every, everybody=everybody):
         for name, rule in RULES.items():
             places = rule(sample.image.shape[:2])
             tried = estimator(
                 sample.image, centers=[place.center for place in places], heights=[p.extent for p in places]
             )
-            judged = right(max(tried, key=lambda person: float(person.scores.sum())), sample)
-            found[name] += judged or []
-        people += judged is not None
-    made = environment()
-    joints = len(found[next(iter(RULES))])
-    head = f"{made['date']}, commit {made['commit']}: {people} people, {joints} joints, PCK@{THRESHOLD}"
-    rows = [f"| {name} | {100 * np.mean(values):.1f} |" for name, values in found.items()]
-    return "\n".join([head, "", "| what is assumed | % |", "| --- | ---: |", *rows])
+            found[name].append(max(tried, key=lambda person: float(person.scores.sum())).keypoints)
+        truth.append(sample.joints[0])
+        labelled.append(sample.visible[0] != Visibility.CROPPED)
+    scores = {
+        name: evaluate(keypoints, truth, "lspet-pck", labelled=labelled, suspicious=False)
+        for name, keypoints in found.items()
+    }
+    rows = [[name, f"{score.total:.1f}"] for name, score in scores.items()]
+    rule_of_all = next(iter(scores.values())).protocol
+    return "\n".join([in_one_line(), rule_of_all, "", table(["what is assumed", "%"], rows)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

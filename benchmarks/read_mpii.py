@@ -5,10 +5,7 @@ The real file may not be passed on, so one of its structure is made: 25,000 imag
 
 from __future__ import annotations
 
-import json
 import struct
-import subprocess
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import scipy.io
+from new_process import said
 
 from cpm_repro.bench import Case, Question, main
 from cpm_repro.data.mpii import read_mpii_mat
@@ -32,12 +30,10 @@ _IMAGES, _PEOPLE = 10, 17
 _MARK = b"NUMBER"
 
 CHILD = """
-import json, resource, sys, time
 from cpm_repro.data.mpii import read_mpii_mat
 begin = time.perf_counter()
 read = read_mpii_mat(sys.argv[1]).read
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps([read, time.perf_counter() - begin, peak / 1e6]))
+print(json.dumps([read, time.perf_counter() - begin, kilobytes("VmHWM") * 1024 / 1e6]))
 """
 
 
@@ -131,13 +127,12 @@ def _scipy(path: Path, _: int) -> object:
 
 def _fresh(path: Path, images: int) -> str:
     """The first read of a new process, whose memory is its own."""
-    command = [sys.executable, "-c", CHILD, str(path)]
-    read, seconds, megabytes = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    said = f"In a new process: {read} people in {seconds:.1f} s, peak memory {megabytes:.0f} MB"
+    read, seconds, megabytes = said(CHILD, str(path))
+    found = f"In a new process: {read} people in {seconds:.1f} s, peak memory {megabytes:.0f} MB"
     if images < FULL:
-        return f"{said}; the goal is of {FULL} images."
+        return f"{found}; the goal is of {FULL} images."
     met = seconds < SECONDS and megabytes < MEGABYTES
-    return f"{said}; asked for {SECONDS} s and {MEGABYTES} MB: {'met' if met else 'NOT met'}."
+    return f"{found}; asked for {SECONDS} s and {MEGABYTES} MB: {'met' if met else 'NOT met'}."
 
 
 _FOLDER = tempfile.TemporaryDirectory()

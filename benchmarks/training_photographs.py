@@ -15,8 +15,6 @@ The trainer's network can be shipped with the package, which is for a person to 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +24,12 @@ import torch
 
 from cpm_repro.config import preset
 from cpm_repro.data import open_dataset
-from cpm_repro.environment import commit, processor
+from cpm_repro.environment import in_one_line
 from cpm_repro.evaluation import ScoreTable, bootstrap_interval, paired_bootstrap, stage_table
 from cpm_repro.files import atomic_write
 from cpm_repro.inference.weights import load
+from cpm_repro.markdown import table
+from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import Cores
 from cpm_repro.training.validate import predict_dataset, score_stages
 from cpm_repro.viz.plots import pck_over_time
@@ -60,12 +60,11 @@ def main() -> None:
         "trainer": _score(ours / "checkpoints" / "last.pt", options.data, options.people),
         "plain PyTorch": _score(plain / "last.safetensors", options.data, options.people),
     }
-    records = {"trainer": _records(ours), "plain PyTorch": _records(plain)}
+    records = {"trainer": RunFolder(ours).records(), "plain PyTorch": RunFolder(plain).records()}
     lines = [
         f"# Photographs: tiny, {options.minutes:g} minutes, the trainer beside a plain PyTorch script",
         "",
-        f"{datetime.date.today().isoformat()}, commit {commit() or 'unknown'}, {processor()}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}",
+        in_one_line(),
         "",
     ]
     lines += _summary(tables, records)
@@ -80,10 +79,6 @@ def main() -> None:
             file.write(text)
 
 
-def _records(folder: Path) -> list[Record]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 def _score(weights: Path, data: str, people: int | None) -> list[ScoreTable]:
     dataset = open_dataset(data, "val", size=people)
     with Cores(torch.get_num_threads()) as cores:
@@ -93,23 +88,26 @@ def _score(weights: Path, data: str, people: int | None) -> list[ScoreTable]:
 
 def _summary(tables: dict[str, list[ScoreTable]], records: dict[str, list[Record]]) -> list[str]:
     batch = preset("tiny").solver.batch
-    lines = [
-        "| | updates | samples/s | PCK@0.2 per stage | last stage, 95 % interval |",
-        "| --- | ---: | ---: | --- | --- |",
-    ]
-    rates = {}
+    rows, rates = [], {}
     for name, stages in tables.items():
         last = max(records[name], key=lambda record: record["iteration"])
         rates[name] = last["iteration"] * batch / last["seconds"]
         interval = bootstrap_interval(stages[-1])["Total"]
-        totals = " / ".join(f"{table.total:.2f}" for table in stages)
-        lines.append(
-            f"| {name} | {last['iteration']} of {batch} people | {rates[name]:.1f} | {totals} | "
-            f"{interval.low:.1f} to {interval.high:.1f} |"
+        totals = " / ".join(f"{stage.total:.2f}" for stage in stages)
+        rows.append(
+            [
+                name,
+                f"{last['iteration']} of {batch} people",
+                f"{rates[name]:.1f}",
+                totals,
+                f"{interval.low:.1f} to {interval.high:.1f}",
+            ]
         )
     ours, plain = tables["trainer"][-1], tables["plain PyTorch"][-1]
     paired = paired_bootstrap(ours, plain)
-    lines += [
+    head = ("", "updates", "samples/s", "PCK@0.2 per stage", "last stage, 95 % interval")
+    lines = [
+        table(head, rows, "lrrl"),
         "",
         f"The trainer makes {rates['trainer'] / rates['plain PyTorch']:.2f} times the samples a second. Last "
         f"stage, trainer minus plain script: {paired.difference:+.2f} points (paired bootstrap over people, "

@@ -76,3 +76,14 @@ def measured_convolutions(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads in torch's operators; the setting is the process's and is put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -25,6 +25,15 @@ def environment() -> dict[str, Any]:
     }
 
 
+def in_one_line() -> str:
+    """The same for the head of a report."""
+    here = environment()
+    return (
+        f"{here['date']}, commit {here['commit'] or 'unknown'}, {here['gpu'] or here['processor']}, "
+        f"{here['threads']} threads, torch {here['torch']}, Python {here['python']}"
+    )
+
+
 def processor() -> str:
     """The processor's model name, as far as the system tells."""
     try:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tf32_settings import tf32_allowed, tf32_flags
 
-from cpm_repro.device import float32_products, has_bf16, measured_convolutions, usable_device
+from cpm_repro.device import float32_products, has_bf16, measured_convolutions, torch_threads, usable_device
 from cpm_repro.errors import UserError
 
 CPU = torch.device("cpu")
@@ -84,3 +84,17 @@ def test_tf32_is_on_or_off_for_as_long_as_it_is_asked_to(before, tf32):
         with pytest.raises(KeyError):
             fails()
         assert tf32_flags() == (before, not before)
+
+
+def test_threads_are_put_back_whatever_happens():
+    before = torch.get_num_threads()
+    seen = []
+
+    def fails():
+        seen.append(torch.get_num_threads())
+        raise ValueError
+
+    with pytest.raises(ValueError), torch_threads(before + 1):  # noqa: PT011
+        fails()
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before

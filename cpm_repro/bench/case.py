@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 Work = Callable[[int], object]
 """One call of one way. The argument is the number of the round, so that inputs can be rotated."""
@@ -84,4 +84,4 @@ class Question:
     title: str
     about: str
     cases: Iterable[Case]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from cpm_repro.bench.case import Case, Question
@@ -59,8 +60,12 @@ def answer_question(question: Question, script: str, device: str, *, quick: bool
     cases = []
     for case in question.cases:
         error = case.checked()
-        if limits is None or (limits.bfloat16 is None and case.precision == "bfloat16"):
-            limits = measure_limits(device, quick=quick, bfloat16=case.precision == "bfloat16")
+        low = case.precision == "bfloat16"
+        if limits is None:
+            limits = measure_limits(device, quick=quick, bfloat16=low)
+        elif low and limits.bfloat16 is None:
+            # The other rates stay those that earlier cases were held against.
+            limits = replace(limits, bfloat16=measure_limits(device, quick=quick, bfloat16=True).bfloat16)
         cases.append(_measure(case, error, limits, device, quick))
         del case
         gc.collect()

@@ -14,7 +14,7 @@ import torch
 from cpm_repro.bench.clock import time_in_turn
 from cpm_repro.checklist.verdicts import HOLDS, UNDECIDED, Verdict
 from cpm_repro.config import TrainConfig
-from cpm_repro.device import usable_device
+from cpm_repro.device import torch_threads, usable_device
 from cpm_repro.inference.weights import build_from
 from cpm_repro.markdown import table
 from cpm_repro.model import multiply_accumulates
@@ -116,12 +116,8 @@ def exit_times(config: TrainConfig, device: str | None = None) -> list[float]:
     net = build_from(config.network).eval().to(place)
     data = torch.zeros(1, net.input_channels, config.augment.crop, config.augment.crop, device=place)
     works = {str(stages): partial(_forward, net, data, stages) for stages in range(1, net.stages + 1)}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         times = time_in_turn(works, device=place.type)
-    finally:
-        torch.set_num_threads(threads)
     return [1000 * median(samples) for samples in times.values()]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cpm_repro.bench.case import BenchmarkWrong, Case, Goal, Question
 from cpm_repro.bench.clock import sizes_in_turn, time_in_turn
-from cpm_repro.bench.limits import measure_limits
+from cpm_repro.bench.limits import Limits, measure_limits
 from cpm_repro.bench.record import BenchReport, load_report, save_report
 from cpm_repro.bench.run import find_scripts, run_benchmarks
 from cpm_repro.bench.script import answer_question
@@ -104,6 +104,23 @@ def test_limits_are_rates():
     assert limits.seconds(limits.copy, 0, "float32") == pytest.approx(1)
     assert limits.seconds(0, 3 * limits.float32, "float32") == pytest.approx(3)
     assert limits.seconds(limits.copy, 3 * limits.float32, "float32") == pytest.approx(3)
+
+
+def test_a_question_is_held_against_one_set_of_limits(monkeypatch):
+    """bfloat16's rate is measured once it is wanted; the other rates must stay those of earlier cases."""
+    rates = iter([1e9, 2e9])
+
+    def measured(*_, bfloat16, **__):
+        return Limits(*[next(rates)] * 3, 5e9 if bfloat16 else None)
+
+    monkeypatch.setattr("cpm_repro.bench.script.measure_limits", measured)
+    cases = (
+        Case(p, {"a": lambda _: None}, lambda: 0.0, 0.0, operations=1e9, precision=p)
+        for p in ("float32", "bfloat16")
+    )
+    answer = answer_question(Question("q", "?", cases), "toy", "cpu", quick=True)
+    assert answer.limits == Limits(1e9, 1e9, 1e9, 5e9)
+    assert [case.limit_seconds for case in answer.cases] == [1.0, 0.2]
 
 
 def test_unknown_names_are_told(tmp_path):
