@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 def test_a_device_by_name():
     assert usable_device("cpu") == CPU
-    with pytest.raises(UserError, match="device cpu2x: cannot be used here"):
+    with pytest.raises(UserError, match="device cpu2x: wanted cpu or a GPU such as cuda:0"):
         usable_device("cpu2x")
 
 
