@@ -31,7 +31,7 @@ fuzz: $(BUILT)
 	CPM_FUZZ_EXAMPLES=2000 $(PY) -m pytest --timeout 0 tests/caffe/test_caffe_fuzz.py \
 		tests/trust/test_trust_files.py tests/trust/test_trust_command_line.py \
 		tests/data/test_data_lmdb.py
-	$(PY) -m pytest -m slow tests/csrc/test_csrc_fuzz.py
+	$(PY) -m pytest -m slow tests/csrc/test_csrc_fuzz.py tests/csrc/test_csrc_kernel_fuzz.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

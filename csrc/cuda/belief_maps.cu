@@ -20,8 +20,7 @@ const char* launch(const BeliefParams& p, void* stream) {
   const long long blocks = p.samples * ((long long)grid.label_blocks + grid.center_blocks);
   if (blocks == 0) return nullptr;
   if (blocks > kMost) return "too many maps for one launch";
-  const dim3 threads(kThreads / grid.slices, grid.slices);
-  CPM_LAUNCH((belief_maps_kernel<T, kVector>), (unsigned int)blocks, threads, 0, stream, p, grid);
+  CPM_LAUNCH((belief_maps_kernel<T, kVector>), (unsigned int)blocks, dim3(kThreads / grid.slices, grid.slices), 0, stream, p, grid);
   return launch_error();
 }
 

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtLeast) fuse_kernel(FusePara
   fuse_body<kPeaks, kHeld>(p, t, best);
 }
 
-__global__ void clear_kernel(unsigned long long* best, int channels) { clear_body(best, channels); }
+__global__ void __launch_bounds__(kThreads) clear_kernel(unsigned long long* best, int channels) { clear_body(best, channels); }
 
 __global__ void __launch_bounds__(kCross * kLanes) unpack_kernel(FuseParams p, Tables t, const unsigned long long* best, float* xy, float* score) {
   unpack_body(p, t, best, xy, score);
@@ -61,8 +61,8 @@ template <bool kPeaks>
 const char* launch_fuse(const FuseParams& p, const Tables& t, unsigned long long* best, void* stream) {
   const long long tiles = (long long)tiles_along(p.image_w, kTileColumns) * tiles_along(p.image_h, kTileRows) * p.channels;
   if (tiles > 0x7fffffff) return "the image is too large for one launch";
-  const auto kernel = t.depth[1] % kWindow == 0 ? fuse_kernel<kPeaks, kWindow> : fuse_kernel<kPeaks, 1>;  // 1: a narrow map
-  CPM_LAUNCH(kernel, (unsigned int)tiles, kThreads, 0, stream, p, t, best);
+  const bool whole = t.depth[1] % kWindow == 0;  // not of a narrow map
+  CPM_LAUNCH((whole ? fuse_kernel<kPeaks, kWindow> : fuse_kernel<kPeaks, 1>), (unsigned int)tiles, kThreads, 0, stream, p, t, best);
   return launch_error();
 }
 

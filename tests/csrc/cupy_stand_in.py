@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,12 @@ CALLS = """
 
 template <typename... A, size_t... I>
 void run(void (*kernel)(A...), const unsigned int* sizes, void** values, std::index_sequence<I...>) {
-  stand_in::launch(dim3(sizes[0], sizes[1], sizes[2]), dim3(sizes[3], sizes[4], sizes[5]),
+  stand_in::launch(dim3(sizes[0], sizes[1], sizes[2]), dim3(sizes[3], sizes[4], sizes[5]), 0,
                    [&] { kernel(*static_cast<std::remove_const_t<A>*>(values[I])...); });
 }
 
-// 0, or which argument has not the bytes of its parameter, counted from 1; -1 when their number is another.
+// 0, or which argument has not the bytes of its parameter, counted from 1; -1 when their number is another,
+// -2 when a GPU would have refused the launch.
 template <typename... A>
 int call(void (*kernel)(A...), const unsigned int* sizes, void** values, const long long* bytes, int count) {
   const long long wanted[] = {(long long)sizeof(A)...};
@@ -33,7 +35,7 @@ int call(void (*kernel)(A...), const unsigned int* sizes, void** values, const l
     if (bytes[i] != wanted[i]) return i + 1;
   }
   run(kernel, sizes, values, std::index_sequence_for<A...>());
-  return 0;
+  return cudaGetLastError() == cudaSuccess ? 0 : -2;
 }
 """
 
@@ -78,11 +80,13 @@ class CuPy:
 class _Module:
     def __init__(self, cupy: CuPy, code: str, includes: list[str]) -> None:
         self.cupy = cupy
-        names = re.findall(r'^extern "C".* (\w+)\([^()]*\) \{', code, re.MULTILINE)
+        entry = r'^extern "C" __global__ void __launch_bounds__\((.*)\) (\w+)\([^()]*\) \{'
+        entries = re.findall(entry, code, re.MULTILINE)
         callers = [
             f'extern "C" int call_{name}(const unsigned int* sizes, void** values, '
             f"const long long* bytes, int count) {{ return call({name}, sizes, values, bytes, count); }}\n"
-            for name in names
+            f'extern "C" int threads_{name}() {{ const int bounds[] = {{{bounds}}}; return bounds[0]; }}\n'
+            for bounds, name in entries
         ]
         folder = cupy.folder / str(len(cupy._modules))
         folder.mkdir()
@@ -98,7 +102,7 @@ class _Module:
             values = [_by_value(argument) for argument in arguments]
             addresses = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
             bytes_ = (ctypes.c_longlong * len(values))(*[value.nbytes for value in values])
-            assert all(size >= 1 for size in sizes)
+            assert math.prod(sizes[3:]) == getattr(self.compiled, f"threads_{name}")()
             assert function(sizes, addresses, bytes_, len(values)) == 0, f"arguments of {name}"
             self.cupy.streams.append(self.cupy._current[-1])
             self.cupy.grids.append(tuple(grid))

@@ -6,6 +6,7 @@ import ctypes
 import math
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -13,41 +14,59 @@ from compiled import LIBRARYS_OWN, compiler
 
 ROOT = Path(__file__).resolve().parents[2]
 CUDA = ROOT / "csrc" / "cuda"
+FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", f"-I{ROOT}/tests/csrc/cuda_stand_in", f"-I{CUDA}")
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 
 def build(folder: Path, replaced: dict[str, str] | None = None, rest: Path | None = None) -> ctypes.CDLL:
-    """Compile csrc/cuda/*.cu, with the text of some files replaced, into a library in ``folder``.
-
-    The other objects come from ``rest``, the folder of an earlier build, if one is given.
-    """
-    flags = [
-        "-std=c++17",
-        "-O1",
-        "-fPIC",
-        "-ffp-contract=off",
-        *LIBRARYS_OWN,
-        f"-I{ROOT}/tests/csrc/cuda_stand_in",
-        f"-I{CUDA}",
-    ]
-    objects = []
-    for name in filter(lambda name: name.endswith(".h"), replaced or {}):
-        (folder / name).write_text((replaced or {})[name].replace('"../math/', f'"{ROOT}/csrc/math/'))
-    for source in [*sorted(CUDA.glob("*.cu")), ROOT / "tests/csrc/stand_in_api.cpp"]:
-        text = (replaced or {}).get(source.name)
-        target = folder / f"{source.name}.o"
-        if text is None and rest is not None:
-            objects.append(str(rest / target.name))
-            continue
-        if text is not None:
-            source = folder / source.name
-            # Its own folder is where it looks first for what it includes.
-            source.write_text(text.replace('"../math/', f'"{ROOT}/csrc/math/'))
-        subprocess.run([compiler(), *flags, "-x", "c++", "-c", str(source), "-o", str(target)], check=True)
-        objects.append(str(target))
+    """A library of csrc/cuda/*.cu and the entry points of ``stand_in_api.cpp``: see ``compiled_objects``."""
+    objects = compiled_objects(folder, "stand_in_api.cpp", ("-fPIC", *LIBRARYS_OWN), replaced, rest)
     library = folder / "stand_in.so"
-    subprocess.run([compiler(), "-shared", *objects, "-o", str(library)], check=True)
+    subprocess.run([compiler(), "-shared", *map(str, objects), "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
+
+
+def compiled_objects(
+    folder: Path,
+    entry: str,
+    flags: Sequence[str],
+    replaced: dict[str, str] | None = None,
+    rest: Path | None = None,
+) -> list[Path]:
+    """Compile csrc/cuda/*.cu and ``entry`` of this folder, with the text of some files replaced.
+
+    The other objects come from ``rest``, the folder of an earlier call, if one is given.
+    """
+    replaced = {
+        name: text.replace('"../math/', f'"{ROOT}/csrc/math/') for name, text in (replaced or {}).items()
+    }
+    for name, text in replaced.items():  # its own folder is where a file looks first for what it includes
+        (folder / name).write_text(text)
+    objects, commands = [], []
+    for source in [*sorted(CUDA.glob("*.cu")), ROOT / "tests/csrc" / entry]:
+        target = folder / f"{source.name}.o"
+        if source.name in replaced:
+            source = folder / source.name
+        elif rest is not None:
+            target = rest / target.name
+        if target.parent == folder:
+            commands.append([compiler(), *FLAGS, *flags, "-x", "c++", "-c", str(source), "-o", str(target)])
+        objects.append(target)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda command: subprocess.run(command, check=True), commands))
+    return objects
+
+
+def with_fault(name: str, right: str, wrong: str) -> dict[str, str]:
+    """Texts of a file of csrc/cuda in which ``right`` is ``wrong``, and of what includes it."""
+    texts = {name: (CUDA / name).read_text()}
+    assert right in texts[name]
+    texts[name] = texts[name].replace(right, wrong, 1)
+    # What includes a changed copy of a header must lie beside it.
+    beside = {"fuse_tables.h": ["fuse_multiscale_kernel.h", "fuse_multiscale.cu"]}
+    for other in beside.get(name, [name.replace("_kernel.h", ".cu")]):
+        texts.setdefault(other, (CUDA / other).read_text())
+    return texts
 
 
 def shifted(shape: Sequence[int], dtype: torch.dtype, by: int) -> torch.Tensor:

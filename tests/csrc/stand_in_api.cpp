@@ -7,7 +7,7 @@
 #include "../../csrc/cuda/imresize.h"
 #include "cuda_runtime.h"
 
-extern "C" void set_reverse_order(int reverse) { stand_in::reverse_order = reverse != 0; }
+extern "C" void set_order(unsigned int order) { stand_in::chosen_order = order; }
 
 extern "C" void last_launch(unsigned int* to) { to[0] = gridDim.x, to[1] = blockDim.x, to[2] = blockDim.y; }
 

@@ -58,6 +58,26 @@ def test_every_launch_is_checked():
         assert text.count("CPM_LAUNCH(") == len(re.findall(r"return launch_error\(\)", text)) > 0, path.name
 
 
+def test_kernels_are_launched_with_the_threads_that_they_are_compiled_for():
+    """With more a GPU refuses the launch. 256 threads of 255 registers, the most there are, always fit."""
+    for path in (CSRC / "cuda").glob("*.cu"):
+        text = without_comments(path)
+        declared = re.findall(r"__global__ void __launch_bounds__\(([^,)]+)[^)]*\)\s*(\w+)\(", text)
+        assert len(declared) == text.count("__global__"), path.name
+        bounds = {kernel: threads for threads, kernel in declared}
+        launches = re.findall(r"CPM_LAUNCH\((.*)\);", text)
+        launched = [
+            re.search(r"(\w+_kernel)\b.*?, (dim3\(kT[^)]*\)|[^,()]+), 0, stream\b", launch)
+            for launch in launches
+        ]
+        blocks = {match[1]: re.sub(r"dim3\((\w+) / ([\w.]+), \2\)", r"\1", match[2]) for match in launched}
+        assert blocks == bounds, path.name
+    header = {path: path.read_text() for path in (CSRC / "cuda").glob("*.h")}
+    sizes = [int(n) for text in header.values() for n in re.findall(r"\bk\w*Threads = (\d+)", text)]
+    assert len(sizes) == 5
+    assert max(sizes) <= 256
+
+
 def test_what_tensors_are_asked_is_written_once():
     """`tensor_checks.h` alone compares devices and looks whether numbers fit 32 bits."""
     found = {
