@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from cpm_repro.errors import UserError
 
 What = Literal["", "a file", "a folder", "something that is no ordinary file"]
+
+PICTURES = (".png", ".jpg", ".jpeg")
+"""Suffixes of a picture whose name the user chooses."""
 
 _LONGEST_NAME = 1000
 
@@ -44,6 +48,21 @@ def wanted_file(path: str | Path, wanted: str) -> Path:
     if found != "a file":
         raise UserError(f"{path}: wanted {wanted}, got {found or 'nothing there'}")
     return Path(path)
+
+
+def wanted_suffix(path: str | Path, suffixes: Iterable[str]) -> str:
+    """The suffix of ``path`` in small letters.
+
+    Raises:
+        UserError: it is none of ``suffixes``.
+    """
+    suffix = Path(path).suffix.lower()
+    known = list(suffixes)
+    if suffix not in known:
+        raise UserError(
+            f"{path}: wanted a file called {', '.join(f'*{name}' for name in known[:-1])} or *{known[-1]}"
+        )
+    return suffix
 
 
 def shown(path: object) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from cpm_repro.errors import UserError
-from cpm_repro.paths import what_is_at
+from cpm_repro.paths import wanted_suffix, what_is_at
 
 KINDS = {
     ".caffemodel": "caffemodel",
@@ -19,21 +18,6 @@ KINDS = {
 
 EXPORTED = (".onnx", ".pt2")
 """Suffixes of the files that a network is exported to."""
-
-
-def wanted_suffix(path: str | Path, suffixes: Iterable[str]) -> str:
-    """The suffix of ``path`` in small letters.
-
-    Raises:
-        UserError: it is none of ``suffixes``.
-    """
-    suffix = Path(path).suffix.lower()
-    known = list(suffixes)
-    if suffix not in known:
-        raise UserError(
-            f"{path}: wanted a file called {', '.join(f'*{name}' for name in known[:-1])} or *{known[-1]}"
-        )
-    return suffix
 
 
 def weight_file_of(path: str | Path) -> Path:

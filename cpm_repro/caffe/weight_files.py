@@ -31,8 +31,8 @@ from cpm_repro.model.checkpoint_file import (
     is_checkpoint,
     read_torch_file,
 )
-from cpm_repro.paths import wanted_file
-from cpm_repro.weight_paths import KINDS, wanted_suffix
+from cpm_repro.paths import wanted_file, wanted_suffix
+from cpm_repro.weight_paths import KINDS
 
 _MOST_STAGES = 32  # looked for when a network is told by its shapes
 _BLOB_NAMES = ("weight", "bias")

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cpm_repro.cli.parser import Parser, add_verb, refuse_missing, refuse_missing_data
+from cpm_repro.cli.parser import Parser, add_verb, at_least, refuse_missing, refuse_missing_data
 from cpm_repro.config import assignment, check, cut_off, override, preset
+from cpm_repro.paths import PICTURES, wanted_suffix
 
 _STRICT = "stop at the first unusable person or image instead of reporting it"
 
@@ -51,9 +52,9 @@ def _add_data_show(actions: Any) -> None:
         "  cpm data show path/to/lspet --preset lsp_6stage --set augment.rotate=20",
     )
     sub.add_argument("path", help="'synthetic', a folder or an annotation file")
-    sub.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture")
-    sub.add_argument("--count", type=int, default=12, help="how many samples")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture, *.png or *.jpg")
+    sub.add_argument("--count", type=at_least(1), default=12, help="how many samples")
+    sub.add_argument("--seed", type=at_least(0), default=0)
     sub.add_argument("--preset", default="tiny", help="whose augmentation and belief maps (default: tiny)")
     sub.add_argument(
         "--set",
@@ -65,6 +66,7 @@ def _add_data_show(actions: Any) -> None:
 
     def run(options: argparse.Namespace) -> None:
         refuse_missing_data(options.path)
+        wanted_suffix(options.out, PICTURES)
         config = override(preset(options.preset), dict(assignment(text) for text in options.set))
         check(config)
         from cpm_repro.data import open_dataset, show_samples
@@ -72,7 +74,9 @@ def _add_data_show(actions: Any) -> None:
         dataset = open_dataset(options.path, "train", seed=options.seed)
         if (cut := cut_off(config.augment)) is not None:
             print(f"warning: {cut}")
-        show_samples(dataset, options.out, config.augment, options.count, options.seed, config.target)
+        from cpm_repro.viz import legend
+
+        show_samples(dataset, options.out, config.augment, options.count, options.seed, config.target, legend)
         print(options.out)
 
     sub.set_defaults(run=run, parser=sub)
@@ -114,7 +118,7 @@ def _add_data_lmdb(actions: Any) -> None:
     sub.add_argument(
         "--compact", action="store_true", help="each image's file once: a fraction of the size, ours only"
     )
-    sub.add_argument("--seed", type=int, default=0, help="of the order")
+    sub.add_argument("--seed", type=at_least(0), default=0, help="of the order")
     sub.add_argument("--strict", action="store_true", help=_STRICT)
 
     def run(options: argparse.Namespace) -> None:

@@ -12,7 +12,8 @@ from cpm_repro.cli.parser import (
     add_verb,
     refuse_unknown_architecture,
 )
-from cpm_repro.weight_paths import EXPORTED, KINDS, wanted_suffix, weight_file_of
+from cpm_repro.paths import wanted_suffix
+from cpm_repro.weight_paths import EXPORTED, KINDS, weight_file_of
 
 
 def add_convert(verbs: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,6 +44,19 @@ def add_verb(verbs: Any, name: str, about: str, example: str) -> Parser:
         allow_abbrev=False,
     )
     return sub
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that counts: a whole number, ``least`` or more."""
+
+    def whole(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"wanted a whole number of at least {least}, got {text}")
+        return value
+
+    whole.__name__ = "int"  # as argparse calls it where the text is no number
+    return whole
 
 
 def add_device(sub: Parser) -> None:

@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What was found.
+    """What was found, and in the data of which ``skeleton``.
 
     People read = used + reported: the unusable ones and those whose image does not open. The other findings
     are about people that are used.
@@ -42,11 +42,12 @@ class CheckReport:
 
     summary: str
     findings: tuple[Finding, ...]
+    skeleton: Skeleton
 
     def to_text(self, limit: int = 10) -> str:
         """The summary, counts per kind, and up to ``limit`` lines of each kind."""
         counts = Counter(finding.kind for finding in self.findings)
-        lines = [self.summary, ", ".join(f"{kind}: {counts[kind]}" for kind in KINDS)]
+        lines = [self.summary, ", ".join(f"{kind}: {counts[kind]}" for kind in KINDS), self._body()]
         for kind in KINDS:
             found = [str(finding.problem) for finding in self.findings if finding.kind == kind]
             lines += [f"  {kind}: {line}" for line in found[:limit]]
@@ -54,12 +55,23 @@ class CheckReport:
                 lines.append(f"  {kind}: and {len(found) - limit} more")
         return "\n".join(lines)
 
+    def _body(self) -> str:
+        """The parts and what belongs together, as training will take it."""
+        parts = self.skeleton.parts
+        pairs = ", ".join(f"{parts[a]} - {parts[b]}" for a, b in self.skeleton.flip_pairs)
+        torso = " - ".join(parts[end] for end in self.skeleton.torso or ())
+        return (
+            f"{len(parts)} parts: {', '.join(parts)}; mirrored: {pairs or 'none'}; "
+            f"scores divide by: {torso or 'nothing yet, training wants a torso in skeleton.toml'}"
+        )
+
 
 def check_data(path: str | Path, strict: bool = False, progress: bool = False) -> CheckReport:
     """Check a data set: everything `open_dataset` reads except LMDBs and the synthetic people.
 
     Reported are people that cannot be used; images that do not open; labelled joints outside of their image;
-    left and right that look swapped; people labelled twice; people without a scale where others have one.
+    left and right that look swapped; people labelled twice; people without a scale where others have
+    one, or of a pixel or two.
 
     Args:
         path: folder or annotation file.
@@ -82,10 +94,10 @@ def check_data(path: str | Path, strict: bool = False, progress: bool = False) -
         for person in image.people:
             name = f"{image.path} person {person.number}"
             notes = {"outside": _outside(person, size), "swapped": _swapped(person, annotations)}
-            notes["scale"] = "no scale" if scaled and math.isnan(person.scale) else ""
+            notes["scale"] = "no scale" if scaled and math.isnan(person.scale) else _too_small(person)
             findings += [Finding(kind, Problem(name, what)) for kind, what in notes.items() if what]
         findings += [Finding("duplicate", problem) for problem in _duplicates(image)]
-    return CheckReport(annotations.summary(lost), tuple(findings))
+    return CheckReport(annotations.summary(lost), tuple(findings), annotations.skeleton)
 
 
 def _read(path: Path, strict: bool) -> tuple[Annotations, Path]:
@@ -129,6 +141,13 @@ def _outside(person: Person, size: tuple[int, int] | None) -> str:
     labelled = person.joints[person.visible != Visibility.CROPPED]
     count = int(((labelled < -0.5) | (labelled > np.array(size) - 0.5)).any(axis=1).sum())
     return f"{count} labelled joints outside of the {size[0]} x {size[1]} image" if count else ""
+
+
+def _too_small(person: Person) -> str:
+    """Joints in another unit: shares of the image, above all, lie within a pixel of one another."""
+    labelled = person.joints[person.visible != Visibility.CROPPED]
+    extent = max(np.ptp(labelled, axis=0)) if len(labelled) > 1 else math.inf
+    return f"all joints within {extent:.3g} pixels: are they shares of the image?" if extent < 2 else ""
 
 
 def _swapped(person: Person, annotations: Annotations) -> str:

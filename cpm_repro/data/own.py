@@ -126,6 +126,10 @@ def read_csv(path: str | Path, skeleton: Skeleton | None = None, strict: bool = 
         raise UserError(
             f"{path}: expected columns image, <part>_x and <part>_y, got {', '.join(columns[:5]) or 'none'}"
         )
+    for column in columns:
+        other = column[:-1] + {"x": "y", "y": "x"}.get(column[-1:], "")
+        if column.endswith(("_x", "_y")) and other not in columns:
+            raise UserError(f"{path}: expected a column {other} beside {column}, got none")
     skeleton = skeleton or skeleton_from_names(Path(path).stem, parts)
     absent = [part for part in skeleton.parts if part not in parts]
     if absent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cpm_repro.data.sample import PoseDataset
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
 from cpm_repro.ops import belief_maps
+from cpm_repro.paths import PICTURES, wanted_suffix
 from cpm_repro.skeleton import Skeleton, Visibility, limb_colours, part_colours
 
 _TILE = 256
@@ -29,6 +31,7 @@ def show_samples(
     count: int = 12,
     seed: int = 0,
     target: TargetConfig | None = None,
+    legend: Callable[[Skeleton, int], np.ndarray] | None = None,
 ) -> None:
     """Write a picture of ``count`` samples after augmentation.
 
@@ -39,15 +42,18 @@ def show_samples(
 
     Args:
         dataset: samples; the first ``count`` of a random order.
-        out: the picture, .png or .jpg.
+        out: the picture: .png, .jpg or .jpeg.
         augment: default the training augmentation.
         count: number of samples.
         seed: of order and augmentation.
         target: of the belief maps.
+        legend: makes a panel (height, W, 3) uint8 BGR, put right of the samples, that names the parts.
 
     Raises:
-        UserError: no sample can be read. EnvironmentFailure: the picture cannot be written.
+        UserError: another suffix, or no sample can be read.
+        EnvironmentFailure: the picture cannot be written.
     """
+    suffix = wanted_suffix(out, PICTURES)
     augment = augment or AugmentConfig()
     if isinstance(augment, AugmentConfig) and augment.method == "device":
         augment = replace(augment, method="fast")  # the same crop, warped here
@@ -68,9 +74,11 @@ def show_samples(
     columns = min(3, len(tiles))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[first : first + columns]) for first in range(0, len(tiles), columns)]
-    suffix = Path(out).suffix or ".png"
+    sheet = np.vstack(rows)
+    if legend is not None:
+        sheet = np.hstack([sheet, legend(dataset.skeleton, len(sheet))])
     with atomic_write(out) as file:
-        file.write(cv2.imencode(suffix, np.vstack(rows))[1].tobytes())
+        file.write(cv2.imencode(suffix, sheet)[1].tobytes())
 
 
 def _belief(crops: list[Crop], target: TargetConfig) -> np.ndarray:

@@ -28,6 +28,7 @@ def read_skeleton(path: str | Path) -> Skeleton:
         limbs = [["wrist", "left_thumb"], ["wrist", "right_thumb"]]
         torso = ["left_thumb", "wrist"]        # optional: the distance that normalises PCK
 
+    Without ``flip_pairs`` they are told by the names, left_x and right_x; ``flip_pairs = []`` means none.
     A file called .yaml or .yml holds the same keys in YAML.
 
     Raises:
@@ -47,7 +48,11 @@ def read_skeleton(path: str | Path) -> Skeleton:
     return Skeleton(
         name=name,
         parts=tuple(parts),
-        flip_pairs=_pairs(path, parts, "flip_pairs", values.get("flip_pairs", [])),
+        flip_pairs=(
+            _pairs(path, parts, "flip_pairs", values["flip_pairs"])
+            if "flip_pairs" in values
+            else _named_pairs(parts)
+        ),
         limbs=_pairs(path, parts, "limbs", values.get("limbs", [])),
         torso=torso[0] if torso else None,
     )
@@ -94,11 +99,16 @@ def skeleton_from_names(name: str, parts: Sequence[str], limbs: Sequence[tuple[i
     """A skeleton whose left/right pairs follow from the names (left_x and right_x)."""
     if len(set(parts)) != len(parts) or not parts:
         raise UserError(f"{name}: part names must be unique and not empty, got {list(parts)}")
-    pairs = [
-        (index, list(parts).index(part.replace("right", "left", 1)))
-        for index, part in enumerate(parts)
-        if part.startswith("right") and part.replace("right", "left", 1) in parts
-    ]
     both = all(side in parts for side in ("left_shoulder", "right_hip"))
     torso = (list(parts).index("left_shoulder"), list(parts).index("right_hip")) if both else None
-    return Skeleton(name, tuple(parts), tuple(pairs), tuple(limbs), torso)
+    return Skeleton(name, tuple(parts), _named_pairs(parts), tuple(limbs), torso)
+
+
+def _named_pairs(parts: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs of indices whose names begin with right and left and else are the same."""
+    places = {part: index for index, part in enumerate(parts)}
+    return tuple(
+        (index, places[other])
+        for index, part in enumerate(parts)
+        if part.startswith("right") and (other := part.replace("right", "left", 1)) in places
+    )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model.export import ExportReport, export_onnx, export_program
-from cpm_repro.weight_paths import EXPORTED, wanted_suffix
+from cpm_repro.paths import wanted_suffix
+from cpm_repro.weight_paths import EXPORTED
 
 
 def export_weights(

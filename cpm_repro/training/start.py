@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,11 @@ def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
         )
     check_held_out(config.data, held_out)
     if train.skeleton.torso is None and not person:
+        parts = train.skeleton.parts
         raise UserError(
-            f"{config.data}: its skeleton names no torso, and validation divides distances by it: "
-            f"name torso = [part, part] in the skeleton file"
+            f"{config.data}: its skeleton names no torso, the distance by which scores are divided: "
+            f"write a skeleton.toml beside the data with a line parts = {json.dumps(parts)} and a line "
+            f"torso = {json.dumps(parts[:2])}, or two others"
         )
     return train, held_out
 

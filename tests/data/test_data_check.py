@@ -138,6 +138,41 @@ def test_a_sheet_is_what_a_presets_training_sees(tmp_path, capsys):
         assert printed.endswith(f"{out}\n")
         assert printed.startswith(said or out)
         sheets.append(cv2.imread(out))
+    assert sheets[0].shape[1] > 2 * 512  # the colours' names beside the samples
     assert sheets[0].shape == sheets[1].shape == sheets[2].shape
     assert not np.array_equal(sheets[0], sheets[1])
     assert not np.array_equal(sheets[1], sheets[2])
+
+
+def test_a_sheet_that_cannot_be(tmp_path, capsys):
+    for given, said in (
+        (["--count", "0"], "--count: wanted a whole number of at least 1, got 0"),
+        (["--seed", "-1"], "--seed: wanted a whole number of at least 0, got -1"),
+        (["--count", "few"], "--count: invalid int value: 'few'"),
+        (["--out", str(tmp_path / "sheet.txt")], "sheet.txt: wanted a file called *.png, *.jpg or *.jpeg"),
+    ):
+        try:
+            code = main(["data", "show", "synthetic", *given])
+        except SystemExit as stop:
+            code = stop.code
+        assert code == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"sheet\.txt: wanted"):
+        show_samples(SyntheticDataset("train", size=1), tmp_path / "sheet.txt")
+
+
+def test_what_training_will_take_of_a_table_is_said_and_shares_are_no_pixels(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 40, 3), np.uint8))
+    (tmp_path / "cups.csv").write_text(
+        "image,left_rim_x,left_rim_y,right_rim_x,right_rim_y,base_x,base_y\na.png,.1,.1,.9,.1,.5,.8\n"
+    )
+    report = check_data(tmp_path)
+    assert "3 parts: left_rim, right_rim, base; mirrored: right_rim - left_rim;" in report.to_text()
+    assert "scores divide by: nothing yet" in report.to_text()
+    (line,) = kinds(report)["scale"]
+    assert line == "a.png person 1: all joints within 0.8 pixels: are they shares of the image?"
+    (tmp_path / "skeleton.toml").write_text(
+        'parts = ["left_rim", "right_rim", "base"]\ntorso = ["left_rim", "base"]\n'
+    )
+    said = check_data(tmp_path).to_text()
+    assert "mirrored: right_rim - left_rim; scores divide by: left_rim - base" in said

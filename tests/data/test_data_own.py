@@ -136,3 +136,13 @@ def test_two_annotation_files(tmp_path):
         (tmp_path / name).write_text("x")
     with pytest.raises(UserError, match=r"a\.json, b\.csv"):
         open_dataset(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize(
+    ("column", "other"), [("tip_x", "tip_y"), ("tip_y", "tip_x"), ("center_x", "center_y")]
+)
+def test_half_a_point_is_refused(tmp_path, column, other):
+    """The part was left out without a word."""
+    (tmp_path / "x.csv").write_text(f"image,root_x,root_y,{column}\na.png,1,2,3\n")
+    with pytest.raises(UserError, match=f"expected a column {other} beside {column}"):
+        read_csv(tmp_path / "x.csv")

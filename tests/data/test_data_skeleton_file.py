@@ -66,3 +66,10 @@ def test_bad_yaml_skeletons(tmp_path, text, what):
     with pytest.raises(UserError, match=what) as caught:
         read_skeleton(tmp_path / "skeleton.yaml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("line", "pairs"), [("", ((2, 1),)), ("flip_pairs = []\n", ())])
+def test_pairs_that_are_not_said_are_told_by_the_names(tmp_path, line, pairs):
+    """A file that named only the torso stopped mirrored sides from changing places."""
+    (tmp_path / "skeleton.toml").write_text(f'parts = ["root", "left_tip", "right_tip"]\n{line}')
+    assert read_skeleton(tmp_path / "skeleton.toml").flip_pairs == pairs
