@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from cpm_repro.config import TrainConfig, to_dict
+from cpm_repro.config import TrainConfig, first_difference, to_dict
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
 from cpm_repro.model.checkpoint_file import CHECKPOINT_FORMAT, content_digest, read_checkpoint_file
 from cpm_repro.skeleton import Skeleton
+from cpm_repro.training.run_folder import RunFolder
 
 
 @dataclass
@@ -129,3 +130,20 @@ def newest_intact(paths: Sequence[Path]) -> Found | None:
         more = f"; {len(damaged) - 1} older ones are damaged too" if len(damaged) > 1 else ""
         raise UserError(next(iter(damaged.values())) + more)
     return None
+
+
+def found_in(folder: RunFolder, config: TrainConfig) -> Found | None:
+    """The state that a run with the settings ``config`` goes on from; None: nothing was saved yet.
+
+    Raises:
+        UserError: the folder's run has other settings, or none of its checkpoints is intact.
+    """
+    found = newest_intact([folder.last, folder.previous, folder.best])
+    if found is None:
+        return None
+    if (difference := first_difference(found.checkpoint.config, config)) is not None:
+        raise UserError(
+            f"{found.path} belongs to another run: wanted {difference}; resume with the settings it was "
+            f"started with, or train into another folder"
+        )
+    return found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from cpm_repro.config import TrainConfig, check, first_difference, flat, schedule_change, to_dict
+from cpm_repro.config import TrainConfig, check, flat, schedule_change, to_dict
 from cpm_repro.data import Batch, TrainLoader
 from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
@@ -19,12 +19,8 @@ from cpm_repro.evaluation import ScoreTable
 from cpm_repro.model import PoseMachine
 from cpm_repro.training.average import Average
 from cpm_repro.training.board import Board
-from cpm_repro.training.checkpoint import (
-    Checkpoint,
-    Found,
-    load_checkpoint,
-    newest_intact,
-)
+from cpm_repro.training.budget import next_validation, spent
+from cpm_repro.training.checkpoint import Checkpoint, Found, found_in, load_checkpoint
 from cpm_repro.training.checkpoint_writer import CheckpointWriter, on_host
 from cpm_repro.training.estimate import estimate
 from cpm_repro.training.gradients import GradientRecorder
@@ -82,7 +78,7 @@ def train(
         resume = resume or restarted()
         ranks.together(lambda: check(config, ranks.count))
         ranks.same({**flat(to_dict(replace(config, workers=0))), "out": str(out), "resume": resume})
-        found = ranks.together(lambda: _find(folder, config) if resume else None)
+        found = ranks.together(lambda: found_in(folder, config) if resume else None)
         ranks.same({"the checkpoint's iteration": found.checkpoint.iteration if found else None})
         run = ranks.together(lambda: _Run(config, folder, ranks, stop, resume=resume, found=found))
         try:
@@ -93,19 +89,6 @@ def train(
             return run.finish()
         finally:
             run.close()
-
-
-def _find(folder: RunFolder, config: TrainConfig) -> Found | None:
-    """The state to go on from, if there is one."""
-    found = newest_intact([folder.last, folder.previous, folder.best])
-    if found is None:
-        return None
-    if (difference := first_difference(found.checkpoint.config, config)) is not None:
-        raise UserError(
-            f"{found.path} belongs to another run: wanted {difference}; resume with the settings it was "
-            f"started with, or train into another folder"
-        )
-    return found
 
 
 class _Run:
@@ -183,7 +166,7 @@ class _Run:
         if self.step.recorder is not None:
             self.step.recorder.rewind(self.iteration)
         scored = [record for record in self.folder.records() if record["kind"] == "validation"]
-        return self._progress_at(scored[-1]["iteration"], scored[-1]["seconds"]) if scored else 0.0
+        return spent(self.config, scored[-1]["iteration"], scored[-1]["seconds"]) if scored else 0.0
 
     def _enter_phase(self, index: int) -> None:
         """Freeze and free what the phase says; a phase that follows another starts without its momentum."""
@@ -242,7 +225,7 @@ class _Run:
         with loading(self._loader(), self.device) as batches:
             while not self._over():
                 self.writer.look()
-                if self.progress() >= self._next_validation():
+                if self.progress() >= next_validation(self.config.validate_every, self.validated):
                     due = self.validate()
                 else:
                     self._update(batches, self.progress())
@@ -297,21 +280,7 @@ class _Run:
 
     def progress(self) -> float:
         """Share of the budget spent."""
-        return self._progress_at(self.iteration, self.seconds)
-
-    def _progress_at(self, iteration: int, seconds: float) -> float:
-        """Of iterations or of minutes, whichever is further."""
-        shares = []
-        if self.config.iterations:
-            shares.append(iteration / self.config.iterations)
-        if self.config.minutes:
-            shares.append(seconds / (60 * self.config.minutes))
-        return max(shares)
-
-    def _next_validation(self) -> float:
-        """The multiple of ``validate_every`` that follows the last validation, on the budget's axis."""
-        every = self.config.validate_every
-        return every * (int(self.validated / every + 1e-9) + 1)
+        return spent(self.config, self.iteration, self.seconds)
 
     def _loader(self) -> TrainLoader:
         """This rank's crops, from the next update's on."""

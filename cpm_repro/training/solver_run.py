@@ -21,6 +21,7 @@ from cpm_repro.device import float32_products, measured_convolutions, usable_dev
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import write_json
+from cpm_repro.training.budget import next_validation
 from cpm_repro.training.estimate import estimate_solver
 from cpm_repro.training.failure import save_failure
 from cpm_repro.training.journal import Journal, Update
@@ -229,7 +230,7 @@ class _SolverRun:
 
     def _validation_due(self) -> bool:
         """Whether the multiple of ``validate_every`` after the last validation is reached."""
-        following = self.validate_every * (int(self.validated / self.validate_every + 1e-9) + 1)
+        following = next_validation(self.validate_every, self.validated)
         return self.scores is not None and self.iteration / self.until >= following
 
     def _validate(self, stop: Stop) -> bool:
