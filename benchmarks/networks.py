@@ -83,7 +83,7 @@ def apart(got: Tensor, want: Tensor) -> float:
     return float((got.float() - want).abs().max() / (want.max() - want.min()))
 
 
-def tiled_operations(net: PoseMachine, data: Tensor, stages: int | None = None) -> tuple[float, list[str]]:
+def tiled_operations(net: PoseMachine, data: Tensor) -> tuple[float, list[str]]:
     """Operations of a forward pass as it is computed, and the layers that go through tiles."""
     total, tiled = 0.0, []
 
@@ -105,7 +105,7 @@ def tiled_operations(net: PoseMachine, data: Tensor, stages: int | None = None) 
     names = {module: name for name, module in net.named_modules()}
     hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, nn.Conv2d)]
     with torch.inference_mode():
-        net(data, stages=stages)
+        net(data)
     for hook in hooks:
         hook.remove()
     return total, tiled

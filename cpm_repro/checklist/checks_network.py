@@ -16,7 +16,6 @@ from cpm_repro.model import (
     measured_receptive_field,
     multiply_accumulates,
     output_sizes,
-    parameter_count,
     receptive_field,
 )
 
@@ -41,11 +40,6 @@ def parameters(_: Context, arch: str) -> float:
     with torch.device("meta"):
         net = build(arch)
     return sum(parameter.numel() for parameter in net.parameters()) / 1e6
-
-
-def described_parameters(_: Context, arch: str) -> float:
-    """Millions of weights and biases, counted on the description."""
-    return parameter_count(describe(arch)) / 1e6
 
 
 def multiply_adds(_: Context, arch: str) -> float:

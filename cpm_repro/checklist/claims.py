@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any
 
@@ -59,16 +59,34 @@ def load_claims() -> tuple[Claim, ...]:
     defaults = content["section"]
     claims = []
     for entry in content["claim"]:
-        values = {**defaults.get(entry["section"], {}), **entry}
-        for name in ("needs", "depends"):
-            values[name] = tuple(values.get(name, ()))
-        claims.append(Claim(**values))
+        for line in entry.pop("each", [{}]):
+            values = {**defaults.get(entry["section"], {}), **_filled(entry, line)}
+            for name in ("needs", "depends"):
+                values[name] = tuple(values.get(name, ()))
+            claims.append(Claim(**values))
     names = [claim.id for claim in claims]
     if len(set(names)) != len(names):
         raise ValueError(
             f"claim ids must be unique, got {sorted(n for n in set(names) if names.count(n) > 1)}"
         )
     return tuple(claims)
+
+
+def _filled(entry: dict[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with the words of ``line`` in its braces, and those of them that are a claim's own fields."""
+    if not line:
+        return entry
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.format_map(line)
+        if isinstance(value, list):
+            return [fill(item) for item in value]
+        return {key: fill(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    own = {item.name for item in fields(Claim)} & line.keys()
+    filled: dict[str, Any] = {**fill(entry), **{name: line[name] for name in own}}
+    return {**filled, "id": filled["id"].lower()}
 
 
 def judge(claim: Claim, value: Value) -> tuple[bool, str]:

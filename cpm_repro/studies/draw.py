@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+PCK_LABEL = "PCK@0.2 (%), mean and range over seeds"
 
 
 def line_with_spread(
@@ -28,6 +29,3 @@ def line_with_spread(
     if len(table) > 1:
         axes.fill_between(at, table.min(axis=0), table.max(axis=0), color=colour, alpha=0.18, linewidth=0)
     axes.plot(at, table.mean(axis=0), color=colour, linewidth=1.8, marker=marker, markersize=4, label=label)
-
-
-PCK_LABEL = "PCK@0.2 (%), mean and range over seeds"

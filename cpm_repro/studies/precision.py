@@ -11,7 +11,7 @@ from cpm_repro.markdown import table
 from cpm_repro.studies.draw import line_with_spread
 from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
 from cpm_repro.studies.statistics import both, decide, mean_and_spread
-from cpm_repro.viz.figure import figure_of, ordered_colours, save_figure, series_colours
+from cpm_repro.viz.figure import GUIDE, figure_of, ordered_colours, save_figure, series_colours
 
 HIGH, LOW = 0.1, 0.2
 """The two precisions that the paper's own comparison on LSP names."""
@@ -82,7 +82,7 @@ def _draw(material: Material, stages: int) -> Path:
         ]
         line_with_spread(gains, at, differences, series_colours(1)[0], "last stage minus stage 1", "")
         for threshold in (HIGH, LOW):
-            gains.axvline(threshold, color="#999999", linewidth=0.8, linestyle=":")
+            gains.axvline(threshold, **GUIDE)
         gains.axhline(0, color="#999999", linewidth=0.8)
         gains.set(xlabel="threshold / torso", ylabel="points of PCK", xlim=(0, 0.5))
         gains.set_title("What the last stage adds to the first")

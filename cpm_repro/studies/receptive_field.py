@@ -21,7 +21,7 @@ from cpm_repro.model import measured_receptive_field, multiply_accumulates, para
 from cpm_repro.studies.draw import PCK_LABEL, line_with_spread
 from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
 from cpm_repro.studies.statistics import both, decide, mean_and_spread
-from cpm_repro.viz.figure import figure_of, save_figure, series_colours
+from cpm_repro.viz.figure import GUIDE, figure_of, save_figure, series_colours
 
 REFINE = ("1-1-1", "3-1-1", "3-3-3", "5-5-5", "7-7-7-7-7", "9-9-9-9-9-5")
 """Wide convolutions of the second stage: 52 to 404 px in the VGG family, 71 to 423 px in the 9x9 networks."""
@@ -147,7 +147,7 @@ def _draw(material: Material, fields: Sequence[int]) -> Path:
         stage1 = [[material.runs[label][seed].pck[0] for label in REFINE] for seed in seeds]
         line_with_spread(axes, fields, last, first, "stage 2")
         line_with_spread(axes, fields, stage1, second, "stage 1 of the same networks", "s")
-        axes.axvline(crop, color="#999999", linewidth=0.8, linestyle=":")
+        axes.axvline(crop, **GUIDE)
         axes.text(crop, axes.get_ylim()[0], " crop", color="#777777", fontsize=9, va="bottom")
         axes.set(xlabel="effective receptive field of stage 2, px", ylabel=PCK_LABEL)
         axes.set_title("Accuracy over the receptive field, at equal cost")

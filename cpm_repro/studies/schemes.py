@@ -12,7 +12,7 @@ from cpm_repro.markdown import table
 from cpm_repro.studies.draw import line_with_spread
 from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
 from cpm_repro.studies.statistics import Decision, decide, mean_and_spread
-from cpm_repro.viz.figure import figure_of, save_figure, series_colours
+from cpm_repro.viz.figure import GUIDE, figure_of, save_figure, series_colours
 
 CLAIMS = ("study.schemes.joint", "study.schemes.recover", "study.schemes.intermediate")
 RULE = (
@@ -83,7 +83,7 @@ def _draw(material: Material) -> Path:
             xlabel="threshold / torso", ylabel="PCK (%)", xlim=(0, 0.5), ylim=(0, 100),
             title="Training schemes, last stage: mean and range over seeds",
         )  # fmt: skip
-        axes.axvline(0.2, color="#999999", linewidth=0.8, linestyle=":")
+        axes.axvline(0.2, **GUIDE)
         axes.legend(loc="upper left", fontsize=9)
         return save_figure(figure, material.out / "schemes")[0]
 

@@ -27,7 +27,7 @@ from cpm_repro.studies.plan import LEAST_PCK, Finding, Material, RunRecord, Stud
 from cpm_repro.studies.statistics import mean_and_spread
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.validate import predict_dataset, score_stages
-from cpm_repro.viz.figure import figure_of, save_figure, series_colours
+from cpm_repro.viz.figure import GUIDE, figure_of, save_figure, series_colours
 
 SHIFTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 SCALES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6)
@@ -214,7 +214,7 @@ def _draw(material: Material, series: Sequence[Series]) -> Path:
         highest = max(max(max(seed) for seed in s.pck) for s in series)
         for axes, one in zip(panels, series, strict=True):
             line_with_spread(axes, one.errors, one.pck, series_colours(1)[0], "last stage")
-            axes.axvline(one.right, color="#999999", linewidth=0.8, linestyle=":")
+            axes.axvline(one.right, **GUIDE)
             axes.set(xlabel=f"{one.name} error, {one.unit}", ylim=(0, 1.08 * highest))
             axes.xaxis.label.set_fontsize(9)
         panels[0].set_ylabel(PCK_LABEL)

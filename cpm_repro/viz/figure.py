@@ -26,6 +26,9 @@ _STYLE: Any = {
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours of unordered runs that stay apart for colour-blind readers (Okabe and Ito)."""
 
+GUIDE: Any = {"color": "#999999", "linewidth": 0.8, "linestyle": ":"}
+"""How ``axvline`` and ``axhline`` mark a place to compare with."""
+
 
 @contextmanager
 def figure_of(

@@ -10,7 +10,7 @@ import numpy as np
 
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable, auc, pck_curve
-from cpm_repro.viz.figure import figure_of, ordered_colours, save_figure, series_colours
+from cpm_repro.viz.figure import GUIDE, figure_of, ordered_colours, save_figure, series_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def pck_figure(tables: Mapping[str, ScoreTable], path: str | Path) -> tuple[Path
                 values = curve.total if panel == "Total" else curve.rows[panel]
                 label = f"{name} (AUC {auc(tables[name]):.1f})"
                 axis.plot(curve.thresholds, values, color=colour, linewidth=1.8, label=label)
-            axis.axvline(first.threshold, color="#999999", linewidth=0.8, linestyle=":")
+            axis.axvline(first.threshold, **GUIDE)
             axis.set(title=panel, xlim=(0, 0.5), ylim=(0, 100))
         for index in range(0, len(panels), columns):
             axes[index].set_ylabel(f"{first.metric} (%)")
