@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from cpm_repro.config import AugmentConfig
-from cpm_repro.data.sample import PoseSample
+from cpm_repro.data.sample import PoseSample, seen_in_image
 from cpm_repro.skeleton import Skeleton
 
 BORDER = 128
@@ -107,10 +107,10 @@ def invert_matrix(matrix: np.ndarray) -> np.ndarray:
 def warp(sample: PoseSample, matrix: np.ndarray, config: AugmentConfig, skeleton: Skeleton) -> Crop:
     """Apply a crop matrix to image, joints and centre.
 
-    Left and right parts trade places when the matrix mirrors (negative determinant). Visibility is carried
-    along and not judged again after the crop (spec `transform.md`).
+    Left and right parts trade places when the matrix mirrors (negative determinant). Visibility is judged on
+    the photograph and not again after the crop (spec `transform.md`).
     """
-    joints, visible = apply_matrix(matrix, sample.joints), sample.visible
+    joints, visible = apply_matrix(matrix, sample.joints), seen_in_image(sample)
     if np.linalg.det(matrix[:, :2]) < 0:
         order = list(skeleton.flip_permutation)
         joints, visible = joints[:, order], visible[:, order]

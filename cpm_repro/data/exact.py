@@ -1,8 +1,7 @@
 """The original data layer's augmentation, step by step in its own order (spec `transform.md`).
 
-Slow by nature: the whole image is resized and rotated before it is cropped. It is the judge of the fast
-    path and
-what a run must use that wants the release's pixels.
+Slow by nature: the whole image is resized and rotated before it is cropped. It is the judge of the fast path,
+and what a run must use that wants the release's pixels.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,11 @@ def _open_shared(folder: Path) -> Any:
             environment = lmdb.open(str(folder), readonly=True, lock=False, create=False)
         except lmdb.Error as error:
             raise UserError(f"{folder}: expected an LMDB, but it cannot be opened: {error}") from error
+        # Reading beyond the end of a mapped file kills the process.
+        wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        size = (folder / "data.mdb").stat().st_size
+        if size < wanted:
+            raise UserError(f"{folder}/data.mdb: expected {wanted} bytes, got {size}: it is cut off")
         _ENVIRONMENTS[folder.resolve()] = environment
     return environment
 
@@ -87,7 +94,7 @@ class LmdbDataset:
     def _list(self, split: str | None) -> list[bytes]:
         """Keys of a split. Only the flag is looked at: values are views into the map, not copies."""
         keys, read = [], 0
-        with self._environment.begin(buffers=True) as transaction:
+        with self._begin(buffers=True) as transaction:
             self._compact = bytes(transaction.get(LAYOUT_KEY) or b"") == LAYOUT
             for key, value in transaction.cursor():
                 if self._compact and not bytes(key[:1]).isdigit():
@@ -107,6 +114,16 @@ class LmdbDataset:
             raise UserError(str(self.problems[0]))
         return keys
 
+    @contextmanager
+    def _begin(self, buffers: bool = False) -> Iterator[Any]:
+        import lmdb
+
+        try:
+            with self._environment.begin(buffers=buffers) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise UserError(f"{self._folder}: damaged: {error}") from error
+
     def _is_validation(self, key: bytes, value: memoryview) -> bool:
         if self._compact:
             return parse_compact(bytes(value), self._name_of(key))[1].is_validation
@@ -117,7 +134,7 @@ class LmdbDataset:
         return f"{self._folder} record {key.decode('ascii', 'replace')}"
 
     def _read(self, key: bytes) -> tuple[np.ndarray, PersonRecord]:
-        with self._environment.begin() as transaction:
+        with self._begin() as transaction:
             value = transaction.get(key) or b""
             if self._compact:
                 return decode_compact(value, self._name_of(key), lambda other: transaction.get(other) or b"")

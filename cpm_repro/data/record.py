@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cpm_repro.data.sample import FARTHEST, are_pixels, is_scale
+from cpm_repro.data.sample import FARTHEST, are_pixels, is_scale, outside
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import MPII_TO_CPM14, Visibility
 
@@ -73,10 +73,9 @@ def drawn_visibility(joints: np.ndarray, width: int, height: int) -> np.ndarray:
         (..., J) uint8 Visibility: outside the image (also the missing joints' (0, 0)) CROPPED, else stored 0
         OCCLUDED and anything else VISIBLE.
     """
-    x, y = joints[..., 0] - np.float32(1), joints[..., 1] - np.float32(1)
     flag = np.where(joints[..., 2] == 0, Visibility.OCCLUDED, Visibility.VISIBLE)
-    outside = (x < 0) | (y < 0) | (x >= width) | (y >= height)
-    return np.where(outside, Visibility.CROPPED, flag).astype(np.uint8)
+    out = outside(joints[..., :2] - np.float32(1), (width, height))
+    return np.where(out, Visibility.CROPPED, flag).astype(np.uint8)
 
 
 def record_joints(record: PersonRecord, parts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -21,13 +21,16 @@ from cpm_repro.data.exact import (
     glibc_dice,
     rotation_matrix,
 )
-from cpm_repro.data.sample import PoseDataset, PoseSample
+from cpm_repro.data.sample import PoseDataset, PoseSample, seen_in_image
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import Skeleton
 
 _LEAST_FACTOR = 0.25
 """The original's bicubic resize averages nothing: down to this factor a bilinear warp is as close to it as
 one of averaged pixels, and faster."""
+
+_LARGEST_SIDE = 20_000
+"""OpenCV rotates nothing that comes to 2^15 pixels."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,28 @@ class ReleaseAugment:
                 f"sample {sample.id}: augment.method {self.method} expects a scale (person height / 200 px), "
                 f"got {sample.scale}; augment.method=box does without"
             )
+        if self.method == "exact":
+            self._refuse_size(sample, choice)
         crop = {"exact": exact_crop, "fast": fast_crop, "device": window_crop}[self.method]
         return crop(
             sample.image,
             sample.joints,
-            sample.visible,
+            seen_in_image(sample),
             sample.center,
             sample.scale,
             self.config,
             choice,
             skeleton,
         )
+
+    def _refuse_size(self, sample: PoseSample, choice: ExactDraw) -> None:
+        scale = float(exact_scale(sample.scale, self.config, choice))
+        height, width = (side * scale for side in sample.image.shape[:2])
+        if min(height, width) < 1 or max(height, width) > _LARGEST_SIDE:
+            raise UserError(
+                f"sample {sample.id}: scale {sample.scale:g} makes {width:.4g} x {height:.4g} pixels of its "
+                f"photograph, wanted sides of 1 to {_LARGEST_SIDE}; augment.method=fast does without"
+            )
 
 
 def fast_crop(
@@ -150,8 +164,7 @@ def fast_matrices(
     """The original's steps as affine maps from the image to the crop.
 
     Two of them, because the original multiplies coordinates by the scale while its resize keeps pixel edges
-    in
-    place: pixel x goes to (x + 0.5) * scale - 0.5, coordinate x to x * scale.
+    in place: pixel x goes to (x + 0.5) * scale - 0.5, coordinate x to x * scale.
 
     Returns:
         (2, 3) float64 for coordinates and (2, 3) float64 for pixels.

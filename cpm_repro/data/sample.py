@@ -55,6 +55,18 @@ class PoseDataset(Protocol):
     def __getitem__(self, index: int) -> PoseSample: ...
 
 
+def outside(joints: npt.NDArray[np.floating], size: tuple[int, int]) -> np.ndarray:
+    """(...) bool: which 0-based joints (..., 2) lie outside of an image of (width, height) pixels."""
+    x, y = joints[..., 0], joints[..., 1]
+    return (x < 0) | (y < 0) | (x >= size[0]) | (y >= size[1])
+
+
+def seen_in_image(sample: PoseSample) -> np.ndarray:
+    """(P, K) uint8 visibility for training: joints outside of the photograph are CROPPED."""
+    out = outside(sample.joints, sample.image.shape[1::-1])
+    return np.where(out, np.uint8(Visibility.CROPPED), sample.visible)
+
+
 FARTHEST = 1e6
 """Coordinates beyond it are damage, not pixels."""
 

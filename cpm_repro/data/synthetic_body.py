@@ -1,8 +1,7 @@
 """Poses of the synthetic people: a jointed body in three dimensions, turned and projected.
 
 Body axes before turning: x towards the person's left, y down, z out of the chest. Lengths are fractions of
-    the
-standing height from head top to ankle. A person at turn 0 faces the camera, at 180 degrees faces away.
+the standing height from head top to ankle. A person at turn 0 faces the camera, at 180 degrees faces away.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+from dataclasses import replace
 from itertools import islice
 
 import cv2
@@ -15,6 +16,8 @@ from data_fakes import blob, centroid
 from support import data_root, golden
 
 import cpm_repro.ops as ops
+from cpm_repro.config import AugmentConfig
+from cpm_repro.data.augment import PersonAugment
 from cpm_repro.data.exact import (
     ExactConfig,
     ExactDraw,
@@ -28,7 +31,7 @@ from cpm_repro.data.record import PersonRecord, record_joints
 from cpm_repro.data.release import ReleaseAugment, fast_crop, fast_matrices, replay
 from cpm_repro.data.sample import PoseSample
 from cpm_repro.errors import UserError
-from cpm_repro.skeleton import CPM14, FLIC9
+from cpm_repro.skeleton import CPM14, FLIC9, Visibility
 
 CONFIGS = ["none", "flip", "scale075", "scale125", "rotate", "all", "prob", "all368", "wide"]
 CASES = [*CONFIGS, "9parts"]
@@ -265,3 +268,27 @@ def test_a_person_outside_of_the_crop_leaves_it_grey():
     config = ExactConfig(crop_size_x=40, crop_size_y=40)
     crop = exact_crop(image, joints, np.ones((1, 14), np.uint8), far, 1.171, config, ExactDraw(), CPM14)
     assert (crop.image == 128).all()
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e5])
+def test_a_scale_that_leaves_nothing_or_too_much_of_a_photograph(scale):
+    sample = replace(sample_of(Golden("all", images=True), 0), scale=scale)
+    with pytest.raises(UserError, match=rf"{sample.id}: scale {scale:g} makes .*method=fast"):
+        ReleaseAugment().cut(sample, CPM14, np.random.default_rng(0))
+    ReleaseAugment(method="fast").cut(sample, CPM14, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "augment", [ReleaseAugment(), ReleaseAugment(method="fast"), PersonAugment(AugmentConfig())]
+)
+def test_a_joint_outside_of_the_photograph_is_not_drawn_whatever_the_data_set(augment):
+    """The release judges it when it reads; readers of annotations do not see the photograph."""
+    joints = np.full((1, 14, 2), 30, np.float32)
+    joints[0, :6] = [[-0.5, 5], [5, -0.5], [50, 5], [5, 40], [0, 0], [49, 39]]
+    visible = np.ones((1, 14), np.uint8)
+    center = np.array([25, 20], np.float32)
+    sample = PoseSample(np.zeros((40, 50, 3), np.uint8), joints, visible, center, 30.0, "x", 1.0)
+    crop = augment.place(sample, CPM14).crop
+    assert crop.visible[0].tolist() == [2, 2, 2, 2, *[1] * 10]
+    crop = augment.cut(sample, CPM14, np.random.default_rng(0))
+    assert (crop.visible == Visibility.CROPPED).sum() == 4

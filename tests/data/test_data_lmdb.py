@@ -280,6 +280,26 @@ def test_not_an_lmdb(tmp_path):
         LmdbDataset(tmp_path)
 
 
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
+def test_an_lmdb_that_is_cut_off_is_refused(tmp_path, part):
+    """Reading on would end the process with a bus error."""
+    whole = golden("cpmdata_lmdb/data.mdb").read_bytes()
+    (tmp_path / "data.mdb").write_bytes(whole[: int(part * len(whole))])
+    read = "import sys; from cpm_repro.data import open_dataset; open_dataset(sys.argv[1], 'train')"
+    done = subprocess.run([sys.executable, "-c", read, str(tmp_path)], capture_output=True, text=True)
+    assert f"UserError: {tmp_path}/data.mdb: expected {len(whole)} bytes" in done.stderr.replace("\n", " ")
+    assert done.returncode == 1
+
+
+def test_damaged_pages_are_one_line(tmp_path):
+    whole = bytearray(golden("cpmdata_lmdb/data.mdb").read_bytes())
+    leaf = whole.rindex(b"0000000") // 4096 * 4096
+    whole[leaf + 10 : leaf + 12] = b"\x01\x00"  # flags: says that it is a branch
+    (tmp_path / "data.mdb").write_bytes(whole)
+    with pytest.raises(UserError, match="damaged: "):
+        LmdbDataset(tmp_path)
+
+
 def test_json_round_trip(tmp_path):
     records = [make_record(index, index % 4) for index in range(12)]
     assert write_records(tmp_path / "MPI_annotations.json", records) == 12
