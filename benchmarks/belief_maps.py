@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from backends import CUPY, ROTATED, Outputs, fill, in_turn, rotated
+from kernels import CUPY, ROTATED, Outputs, fill, in_turn, rotated
 
 from cpm_repro import ops
 from cpm_repro.bench import BenchmarkWrong, Case, Goal, Question, main

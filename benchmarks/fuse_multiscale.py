@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from backends import CUPY, fill, in_turn, rotated
+from kernels import CUPY, fill, in_turn, rotated
 
 from cpm_repro import ops
 from cpm_repro.bench import Case, Goal, Question, main

@@ -8,7 +8,7 @@ from functools import partial
 import cv2
 import numpy as np
 import torch
-from backends import CUPY
+from kernels import CUPY
 
 from cpm_repro import ops
 from cpm_repro.bench import Case, Question, main

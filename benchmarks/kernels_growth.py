@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from backends import fill, in_turn, rotated
 from fuse_multiscale import bump_maps, geometry, multiply_adds
+from kernels import fill, in_turn, rotated
 from torch import Tensor
 
 from cpm_repro import ops

@@ -100,7 +100,15 @@ def observer_centric(
 
     truth (N, K, 2) and labelled (N, K) of ``skeleton``'s order; returns new arrays (spec `data.md`, FLIC).
     Whose shoulders are not both labelled stays.
+
+    Raises:
+        UserError: the skeleton has no shoulders.
     """
+    if not {"right_shoulder", "left_shoulder"} <= set(skeleton.parts):
+        raise UserError(
+            f"{skeleton.name} has no shoulders, by which sides are turned to the observer's: "
+            "swap_to_observer=False (--keep-sides) leaves them"
+        )
     right, left = skeleton.index("right_shoulder"), skeleton.index("left_shoulder")
     turned = labelled[:, right] & labelled[:, left] & (truth[:, right, 0] > truth[:, left, 0])
     order = list(skeleton.flip_permutation)

@@ -34,8 +34,8 @@ def _shifted(
     A network's own bias is a fraction of a pixel and seldom alike in x and y: the published LSP predictions
     have (+0.48, -0.42).
     """
-    error = predicted - truth
     with np.errstate(invalid="ignore", over="ignore"):
+        error = predicted - truth
         near = counts & ((error**2).sum(axis=2) <= (threshold * norms[:, None]) ** 2)
     if near.sum() < 20:
         return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,13 @@ def test_predictions_that_are_not_numbers_are_misses_and_counted():
     assert table.total == pytest.approx(100 * 12 / 14)
     assert "2 predictions that are not numbers" in table.protocol
     assert pck_curve(table, [1e9]).total[0] == pytest.approx(100 * 12 / 14)
+
+
+def test_positions_as_far_apart_as_numbers_go_are_misses():
+    truth = standing()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluate(truth + 1.7e308, -1.7e308 + 0 * truth, norm=[10.0]).total == 0.0
 
 
 def test_zero_size_heads_are_reported_excluded_and_counted():
@@ -220,6 +229,8 @@ def test_a_body_of_ones_own_is_scored_with_ones_own_lengths():
     assert table.per_row == {"tip": 50.0, "base": 50.0}
     with pytest.raises(UserError, match="names no torso"):
         evaluate(pred, truth, skeleton=hand)
+    with pytest.raises(UserError, match="hand has no shoulders, by which sides are turned"):
+        evaluate(pred, truth, "flic-pck", skeleton=hand, norm=[10.0, 10.0])
 
 
 @pytest.mark.parametrize(
