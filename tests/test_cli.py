@@ -26,6 +26,12 @@ def run(*arguments: str, capsys) -> tuple[int, str]:
         (["train", "--presett", "tiny"], "unknown option '--presett'; did you mean --preset?"),
         (["train", "--preset", "tinny"], "unknown preset 'tinny'; did you mean tiny?"),
         (["train", "--arch", "mpii_5stage"], "unknown architecture 'mpii_5stage'; did you mean mpii_6stage?"),
+        (
+            ["eval", "--predictions", "x.npz", "--threshold", "20"],
+            "wanted a share above 0 and up to 1, such as 0.2",
+        ),
+        (["eval", "--predictions", "x.npz", "--threshold", "nan"], "got nan"),
+        (["eval", "--predictions", "x.npz", "--threshold", "x"], "invalid float value: 'x'"),
         (["train", "--minutes", "soon"], "invalid float value: 'soon'"),
         (["train", "--set", "solver.lr"], "--set wants NAME=VALUE"),
         (["train", "--set", "solver.lrr=1"], "unknown setting solver.lrr; did you mean lr?"),

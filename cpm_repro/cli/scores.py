@@ -14,7 +14,11 @@ from cpm_repro.cli.parser import (
     refuse_unknown_architecture,
 )
 from cpm_repro.errors import UserError
+from cpm_repro.paths import wanted_suffix
 from cpm_repro.weight_paths import weight_file_of
+
+PREDICTIONS = (".npz", ".mat", ".h5", ".hdf5")
+"""Suffixes of files of predictions."""
 
 
 def add_eval(verbs: Any) -> None:
@@ -47,7 +51,7 @@ def add_eval(verbs: Any) -> None:
     sub.add_argument("--truth", type=Path, help="with --predictions: file of the truth, if it is another one")
     sub.add_argument("--protocol", help="with --predictions: lsp-pck, lspet-pck, flic-pck or mpii-pckh")
     sub.add_argument("--norm", help="with --predictions: the normaliser, where the protocol has several")
-    sub.add_argument("--threshold", type=float, help="with --predictions: share of the normaliser")
+    sub.add_argument("--threshold", type=_share, help="with --predictions: share of the normaliser")
     sub.add_argument(
         "--compare", type=Path, help="with --predictions: a second file, compared person by person"
     )
@@ -57,10 +61,14 @@ def add_eval(verbs: Any) -> None:
     add_device(sub)
 
     def run(options: argparse.Namespace) -> None:
-        release = options.weights is not None and options.procedure == "release"
+        _refuse_options_of_the_other(options)
+        release = options.procedure == "release"
         if not release and (options.split != "val" or options.first is not None):
             raise UserError("--split and --first go with --weights and --procedure release")
         refuse_missing("a file of predictions", options.predictions, options.compare)
+        for path in (options.predictions, options.compare):
+            if path is not None:
+                wanted_suffix(path, PREDICTIONS)
         refuse_missing("a file of the truth", options.truth)
         refuse_missing("a folder of photographs", options.images)
         refuse_missing_data(options.data)
@@ -93,6 +101,31 @@ def add_eval(verbs: Any) -> None:
         )
 
     sub.set_defaults(run=run)
+
+
+def _share(text: str) -> float:
+    """The type of --threshold."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"wanted a share above 0 and up to 1, such as 0.2, got {text}")
+    return value
+
+
+_share.__name__ = "float"  # as argparse calls it where the text is no number
+
+
+def _refuse_options_of_the_other(options: argparse.Namespace) -> None:
+    """Weights and files of predictions have options of their own: one that would do nothing is refused."""
+    own = {
+        "weights": ("data", "arch", "device"),
+        "predictions": ("truth", "protocol", "norm", "threshold", "compare", "images", "keep_sides"),
+    }
+    other = "predictions" if options.weights is not None else "weights"
+    for name in own[other]:
+        if getattr(options, name) not in (None, False):
+            raise UserError(f"--{name.replace('_', '-')} goes with --{other}")
+    if other == "weights" and options.procedure != "crop":
+        raise UserError("--procedure goes with --weights")
 
 
 def add_checklist(verbs: Any) -> None:

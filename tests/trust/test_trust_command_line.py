@@ -173,6 +173,11 @@ EARLY = {
     "export w.pt x.bin": "x.bin: wanted a file called *.onnx or *.pt2",
     "convert file x.pt": "file: wanted a file called *.caffemodel",
     "convert w.pt x.bin": "x.bin: wanted a file called *.caffemodel, *.safetensors, *.pt, *.pth or *.ckpt",
+    "eval --predictions file": "file: wanted a file called *.npz, *.mat, *.h5 or *.hdf5",
+    "eval --weights w.pt --protocol lsp-pck": "--protocol goes with --predictions",
+    "eval --weights w.pt --keep-sides": "--keep-sides goes with --predictions",
+    "eval --predictions w.pt --data .": "--data goes with --weights",
+    "eval --predictions w.pt --procedure release": "--procedure goes with --weights",
     "eval --weights file": "file: wanted a file called *.caffemodel",
     "viz no/run": "no/run: wanted a run folder",
 }

@@ -33,6 +33,7 @@ class Hostile:
 def mark(tmp_path, monkeypatch):
     """Where a pickle that is executed leaves its mark; the test runs in the folder."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.png").touch()  # without anything to look at, weights are not opened
     yield tmp_path / "executed"
     assert not (tmp_path / "executed").exists()
 
