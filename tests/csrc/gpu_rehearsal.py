@@ -1,0 +1,103 @@
+"""A pytest plugin that plays a GPU on the CPU, for tests/cuda/test_cuda_ops.py without one.
+
+What is asked for on ``cuda`` lies on the CPU; the back end ``cuda`` is the compiled CPU code and ``cupy`` its
+stand-in, which runs the GPU's kernels. Captured graphs run their operators again when they are replayed, and
+a capture that would wait for the device is an error. Streams do nothing: only a GPU shows what is forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cupy_stand_in
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from cpm_repro.ops import _library
+
+# Operators whose results are on the host, so that a GPU is waited for. A capture refuses them.
+WAITING = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
+
+
+class OnTheCpu(TorchFunctionMode):
+    """``cuda`` means a copy on the CPU, and products of large matrices, made to take time, are small."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = {name: "cpu" if value == "cuda" else value for name, value in (kwargs or {}).items()}
+        if func is torch.Tensor.cuda:
+            return args[0].clone()
+        if func is torch.randn and args == (4096, 4096):
+            args = (8, 8)
+        return func(*["cpu" if isinstance(arg, str) and arg == "cuda" else arg for arg in args], **kwargs)
+
+
+class Graph(TorchDispatchMode):
+    """A captured graph: the operators, in order, with what they read and made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func.__name__.split(".")[0] in WAITING:
+            raise RuntimeError(f"{func} waits for the device while a graph is captured")
+        result = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, result))
+        return result
+
+    def replay(self) -> None:
+        """Runs them again, into the tensors of the capture."""
+        for func, args, kwargs, result in self.calls:
+            again = func(*args, **kwargs)
+            for to, value in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                if isinstance(to, torch.Tensor):
+                    to.copy_(value)
+
+
+@contextlib.contextmanager
+def _nothing(*_: Any) -> Iterator[None]:
+    yield
+
+
+def pytest_configure() -> None:
+    """Puts the CPU in the GPU's place."""
+    nothing = SimpleNamespace(synchronize=lambda: None, cuda_stream=0)
+    played: dict[str, Any] = {
+        "is_available": lambda: True,
+        "Stream": lambda: nothing,
+        "current_stream": lambda *_: nothing,
+        "stream": _nothing,
+        "synchronize": lambda: None,
+        "mem_get_info": lambda: (0, 0),  # what needs gigabytes is left out
+        "CUDAGraph": Graph,
+        "graph": lambda graph: graph,
+    }
+    for name, value in played.items():
+        setattr(torch.cuda, name, value)
+    compiled = _library.has_kernel
+    _library.has_kernel = lambda operator, _: compiled(operator, "cpu")
+    sys.modules["cupy"] = cupy_stand_in.CuPy(Path(tempfile.mkdtemp()))  # type: ignore[assignment]
+    for name in ("belief_maps", "belief_map_loss", "fuse_multiscale", "imresize"):
+        front = importlib.import_module(f"cpm_repro.ops.{name}")
+        front.choose = lambda wanted, *_: "cpu" if wanted == "cuda" else wanted  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Every test runs with it."""
+    with OnTheCpu():
+        return (yield)
