@@ -78,8 +78,10 @@ def record_assignment(folder: str | Path, text: str) -> Path:
     claim_id, equals, rest = text.partition("=")
     if not equals or not rest:
         raise UserError(f"--record wants ID=SCORES.JSON or ID=SCORES.JSON:ROW, got {text!r}")
-    path, _, row = rest.rpartition(":") if not rest.endswith(".json") else (rest, "", "")
-    return record_scores(folder, claim_id, path or rest, row or "total")
+    path, colon, row = rest.rpartition(":")
+    if not colon or rest.endswith(".json"):
+        path, row = rest, ""
+    return record_scores(folder, claim_id, path, row or "total")
 
 
 @dataclass(frozen=True)

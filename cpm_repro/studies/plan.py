@@ -66,6 +66,7 @@ class RunRecord:
     rows: tuple[Mapping[str, float | None], ...]
     iterations: int
     seconds: float
+    commit: str | None = None  # of the code that trained it
 
     @property
     def last(self) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cpm_repro.checklist.verdicts import FILE, StudyVerdict, write_verdict
 from cpm_repro.config import TrainConfig, to_dict
-from cpm_repro.environment import environment
+from cpm_repro.environment import commit, environment
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.markdown import table
 from cpm_repro.studies.plan import Finding, Material, RunRecord, Study, described
@@ -21,10 +21,15 @@ def setting_of(base: TrainConfig, seeds: int) -> str:
     budgets += [f"{base.minutes:g} minutes"] if base.minutes else []
     people = f", {base.validate_people} held-out people" if base.validate_people else ""
     return (
-        f"{Path(base.data).name} data, {network.arch} of width {network.width:g}, crop {base.augment.crop}, "
+        f"{_shown(base.data)} data, {network.arch} of width {network.width:g}, crop {base.augment.crop}, "
         f"{' or '.join(budgets)} of batch {base.solver.batch} per run, "
         f"{seeds} seed{'s' * (seeds != 1)}{people}"
     )
+
+
+def _shown(data: str) -> str:
+    """A data set, or a mixture of them, without the machine's folders."""
+    return "+".join(Path(part).name for part in data.split("+"))
 
 
 def paragraph_of(study: Study, finding: Finding, setting: str) -> str:
@@ -42,11 +47,16 @@ def paragraph_of(study: Study, finding: Finding, setting: str) -> str:
 
 
 def write_study(study: Study, material: Material, finding: Finding, command: str) -> StudyVerdict:
-    """Write everything below ``material.out``; the verdict last, so that whoever finds it finds all."""
+    """Write everything below ``material.out``; the verdict last, so that whoever finds it finds all.
+
+    Runs are kept between commands: if other code than today's trained them, the setting says which.
+    """
     out = material.out
     runs = [record for records in material.runs.values() for record in records]
     seeds = len(next(iter(material.runs.values())))
     setting = setting_of(material.base, seeds)
+    if older := sorted({run.commit for run in runs if run.commit} - {commit()}):
+        setting += f", trained by commit {' and '.join(older)}"
     found = StudyVerdict(
         study.name, paragraph_of(study, finding, setting), setting, command, tuple(finding.verdicts)
     )
@@ -93,7 +103,7 @@ def _plain(record: RunRecord, out: Path) -> dict[str, object]:
         "rows": list(record.rows),
         "thresholds": list(record.thresholds),
         "curves": [list(curve) for curve in record.curves],
-        "config": {**to_dict(record.config), "data": Path(record.config.data).name},
+        "config": {**to_dict(record.config), "data": _shown(record.config.data)},
     }
 
 

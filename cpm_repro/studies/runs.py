@@ -21,6 +21,7 @@ from cpm_repro.files import parse_json, write_json
 from cpm_repro.studies.plan import Run, RunRecord
 from cpm_repro.studies.progress import StudyBar
 from cpm_repro.training import RunResult, train
+from cpm_repro.training.run_folder import RunFolder
 
 RESULT = "result.json"
 """A run folder that has it is finished."""
@@ -145,6 +146,7 @@ def read_run(run: Run, folder: Path) -> RunRecord:
             rows=tuple(content["rows"]),
             iterations=content["iterations"],
             seconds=content["seconds"],
+            commit=RunFolder(path.parent).environment()["commit"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not the result of a run ({error}); delete it to train anew") from error

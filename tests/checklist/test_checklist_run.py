@@ -145,6 +145,10 @@ def test_scores_of_an_evaluation_become_a_proof(tmp_path):
     file.write_text(json.dumps(scores("flic-pck", 1016)))
     record_assignment(tmp_path, f"paper.flic.elbow={file}:Elb")
     assert run(tmp_path)["paper.flic.elbow"].value == 80.0
+    plain = tmp_path / "scores"  # no suffix, no row: the total
+    plain.write_text(json.dumps(scores(total=84.31)))
+    record_assignment(tmp_path, f"paper.lsp={plain}")
+    assert run(tmp_path)["paper.lsp"].value == 84.31
     with pytest.raises(UserError, match="ID=SCORES"):
         record_assignment(tmp_path, "paper.lsp")
     with pytest.raises(UserError, match="no score 'Toe'"):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from studies_support import small_base
+from studies_support import material, small_base
 
 from cpm_repro.checklist import run_checklist
 from cpm_repro.checklist.verdicts import StudyVerdict, Verdict, read_verdict, take_verdicts, write_verdict
@@ -21,9 +21,9 @@ from cpm_repro.data import open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.studies import command, request, runs
 from cpm_repro.studies.command import STUDIES, run_studies
-from cpm_repro.studies.plan import Run
+from cpm_repro.studies.plan import Finding, Run
 from cpm_repro.studies.progress import share_done
-from cpm_repro.studies.report import setting_of
+from cpm_repro.studies.report import setting_of, write_study
 from cpm_repro.studies.request import Request
 from cpm_repro.studies.sensitivity import Misplaced, turned
 
@@ -179,8 +179,22 @@ def test_progress_is_read_from_the_run_itself(tmp_path):
     assert share_done(tmp_path, config) == 1
 
 
+def test_runs_that_older_code_trained_are_not_passed_off_as_todays(tmp_path, monkeypatch):
+    monkeypatch.setattr("cpm_repro.studies.report.commit", lambda: "today")
+    study = STUDIES["precision"]
+    made = material(study, {"end-to-end": [[40, 50, 60]] * 2}, tmp_path)
+    finding = Finding((), {}, {})
+    for commits, said in ((("today", "today"), False), (("older", "today"), True), ((None, None), False)):
+        runs = [replace(run, commit=name) for run, name in zip(made.runs["end-to-end"], commits, strict=True)]
+        found = write_study(study, replace(made, runs={"end-to-end": runs}), finding, "cpm study")
+        assert found.setting.endswith(", trained by commit older") == said
+        assert ("commit older" in (tmp_path / "study.md").read_text()) == said
+
+
 def test_the_setting_names_every_limit_of_a_run():
     config = small_base()
+    mixed = replace(config, data="/home/me/one@2+/home/you/two@1")
+    assert setting_of(mixed, 3).startswith("one@2+two@1 data, ")
     assert ", 4 updates of batch 2 per run" in setting_of(config, 3)
     assert ", 4 updates or 5 minutes of batch 2 per run" in setting_of(replace(config, minutes=5.0), 3)
 
