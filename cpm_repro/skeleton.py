@@ -91,7 +91,7 @@ class Skeleton:
                 torso=None if torso is None else _index_pairs([torso])[0],
                 groups=tuple((str(row), tuple(map(int, of))) for row, of in values["groups"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"these values describe no skeleton ({type(error).__name__}: {error})") from error
 
 

@@ -58,7 +58,7 @@ def decode_datum(raw: bytes, source: str = "datum") -> Datum:
     shape = (message.channels, message.height, message.width)
     if message.encoded:
         return Datum(encoded=message.data, label=message.label)
-    if message.float_data:
+    if message.float_data and not message.data:  # as Caffe: bytes go before floats
         floats = np.array(message.float_data, np.float32)
         return Datum(floats=floats.reshape(_checked(shape, floats.size, source)), label=message.label)
     planes = np.frombuffer(message.data, np.uint8)

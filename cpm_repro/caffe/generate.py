@@ -27,9 +27,6 @@ from cpm_repro.model import Layer, NetDescription, describe, describe_training
 REFERENCE_NETS = ("mpii_6stage", "lsp_6stage", "flic_4stage", "mpii_vgg_6stage", "person_4stage")
 """The released networks, each with a folder of files under ``protos_reference``."""
 
-TARGET_DIST = 1.171
-"""Release setting of the data layer at a 368 px crop (spec `transform.md`); other crops scale it."""
-
 _PEOPLE = {
     "mpii_6stage": PEOPLE["mpii"],
     "mpii_vgg_6stage": PEOPLE["mpii"],
@@ -223,12 +220,12 @@ def _data_layer(net: NetDescription) -> Any:
         "stride": target.stride,
         "crop_size_x": net.input_shape[3],
         "crop_size_y": crop,
-        "target_dist": round(TARGET_DIST * crop / FULL_CROP, 4),
+        "target_dist": round(augment.target_dist * crop / FULL_CROP, 4),
         "scale_prob": 1,
         "scale_min": augment.scale_min,
         "scale_max": augment.scale_max,
         "max_rotate_degree": augment.rotate,
-        "center_perterb_max": augment.shift,
+        "center_perterb_max": augment.shift * crop,
         "flip_prob": augment.flip,
         "sigma": target.sigma,
         "sigma_center": round(center_sigma(crop), 4),

@@ -79,6 +79,9 @@ class Pooling(CaffeLayer):
         return out
 
 
+_WIDEST = 65_535  # of LRN's windows: they are padded for, whatever a file says
+
+
 class LRN(CaffeLayer):
     """x / (k + alpha / n * sum of squares over n channels)^beta; or over n x n pixels of one channel."""
 
@@ -87,8 +90,8 @@ class LRN(CaffeLayer):
         param = layer.lrn_param
         self.size, self.alpha, self.beta, self.k = param.local_size, param.alpha, param.beta, param.k
         self.within = param.norm_region == 1
-        if self.size % 2 == 0:
-            self.fail(f"local_size must be odd, got {self.size}")
+        if self.size % 2 == 0 or self.size > _WIDEST:
+            self.fail(f"local_size must be odd and at most {_WIDEST}, got {self.size}")
 
     def forward(self, x: Tensor) -> Tensor:
         """X (N, C, H, W) -> the same shape."""
@@ -230,13 +233,13 @@ class Split(CaffeLayer):
 
     tops = (1, None)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """X -> x as often as there are tops."""
-        return (x,) * self.copies
-
     def __init__(self, layer: Any, shapes: Sequence[Shape]) -> None:
         super().__init__(layer, shapes)
         self.copies = len(layer.top)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """X -> x as often as there are tops."""
+        return (x,) * self.copies
 
 
 class Silence(CaffeLayer):

@@ -41,8 +41,14 @@ class LrPolicy:
             raise UserError(f"lr_policy poly: wanted a max_iter of at least 1, got {self.max_iter}")
 
     def __call__(self, iteration: int) -> float:
-        """Learning rate of iteration ``iteration``."""
-        return self.base_lr * _RATES[self.policy](self, iteration)
+        """Learning rate of iteration ``iteration``; a UserError where the formula has no real value."""
+        try:
+            return self.base_lr * float(_RATES[self.policy](self, iteration))
+        except (ArithmeticError, TypeError) as error:  # float() of a complex number is a TypeError
+            raise UserError(
+                f"lr_policy {self.policy}: gamma {self.gamma:g} and power {self.power:g} give no rate at "
+                f"iteration {iteration}"
+            ) from error
 
     def current_step(self, iteration: int) -> int:
         """What a solverstate after ``iteration`` updates stores as current_step: steps taken so far."""

@@ -28,7 +28,8 @@ MAX_DEPTH = 32
 WIDTH = 100
 """Line width of written files."""
 
-_TOKENS = re.compile(r"#[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|[{<\[]|[}>\]]")
+# A text without its closing quote ends with its line: looking for it from every quote on would take forever.
+_TOKENS = re.compile(r"#[^\n]*|\"(?:\\.|[^\"\\\n])*\"?|'(?:\\.|[^'\\\n])*'?|[{<\[]|[}>\]]")
 
 
 def read_prototxt(path: str | Path) -> Any:

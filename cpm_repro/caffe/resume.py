@@ -23,7 +23,7 @@ def optimizer_for(net: CaffeNet, solver: str | Path | Any) -> CaffeSGD:
     iteration is the caller's to set: ``group["lr"] = policy_of(solver)(iteration)``.
 
     Raises:
-        UserError: a solver other than SGD, or a regularisation other than L2.
+        UserError: a solver other than SGD, a regularisation other than L2, or an iter_size below 1.
     """
     if isinstance(solver, (str, Path)):
         solver = read_solver(solver)
@@ -34,6 +34,8 @@ def optimizer_for(net: CaffeNet, solver: str | Path | Any) -> CaffeSGD:
         raise UserError(f"solver: wanted type SGD, got {solver.type if solver.type != 'SGD' else old_type}")
     if solver.regularization_type != "L2":
         raise UserError(f"solver: wanted regularization_type L2, got {solver.regularization_type}")
+    if solver.iter_size < 1:
+        raise UserError(f"solver: wanted an iter_size of at least 1, got {solver.iter_size}")
     return CaffeSGD(
         net.param_groups(),
         lr=as_typed(solver.base_lr),

@@ -59,7 +59,7 @@ def _upgrade(old: Any) -> Any:
     layer = new("LayerParameter", name=old.name, type=kind)
     known = layer.DESCRIPTOR.fields_by_name
     for field, value in old.ListFields():
-        if field.name == "include" or field.name == "exclude" or field.name == "blobs":
+        if field.name in ("include", "exclude", "blobs"):
             getattr(layer, field.name).MergeFrom(value)
         elif field.name in ("bottom", "top", "loss_weight"):
             getattr(layer, field.name).extend(value)

@@ -229,7 +229,7 @@ def _read_safetensors(path: Path) -> WeightFile:
             metadata.get("features"), metadata.get("refine"),
         )  # fmt: skip
         order = network.describe().parameter_shapes()
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, UserError) as error:
         raise UserError(f"{path}: its metadata names no network ({_first_line(error)})") from error
     # The format sorts by name; give back the network's own order where it is known.
     weights = {key: weights[key] for key in sorted(weights, key=_places(order))}

@@ -46,5 +46,5 @@ def about_from_json(text: str) -> About:
             str(values["trained_on"]),
             None if skeleton is None else Skeleton.from_dict(skeleton),
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"what it says of its training cannot be used ({error})") from error

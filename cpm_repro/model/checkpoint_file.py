@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ _CONTENT: dict[str, type | tuple[type, ...]] = {
     "optimizers": list,
 }
 
+_DEEPEST, _MOST_VALUES = 50, 1_000_000
+
 
 def read_torch_file(path: Path) -> Any:
     """Whatever ``torch.save`` wrote to ``path``, as far as it is plain data and tensors.
@@ -54,11 +57,20 @@ def read_torch_file(path: Path) -> Any:
 
 
 def _source(path: Path) -> Path | io.BytesIO:
-    """What torch shall read: a file of the form before torch 1.6 from memory, because a read from disk would
-    allocate whatever length a damaged file claims."""
+    """What torch shall read.
+
+    A file of the form before torch 1.6 comes from memory, because a read from disk would allocate whatever
+    length a damaged file claims. In an archive nothing is compressed: torch reads it then, but never writes
+    it, and a small file could claim any amount of memory.
+    """
     with open(path, "rb") as file:
         archive = file.read(4) == b"PK\x03\x04"
-    return path if archive else io.BytesIO(path.read_bytes())
+    if not archive:
+        return io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(path) as entries:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.infolist()):
+            raise ValueError("a compressed archive, which torch never writes")
+    return path
 
 
 def is_checkpoint(values: Any) -> bool:
@@ -81,7 +93,11 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
 def checked(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The content of a checkpoint after its digest and every part of it have been looked at."""
     values = dict(values)
-    if "digest" in values and values.pop("digest") != content_digest(values):
+    try:
+        whole = "digest" not in values or values.pop("digest") == content_digest(values)
+    except ValueError as error:
+        raise UserError(f"{path}: damaged: {error}") from error
+    if not whole:
         raise UserError(f"{path}: damaged: its content does not match its digest")
     for name, kind in _CONTENT.items():
         if not isinstance(values.get(name), kind):
@@ -121,17 +137,26 @@ def check_weights(weights: Mapping[Any, Any], path: Path) -> None:
 
 
 def content_digest(values: Any) -> str:
-    """SHA-256 over everything in nested dictionaries and lists of tensors, numbers and strings."""
-    digest = hashlib.sha256()
+    """SHA-256 over everything in nested dictionaries and lists of tensors, numbers and strings.
 
-    def add(value: Any) -> None:
+    Raises:
+        ValueError: deeper or more than any checkpoint: lists may contain themselves or one another.
+    """
+    digest = hashlib.sha256()
+    count = 0
+
+    def add(value: Any, depth: int = 0) -> None:
+        nonlocal count
+        count += 1
+        if depth > _DEEPEST or count > _MOST_VALUES:
+            raise ValueError("it holds more than any checkpoint")
         if isinstance(value, dict):
             for key in sorted(value, key=str):
                 digest.update(f"{key}:".encode())
-                add(value[key])
+                add(value[key], depth + 1)
         elif isinstance(value, (list, tuple)):
             for item in value:
-                add(item)
+                add(item, depth + 1)
         elif isinstance(value, Tensor) and value.layout == torch.strided:
             digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
             if value.numel() * value.element_size() <= value.untyped_storage().nbytes():

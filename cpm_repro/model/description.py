@@ -118,9 +118,8 @@ class NetDescription:
         for layer in self.layers:
             if layer.type == "Slice":
                 assert layer.slice_point is not None
-                total = channels.get(
-                    layer.bottom[0], 2 * layer.slice_point
-                )  # a training net's label: two halves
+                # A training net's label, which no layer makes, has two halves.
+                total = channels.get(layer.bottom[0], 2 * layer.slice_point)
                 channels[layer.top[0]] = layer.slice_point
                 channels[layer.top[1]] = total - layer.slice_point
             elif layer.type == "EuclideanLoss":

@@ -123,7 +123,7 @@ def layers_of(weights: Weights, source: str = "weights") -> dict[str, list[Blob]
             else:
                 layers.setdefault(layer, []).append(value)
             continue
-        blobs = list(value)
+        blobs = list(value) if isinstance(value, Sequence) else [value]
         if not all(isinstance(blob, (Tensor, np.ndarray)) for blob in blobs):
             raise UserError(
                 f"{source}: wanted arrays or tensors for layer {key!r}, got {type(value).__name__}"

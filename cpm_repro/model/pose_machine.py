@@ -73,9 +73,7 @@ class PoseMachine(nn.Module):
         count = self.stages if stages is None else stages
         if not 1 <= count <= self.stages:
             raise ValueError(f"stages: wanted 1..{self.stages}, got {stages}")
-        if (
-            not torch.compiler.is_exporting()
-        ):  # an exported graph has no one to raise to, and may have free sizes
+        if not torch.compiler.is_exporting():  # an exported graph has free sizes and no one to raise to
             self._check(data)
         return self._beliefs(data, count)
 
@@ -216,17 +214,15 @@ class PoseMachine9x9(PoseMachine):
 
     def _refine(self, t: int, shared: Tensor, previous: Tensor, center: Tensor) -> Tensor:
         features = relu(self.layer("conv4_stage2" if t == 2 else f"conv1_stage{t}")(shared))
-        x = concat(features, previous, center)
-        return self._refined(t, x)
+        return self._refined(t, concat(features, previous, center))
 
     def _beliefs(self, data: Tensor, stages: int) -> list[Tensor]:
         image = data[:, :3]
         beliefs = [self._part(self._stage1, image)]
         if stages > 1:
             center = self.pool_center_lower(data[:, 3:])
-            shared = self._part(
-                self._trunk, image, 2
-            )  # stages 3.. re-use it, each through its own 5x5 convolution
+            # Stages 3 and later re-use it, each through its own 5x5 convolution.
+            shared = self._part(self._trunk, image, 2)
             for t in range(2, stages + 1):
                 beliefs.append(self._part(self._refine, t, shared, beliefs[-1], center))
         return beliefs
@@ -276,8 +272,7 @@ class PoseMachineVGG(PoseMachine):
         return self.layer(last)(relu(self.layer(hidden)(features)))
 
     def _refine(self, t: int, *bottom: Tensor) -> Tensor:
-        x = concat(*bottom)
-        return self._refined(t, x)
+        return self._refined(t, concat(*bottom))
 
     def _beliefs(self, data: Tensor, stages: int) -> list[Tensor]:
         features = self._part(self._features, data[:, :3])

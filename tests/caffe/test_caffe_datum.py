@@ -49,3 +49,13 @@ def test_broken_records_are_refused(raw):
 def test_wrong_planes_are_refused():
     with pytest.raises(ValueError, match="planes: wanted a uint8 array"):
         encode_datum(np.zeros((2, 2), np.uint8))
+
+
+def test_bytes_go_before_floats_as_in_caffe():
+    planes = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    both = new("Datum")
+    both.ParseFromString(encode_datum(planes))
+    both.float_data.extend([0.5] * 6)
+    datum = decode_datum(both.SerializeToString())
+    assert datum.floats is None
+    assert np.array_equal(datum.planes, planes)

@@ -317,6 +317,7 @@ BAD = {
     "pool stochastic": (simple("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }"), "stochastic"),
     "empty window": (simple("Pooling", "pooling_param { kernel_size: 1 stride: 7 }"), "would be empty"),
     "even LRN": (simple("LRN", "lrn_param { local_size: 4 }"), "odd"),
+    "vast LRN": (simple("LRN", "lrn_param { local_size: 4294967295 }"), "at most 65535"),
     "filler": (
         simple(
             "Convolution",

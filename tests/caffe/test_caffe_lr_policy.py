@@ -9,7 +9,7 @@ import pytest
 from support import golden
 
 from cpm_repro.caffe.lr_policy import LrPolicy, policy_of
-from cpm_repro.caffe.prototxt import read_solver
+from cpm_repro.caffe.prototxt import parse_prototxt, read_solver
 from cpm_repro.caffe.schema import new
 from cpm_repro.caffe.solverstate import read_solverstate
 from cpm_repro.errors import UserError
@@ -93,3 +93,17 @@ def test_bad_policies_are_named():
         policy_of(new("SolverParameter", lr_policy="step"))
     with pytest.raises(UserError, match="max_iter of at least 1"):
         policy_of(new("SolverParameter", lr_policy="poly"))
+
+
+@pytest.mark.parametrize(
+    ("text", "iteration"),
+    [
+        ('lr_policy: "exp" gamma: 1.5', 100_000), ('lr_policy: "step" gamma: 10 stepsize: 1', 100_000),
+        ('lr_policy: "inv" gamma: -1 power: 0.75', 1), ('lr_policy: "inv" gamma: -2 power: 0.75', 1),
+        ('lr_policy: "poly" power: -1 max_iter: 5', 5),
+    ],
+)  # fmt: skip
+def test_a_formula_without_a_real_value_is_one_line(text, iteration):
+    policy = policy_of(parse_prototxt(f"base_lr: 1 {text}", "SolverParameter"))
+    with pytest.raises(UserError, match=f"give no rate at iteration {iteration}"):
+        policy(iteration)

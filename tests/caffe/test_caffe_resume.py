@@ -9,7 +9,7 @@ from support import golden
 
 from cpm_repro.caffe.lr_policy import policy_of
 from cpm_repro.caffe.net import CaffeNet
-from cpm_repro.caffe.prototxt import read_solver
+from cpm_repro.caffe.prototxt import parse_prototxt, read_solver
 from cpm_repro.caffe.resume import history_of, optimizer_for, restore_history
 from cpm_repro.caffe.schema import new
 from cpm_repro.caffe.solverstate import SolverState, read_solverstate, write_solverstate
@@ -117,3 +117,9 @@ def test_other_solvers_are_refused():
     for wrong in ({"type": "Adam"}, {"solver_type": 5}, {"regularization_type": "L1"}):
         with pytest.raises(UserError, match="wanted"):
             optimizer_for(net, new("SolverParameter", **wrong))
+
+
+def test_an_iter_size_below_one_is_refused():
+    net = CaffeNet(golden("caffemodel_sample/deploy.prototxt"))
+    with pytest.raises(UserError, match="iter_size of at least 1, got 0"):
+        optimizer_for(net, parse_prototxt("base_lr: 1 iter_size: 0", "SolverParameter"))
