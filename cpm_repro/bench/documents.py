@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from cpm_repro.bench.text import GOALS_HEAD, REPORT_HEAD, TIMES_HEAD
 from cpm_repro.errors import UserError
@@ -21,31 +20,15 @@ KERNELS = ("Belief maps", "Multi-scale fusion", "imresize")
 
 
 @dataclass(frozen=True)
-class GoalRow:
-    """One goal as a report states it."""
+class Row:
+    """A row of a table of a report."""
 
     machine: str
     date: str
     benchmark: str  # the question's title
-    case: str
-    goal: str
-    measured: str
-    verdict: str
     report: str  # file name
-
-
-@dataclass(frozen=True)
-class TimeRow:
-    """One way of doing a case as a report states it; cells as they stand there."""
-
-    machine: str
-    date: str
-    benchmark: str
-    report: str
-    cells: tuple[str, ...]  # case, way, time, middle half, against ours, GB/s, GFLOP/s, share of the limit
-
-
-Row = TypeVar("Row", GoalRow, TimeRow)
+    head: tuple[str, ...]
+    cells: tuple[str, ...]
 
 
 def update_documents(root: Path) -> list[str]:
@@ -84,31 +67,27 @@ def update_block(document: Path, table: str) -> bool:
 def readme_table(results: Path) -> str:
     """Markdown: per machine and benchmark, how many goals its newest report reached, and what it missed."""
 
-    def lines(rows: list[GoalRow]) -> Iterator[list[str]]:
+    def lines(rows: list[Row]) -> Iterator[list[str]]:
         for benchmark in dict.fromkeys(row.benchmark for row in rows):
             goals = [row for row in rows if row.benchmark == benchmark]
-            missed = [row for row in goals if row.verdict != "reached"]
+            missed = [row.cells for row in goals if row.cells[-1] != "reached"]
             yield [
                 benchmark,
                 f"{len(goals) - len(missed)} of {len(goals)}",
-                "; ".join(f"{row.case}: {row.goal}, measured {row.measured}" for row in missed),
+                "; ".join(f"{case}: {goal}, measured {measured}" for case, goal, measured, _ in missed),
                 f"[{goals[0].date}](benchmarks/results/{goals[0].report})",
             ]
 
-    return _per_machine(
-        newest(goal_rows(results)), ("benchmark", "reached", "missed", "report"), lines, "lrl"
-    )
+    head = ("benchmark", "reached", "missed", "report")
+    return _per_machine(newest(rows_under(GOALS_HEAD, results)), head, lines, "lrl")
 
 
 def goals_table(results: Path) -> str:
     """Markdown: per machine, every goal of every benchmark's newest report, with a link to it."""
-    head = ("benchmark", "case", "asked for", "measured (middle half)", "", "report")
     return _per_machine(
-        newest(goal_rows(results)),
-        head,
-        lambda rows: (
-            [row.benchmark, row.case, row.goal, row.measured, row.verdict, _link(row)] for row in rows
-        ),
+        newest(rows_under(GOALS_HEAD, results)),
+        ("benchmark", "case", "asked for", "measured (middle half)", "", "report"),
+        lambda rows: ([row.benchmark, *row.cells, _link(row)] for row in rows),
         "l",
     )
 
@@ -116,7 +95,7 @@ def goals_table(results: Path) -> str:
 def kernels_table(results: Path) -> str:
     """Markdown: per machine, the kernels' newest times beside their peers' and the prediction."""
     return _per_machine(
-        [row for row in newest(time_rows(results)) if row.benchmark in KERNELS],
+        [row for row in newest(rows_under(TIMES_HEAD, results)) if row.benchmark in KERNELS],
         ("benchmark", *TIMES_HEAD[:5], TIMES_HEAD[-1], "report"),
         lambda rows: ([row.benchmark, *row.cells[:5], row.cells[-1], _link(row)] for row in rows),
         "lllrrrrl",
@@ -152,27 +131,13 @@ def newest(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if latest[row.machine, row.benchmark] == (row.date, row.report)]
 
 
-def goal_rows(results: Path) -> list[GoalRow]:
-    """The goals of all of ``cpm bench``'s reports in a folder; other files there are left alone."""
-    return [
-        GoalRow(machine, date, benchmark, case, goal, measured, verdict, report)
-        for machine, date, benchmark, report, head, cells in _rows(results)
-        if head == GOALS_HEAD
-        for case, goal, measured, verdict in [cells]
-    ]
+def rows_under(head: tuple[str, ...], results: Path) -> list[Row]:
+    """The rows of every table of that head in ``cpm bench``'s reports; other files there are left alone."""
+    return [row for row in _rows(results) if row.head == head]
 
 
-def time_rows(results: Path) -> list[TimeRow]:
-    """The measured ways of all of ``cpm bench``'s reports in a folder."""
-    return [
-        TimeRow(machine, date, benchmark, report, cells)
-        for machine, date, benchmark, report, head, cells in _rows(results)
-        if head == TIMES_HEAD
-    ]
-
-
-def _rows(results: Path) -> Iterator[tuple[str, str, str, str, tuple[str, ...], tuple[str, ...]]]:
-    """Machine, date, benchmark, report's name, head of the table and cells, of every row of every table."""
+def _rows(results: Path) -> Iterator[Row]:
+    """Every row of every table of every report in a folder."""
     for path in sorted(results.glob("*.md")):
         lines = _read(path).splitlines()
         if not lines or not lines[0].startswith(REPORT_HEAD):
@@ -192,7 +157,7 @@ def _rows(results: Path) -> Iterator[tuple[str, str, str, str, tuple[str, ...], 
             elif not head:
                 head = cells
             elif not line.startswith("| ---"):
-                yield machine, found[1], benchmark, path.name, head, cells
+                yield Row(machine, found[1], benchmark, path.name, head, cells)
 
 
 def _read(path: Path) -> str:

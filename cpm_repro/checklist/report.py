@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,26 +52,15 @@ def page(results: Sequence[Result]) -> str:
 
 
 def as_dict(result: Result) -> dict[str, Any]:
-    """JSON-ready description of one result."""
-    claim, evidence = result.claim, result.evidence
+    """The claim with what is known about it, ready for JSON."""
+    evidence = result.evidence
     return {
-        "id": claim.id,
-        "section": claim.section,
-        "statement": claim.statement,
-        "source": claim.source,
-        "published": claim.published,
-        "tolerance": claim.tolerance,
-        "compare": claim.compare,
-        "unit": claim.unit,
-        "protocol": claim.protocol,
-        "note": claim.note,
+        **asdict(result.claim),
         "status": result.status,
         "value": result.value,
         "difference": result.difference,
         "stale": result.stale,
-        "missing": list(result.missing),
-        "needs": list(claim.needs),
-        "command": claim.command,
+        "missing": result.missing,
         "proof": result.proof,
         "date": evidence.date if evidence else None,
         "commit": evidence.commit if evidence else None,

@@ -12,7 +12,7 @@ from typing import Any
 from cpm_repro.checklist.verdicts import UNDECIDED, Verdict
 from cpm_repro.config import NetworkConfig, TrainConfig, to_dict
 from cpm_repro.model import NetDescription, describe
-from cpm_repro.studies.statistics import spread
+from cpm_repro.studies.statistics import Decision, spread
 
 LEAST_PCK = 15.0
 """Percent at PCK@0.2 that a study's reference must reach before anything is concluded from it.
@@ -120,6 +120,13 @@ class Study:
     rule: str
     variants: Callable[[TrainConfig], list[Variant]]
     analyse: Callable[[Material], Finding]
+
+
+def verdict_of(claim: str, rule: str, what: str, decision: Decision) -> Verdict:
+    """The verdict that a decision about points of PCK@0.2 is; ``what`` was subtracted from what, in words."""
+    tail = f"; {decision.budget}" if decision.budget else ""
+    reason = f"{what}: {decision} points of PCK@0.2{tail}"
+    return Verdict(claim, decision.value, rule, reason, decision.to_dict())
 
 
 def too_weak(claims: Sequence[str], rule: str, reference: Sequence[float]) -> tuple[Verdict, ...] | None:

@@ -10,8 +10,8 @@ from cpm_repro.checklist.verdicts import HOLDS, UNDECIDED, Verdict
 from cpm_repro.config import SCHEMES, TrainConfig
 from cpm_repro.markdown import table
 from cpm_repro.studies.draw import line_with_spread
-from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
-from cpm_repro.studies.statistics import Decision, decide, mean_and_spread
+from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak, verdict_of
+from cpm_repro.studies.statistics import decide, mean_and_spread
 from cpm_repro.viz.figure import GUIDE, figure_of, save_figure, series_colours
 
 CLAIMS = ("study.schemes.joint", "study.schemes.recover", "study.schemes.intermediate")
@@ -44,22 +44,15 @@ def _verdicts(material: Material) -> tuple[Verdict, ...]:
     intermediate = decide(material.difference(LABELS[JOINT], LABELS[LAST]))
     scores = [material.last(LABELS[scheme]) for scheme in (JOINT, STAGE_WISE, BOTH)]
     recovered = decide([both - (i + ii) / 2 for i, ii, both in zip(*scores, strict=True)])
-    verdicts = [_verdict(CLAIMS[0], "(i) minus (ii)", joint)]
+    verdicts = [verdict_of(CLAIMS[0], RULE, "(i) minus (ii)", joint)]
     if joint.value == HOLDS:
-        verdicts.append(_verdict(CLAIMS[1], "(iii) minus the middle of (i) and (ii)", recovered))
+        verdicts.append(verdict_of(CLAIMS[1], RULE, "(iii) minus the middle of (i) and (ii)", recovered))
     else:
         reason = f"(i) does not clearly beat (ii) ({joint}), so there is no gap to recover; "
         more = joint.budget or "a budget at which joint training is ahead would decide"
         verdicts.append(Verdict(CLAIMS[1], UNDECIDED, RULE, reason + more, recovered.to_dict()))
-    verdicts.append(_verdict(CLAIMS[2], "(i) minus (iv)", intermediate))
+    verdicts.append(verdict_of(CLAIMS[2], RULE, "(i) minus (iv)", intermediate))
     return tuple(verdicts)
-
-
-def _verdict(claim: str, what: str, decision: Decision) -> Verdict:
-    tail = f"; {decision.budget}" if decision.budget else ""
-    return Verdict(
-        claim, decision.value, RULE, f"{what}: {decision} points of PCK@0.2{tail}", decision.to_dict()
-    )
 
 
 def _table(material: Material) -> str:

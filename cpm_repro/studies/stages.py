@@ -19,8 +19,8 @@ from cpm_repro.inference.weights import build_from
 from cpm_repro.markdown import table
 from cpm_repro.model import multiply_accumulates
 from cpm_repro.studies.draw import PCK_LABEL, line_with_spread
-from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak
-from cpm_repro.studies.statistics import Decision, decide, mean_and_spread
+from cpm_repro.studies.plan import Finding, Material, Study, Variant, described, too_weak, verdict_of
+from cpm_repro.studies.statistics import decide, mean_and_spread
 from cpm_repro.viz.figure import figure_of, save_figure, series_colours
 
 MOST = 6
@@ -80,27 +80,17 @@ def _verdicts(material: Material, networks: Sequence[str]) -> tuple[Verdict, ...
     per_seed = list(zip(*(material.last(label) for label in networks[:5]), strict=True))
     slope = decide([_slope(values) for values in per_seed])
     steps = [fmean(material.difference(b, a)) for a, b in pairwise(networks[:5])]
-    value = UNDECIDED if slope.value == HOLDS and min(steps) < 0 else slope.value
-    more = "the slope is clear but a step goes down: more seeds would decide" if value != slope.value else ""
+    rises = verdict_of(CLAIMS[1], RULE, "points per stage from 1 to 5 stages", slope)
+    rises.numbers["steps"] = steps
+    if slope.value == HOLDS and min(steps) < 0:
+        more = "the slope is clear but a step goes down: more seeds would decide"
+        rises = replace(rises, value=UNDECIDED, reason=f"{rises.reason}; {more}")
     sixth = decide([-d for d in material.difference(networks[5], networks[4])], -LITTLE)
     return (
-        Verdict(
-            CLAIMS[0], inside.value, RULE, _sentence("last stage minus stage 1", inside), inside.to_dict()
-        ),
-        Verdict(
-            CLAIMS[1],
-            value,
-            RULE,
-            _sentence("points per stage from 1 to 5 stages", slope, more),
-            {**slope.to_dict(), "steps": steps},
-        ),
-        Verdict(CLAIMS[2], sixth.value, RULE, _sentence("five stages minus six", sixth), sixth.to_dict()),
+        verdict_of(CLAIMS[0], RULE, "last stage minus stage 1", inside),
+        rises,
+        verdict_of(CLAIMS[2], RULE, "five stages minus six", sixth),
     )
-
-
-def _sentence(what: str, decision: Decision, more: str = "") -> str:
-    tail = more or decision.budget
-    return f"{what}: {decision} points of PCK@0.2" + (f"; {tail}" if tail else "")
 
 
 def _slope(values: Sequence[float]) -> float:

@@ -8,15 +8,15 @@ import pytest
 from cpm_repro.bench.documents import (
     BEGIN,
     END,
-    goal_rows,
     goals_table,
     kernels_table,
     readme_table,
+    rows_under,
     update_block,
     update_documents,
 )
 from cpm_repro.bench.record import Answer, BenchReport, Measured
-from cpm_repro.bench.text import report_markdown
+from cpm_repro.bench.text import GOALS_HEAD, report_markdown
 from cpm_repro.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -48,13 +48,14 @@ def test_every_goal_of_a_report_is_found(tmp_path):
     report = made()
     write(tmp_path, "2026-01-02-toy.md", report)
     (tmp_path / "2026-01-03-other.md").write_text("# A training run\n\n| case | goal |\n")
-    rows = goal_rows(tmp_path)
-    assert [(row.machine, row.date, row.benchmark, row.case) for row in rows] == [
-        ("A, 2 threads", "2026-01-02", "Toy", "N=1")
+    rows = rows_under(GOALS_HEAD, tmp_path)
+    assert [(row.machine, row.date, row.benchmark) for row in rows] == [
+        ("A, 2 threads", "2026-01-02", "Toy")
     ] * 2
-    assert [row.verdict for row in rows] == ["reached", "missed"]
-    assert rows[0].measured == "3.00 (3.00 to 3.00)"
-    assert "limit" in rows[1].goal
+    first, second = (row.cells for row in rows)
+    assert first == ("N=1", "peer takes at least 2 times as long", "3.00 (3.00 to 3.00)", "reached")
+    assert (second[0], second[-1]) == ("N=1", "missed")
+    assert "limit" in second[1]
 
 
 def test_the_newest_of_each_machine_and_benchmark(tmp_path):
@@ -90,7 +91,7 @@ def test_a_failed_benchmark_has_no_row(tmp_path):
     report = made()
     report.answers[0] = dataclasses.replace(report.answers[0], failure="the result differs")
     write(tmp_path, "2026-01-02-toy.md", report)
-    assert goal_rows(tmp_path) == []
+    assert rows_under(GOALS_HEAD, tmp_path) == []
 
 
 def test_times_of_the_kernels_alone(tmp_path):
