@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,6 +76,39 @@ def test_a_copy_shares_nothing_with_what_training_changes():
     assert not torch.equal(given.model["weight"], wanted["weight"])
     assert torch.equal(copied.optimizers[0]["state"][0]["exp_avg"], moments)
     assert copied.optimizers[0]["param_groups"] == given.optimizers[0]["param_groups"]
+
+
+class OnAGpu(torch.Tensor):
+    """A tensor that says it is on a GPU."""
+
+    is_cuda, device = True, torch.device("cuda:1")
+
+
+def test_a_gpus_tensors_are_queued_and_waited_for_together(monkeypatch):
+    """What CUDA is asked for, in order; nothing is asked for tensors of the host's own."""
+    log, empty_like, copy = [], torch.empty_like, torch.Tensor.copy_
+
+    def empty(value, device, pin_memory):
+        log.append("page-locked" if pin_memory else "pageable")
+        return empty_like(value.as_subclass(torch.Tensor), device=device)
+
+    def copied(self, value, non_blocking):
+        log.append("queued" if non_blocking else "waited for")
+        return copy(self, value.as_subclass(torch.Tensor))
+
+    def wait_on(device):
+        return SimpleNamespace(synchronize=lambda: log.append(f"waits for {device}"))
+
+    monkeypatch.setattr(torch, "empty_like", empty)
+    monkeypatch.setattr(torch.Tensor, "copy_", copied)
+    monkeypatch.setattr(torch.cuda, "current_stream", wait_on)
+    weights = [torch.full((3,), float(number)).as_subclass(OnAGpu) for number in range(2)]
+    made = on_host({"a": weights, "lr": 0.5})
+    assert log == ["page-locked", "queued"] * 2 + ["waits for cuda:1"]
+    assert [float(weight[0]) for weight in made["a"]] == [0.0, 1.0]
+    log.clear()
+    on_host([torch.zeros(2)])
+    assert log == ["pageable", "queued"]
 
 
 def test_one_checkpoint_is_written_at_a_time(disk, writer):
