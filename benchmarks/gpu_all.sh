@@ -82,7 +82,8 @@ fi
 # The limits add up to GPU_ALL_SECONDS; what matters most comes first.
 part environment 15 "$python" -c 'import json; from cpm_repro.environment import environment; print(json.dumps(environment(), indent=1))'
 part build 45 env "${build[@]}" "$python" setup.py build_ext --inplace
-part test_cuda 105 "$python" -m pytest tests/cuda -m gpu -q -rs -p no:cacheprovider
+# The operators come first, and each test is named when it ends: compiling networks may take all of the time.
+part test_cuda 105 "$python" -m pytest tests/cuda/test_cuda_ops.py tests/cuda/test_cuda_inference.py -m gpu -vv -rs -p no:cacheprovider
 bench belief_maps 35
 bench fuse_multiscale 35
 bench training_step 60

@@ -40,7 +40,22 @@ def main(ask: Ask, script: str) -> None:
     import torch  # the room's other door, `cpm bench`, refuses wrong names without it
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    answer = answer_question(ask(options.quick, device), Path(script).stem, device, quick=options.quick)
+    # Beside the report until it is whole: who ends a script that takes too long keeps the cases that it had.
+    part = None if options.out is None else options.out.with_suffix(f".part{options.out.suffix}")
+
+    def after_case(so_far: Answer) -> None:
+        if part is not None:
+            with atomic_write(part, "w") as file:
+                file.write(answer_markdown(so_far))
+
+    question = ask(options.quick, device)
+    try:
+        answer = answer_question(
+            question, Path(script).stem, device, quick=options.quick, after_case=after_case
+        )
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
     text = answer_markdown(answer)
     print(text)
     if options.out is not None:
@@ -50,8 +65,15 @@ def main(ask: Ask, script: str) -> None:
         save_answer(answer, options.json)
 
 
-def answer_question(question: Question, script: str, device: str, *, quick: bool) -> Answer:
-    """Check and time every case of a question.
+def answer_question(
+    question: Question,
+    script: str,
+    device: str,
+    *,
+    quick: bool,
+    after_case: Callable[[Answer], None] = lambda _: None,
+) -> Answer:
+    """Check and time every case of a question; ``after_case`` gets the answer so far, which says so.
 
     Raises:
         BenchmarkWrong: a result differs from the reference by more than its case allows.
@@ -69,6 +91,8 @@ def answer_question(question: Question, script: str, device: str, *, quick: bool
         cases.append(_measure(case, error, limits, device, quick))
         del case
         gc.collect()
+        notes = ["The script was ended before its other cases were measured.", *question.notes]
+        after_case(Answer(script, question.title, question.about, list(cases), limits, notes))
     return Answer(script, question.title, question.about, cases, limits, list(question.notes))
 
 

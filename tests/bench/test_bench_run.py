@@ -34,6 +34,7 @@ def test_a_report_has_every_form_and_comes_back(report):
     assert "| n=1000 | sum |" in text
     assert "A quick run" in text
     assert "toy-n.png" in text
+    assert "was ended" not in text
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2  # scaling and roofline
     assert "<td>n=10000</td>" in page
@@ -55,13 +56,29 @@ def test_goals_are_held_against_what_was_measured(report):
 def test_a_wrong_result_has_no_time(tmp_path, monkeypatch):
     monkeypatch.setenv("TOY", "wrong")
     done = subprocess.run(
-        [sys.executable, str(TOYS / "toy.py"), "--quick", "--json", str(tmp_path / "x.json")],
+        [sys.executable, str(TOYS / "toy.py"), "--quick", "--json", str(tmp_path / "x.json")]
+        + ["--out", str(tmp_path / "x.md")],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode != 0
     assert "n=10000: the result differs from the reference by 1, allowed 0.001" in done.stderr
     assert done.stdout == ""
-    assert not (tmp_path / "x.json").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_script_that_is_ended_leaves_the_cases_that_it_had(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOY", "hang")
+    command = [sys.executable, str(TOYS / "toy.py"), "--quick", "--out", str(tmp_path / "x.md")]
+    with subprocess.Popen(command) as script:
+        part = tmp_path / "x.part.md"
+        end = time.monotonic() + 120
+        while not part.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        script.terminate()
+    text = part.read_text()
+    assert "| n=1000 | sum |" in text
+    assert "ended before its other cases were measured" in text
+    assert list(tmp_path.iterdir()) == [part]
 
 
 @pytest.mark.parametrize(

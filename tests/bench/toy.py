@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import torch
 
@@ -9,12 +10,14 @@ from cpm_repro.bench import Case, Goal, Question, main
 
 
 def ask(quick: bool, device: str) -> Question:
-    """Sums of vectors; the environment can make it wrong, or crash."""
+    """Sums of vectors; the environment can make it wrong, hang, or crash."""
     if os.environ.get("TOY") == "crash":
         sys.exit("the toy broke")
 
     def cases():
         for n in (1000, 10_000):
+            if os.environ.get("TOY") == "hang" and n == 10_000:
+                time.sleep(600)
             block = torch.ones(n)
             wrong = os.environ.get("TOY") == "wrong" and n == 10_000
             yield Case(

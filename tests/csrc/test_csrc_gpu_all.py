@@ -90,6 +90,11 @@ def test_all_parts_run_and_end_in_one_report(gpu_all):
     assert report.count("table of") == 8
     calls = (folder / "calls").read_text()
     assert "pip" not in calls
+    named = re.findall(r"tests/cuda/\w+\.py", next(line for line in calls.splitlines() if "-vv" in line))
+    assert named[0] == "tests/cuda/test_cuda_ops.py"
+    assert {SCRIPT.parents[1] / name for name in named} == set(
+        (SCRIPT.parents[1] / "tests/cuda").glob("*.py")
+    )
     assert f"train --preset lsp_6stage_modern --data {folder}/data/lspet" in calls
     for script in re.findall(r"benchmarks/\w+\.py", calls):
         assert (SCRIPT.parents[1] / script).exists()
@@ -145,6 +150,13 @@ def test_time_that_is_up_is_reported(gpu_all):
     assert rows["test_cuda"].startswith("FAILED: more than")
     assert rows["parity"] == "NOT RUN: out of time"
     assert list(rows) == PARTS
+
+
+def test_the_cases_that_a_part_had_when_it_was_ended_are_in_the_report(gpu_all, tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/bench_imresize.part.md").write_text("three cases of four")
+    gpu_all(SLOW="benchmarks/imresize.py", GPU_ALL_LIMIT="1")
+    assert "three cases of four" in (tmp_path / "report/report.md").read_text()
 
 
 @pytest.mark.parametrize("how", ["SLOW", "DEAF"])
