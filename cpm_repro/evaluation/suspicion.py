@@ -32,7 +32,7 @@ def _shifted(
     quarter of a pixel on the same side, their mean nearer to one pixel than to none and than to two, by three
     standard errors (of a median: 1.25 s / sqrt(n); s from the quartiles, as the errors have heavy tails).
     A network's own bias is a fraction of a pixel and seldom alike in x and y: the published LSP predictions
-    have (+0.48, -0.42).
+    have (+0.47, -0.42).
     """
     with np.errstate(invalid="ignore", over="ignore"):
         error = predicted - truth

@@ -111,14 +111,14 @@ def _flic(path: Path, examples: Any) -> TruthFile:
     if examples.dtype.names is None or not wanted <= set(examples.dtype.names):
         raise UserError(f"{path}: wanted examples with the fields {', '.join(sorted(wanted))}")
     test = [example for example in examples if np.any(example["istest"])]
-    coords = np.array([np.asarray(example["coords"], dtype=np.float64) for example in test])
-    if coords.ndim != 3 or coords.shape[1] != 2:
-        raise UserError(f"{path}: wanted coords as 2 x 29 for every example, got {coords.shape}")
+    if not test:
+        raise UserError(f"{path}: wanted test examples, got none with istest")
+    coords = np.stack([numbers(path, "coords", example["coords"], (2, 29)) for example in test])
     used = np.isfinite(coords).all(axis=1).any(axis=0)
     if used.sum() != len(_FLIC_PARTS):
         raise UserError(f"{path}: wanted {len(_FLIC_PARTS)} columns of coords in use, got {used.sum()}")
     positions = coords[:, :, used].transpose(0, 2, 1) - 1.0
-    boxes = np.array([np.asarray(example["torsobox"], dtype=np.float64).ravel() for example in test])
+    boxes = np.stack([numbers(path, "torsobox", np.ravel(example["torsobox"]), (4,)) for example in test])
     finite: np.ndarray = np.isfinite(positions)
     return TruthFile(
         source=str(path),
@@ -126,7 +126,7 @@ def _flic(path: Path, examples: Any) -> TruthFile:
         labelled=finite[..., 0] & finite[..., 1],
         parts=_FLIC_PARTS,
         torso_box_wh=boxes[:, 2:4] - boxes[:, 0:2],
-        people=tuple(str(np.ravel(example["filepath"])[0]) for example in test),
+        people=tuple("".join(map(str, np.ravel(example["filepath"]))) for example in test),
     )
 
 

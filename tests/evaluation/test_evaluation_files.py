@@ -85,6 +85,27 @@ def test_flics_own_file(tmp_path):
     assert score_file(tmp_path / "p.mat", tmp_path / "examples.mat", "flic-pck").table.total == 100.0
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("istest", 0.0, "got none with istest"),
+        ("coords", np.zeros((2, 28)), "wanted coords as 2 x 29, got 2 x 28"),
+        ("coords", "words", "wanted coords as 2 x 29"),
+        ("coords", np.zeros((2, 29)), "columns of coords in use, got 29"),
+        ("torsobox", [1.0, 2.0], "wanted torsobox as 4, got 2"),
+    ],
+)
+def test_examples_that_are_not_flics(tmp_path, field, value, words):
+    """One of two test examples, or both, is something else."""
+    flic_file(tmp_path / "whole.mat", people=2)
+    examples = scipy.io.loadmat(tmp_path / "whole.mat")["examples"]
+    for index in (1, 2) if field == "istest" else (2,):
+        examples[0, index][field] = value
+    scipy.io.savemat(tmp_path / "examples.mat", {"examples": examples})
+    with pytest.raises(UserError, match=words):
+        read_truth(tmp_path / "examples.mat", "flic-pck")
+
+
 def mpii_file(path, people=4):
     """gt_valid.mat in HRNet's layout; 0-based truth, labels and head sizes."""
     positions = RNG.uniform(0, 500, (people, 16, 2))
