@@ -69,12 +69,13 @@ def test_a_wrong_result_has_no_time(tmp_path, monkeypatch):
 def test_a_script_that_is_ended_leaves_the_cases_that_it_had(tmp_path, monkeypatch):
     monkeypatch.setenv("TOY", "hang")
     command = [sys.executable, str(TOYS / "toy.py"), "--quick", "--out", str(tmp_path / "x.md")]
-    with subprocess.Popen(command) as script:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as script:
         part = tmp_path / "x.part.md"
         end = time.monotonic() + 120
-        while not part.exists() and time.monotonic() < end:
+        while not part.exists() and script.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
         script.terminate()
+        assert part.exists(), script.communicate()[0]
     text = part.read_text()
     assert "| n=1000 | sum |" in text
     assert "ended before its other cases were measured" in text

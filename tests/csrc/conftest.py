@@ -1,7 +1,9 @@
-"""The CUDA sources for the CPU, compiled once for all files that run them."""
+"""What more than one file runs of csrc, compiled once: the CUDA sources for the CPU, and csrc/math."""
 
 import pytest
 import stand_in
+from compiled import compile_library
+from math_functions import API
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +16,9 @@ def objects(tmp_path_factory):
 def library(objects):
     """The stand-in's library."""
     return stand_in.build(objects)
+
+
+@pytest.fixture(scope="session")
+def math_library(tmp_path_factory):
+    """The functions of csrc/math one by one."""
+    return compile_library(tmp_path_factory.mktemp("math"), f'#include "{API}"\n', "-ffp-contract=off")

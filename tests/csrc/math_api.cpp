@@ -1,4 +1,4 @@
-// The functions of csrc/math one by one, for tests/csrc/test_csrc_math.py: doubles and ints in, doubles out.
+// The functions of csrc/math one by one, for tests/csrc/math_functions.py: doubles and ints in, doubles out.
 #include <string.h>
 
 #include "../../csrc/math/fuse.h"

@@ -74,7 +74,7 @@ TARGETS = {
     ),
     "math": Target(
         tuple(f"csrc/math/{name}.h" for name in ("belief", "common", "fuse", "loss", "resize", "half")),
-        ("tests/csrc/test_csrc_math.py", "tests/csrc/test_csrc_half.py"),
+        tuple(f"tests/csrc/test_csrc_{name}.py" for name in ("math_belief", "math_fuse", "half")),
     ),
 }
 
