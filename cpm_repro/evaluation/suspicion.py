@@ -64,12 +64,11 @@ def _mirrored(
         turned = predicted[:, list(skeleton.flip_permutation)]
         exchanged = counts & (np.sqrt(((turned - truth) ** 2).sum(axis=2)) <= reach)
     gain = exchanged.sum(axis=1) - as_given.sum(axis=1)
-    rise = 100 * gain.sum() / counts.sum()
+    before, after = (100 * hits.sum() / counts.sum() for hits in (as_given, exchanged))
     spread = 100 * gain.std() * np.sqrt(len(gain)) / counts.sum()
-    if rise <= max(1.0, 3 * spread):
+    if after - before <= max(1.0, 3 * spread):
         return ""
     return (
-        f"the score rises from {100 * as_given.sum() / counts.sum():.2f} to "
-        f"{100 * exchanged.sum() / counts.sum():.2f} when left and right are exchanged: "
+        f"the score rises from {before:.2f} to {after:.2f} when left and right are exchanged: "
         "mirrored predictions, or another joint order?"
     )

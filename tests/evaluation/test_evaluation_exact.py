@@ -75,6 +75,9 @@ def test_normalisers_below_nothing_are_told_from_small_ones():
     table = evaluate(truth, truth, "mpii-pckh", head_size=np.array([-1.0, 0.0, 0.5, 10.0]))
     assert table.excluded == {"zero-size normaliser": 1, "negative normaliser": 1}
     assert table.people == 2
+    table = evaluate(truth, truth, "mpii-pckh", head_size=np.array([-np.inf, np.inf, np.nan, 1.0]))
+    assert table.excluded == {"negative normaliser": 1, "normaliser not labelled": 2}
+    assert table.people == 1
 
 
 def test_the_warning_points_at_the_line_that_called():
@@ -190,6 +193,11 @@ def mirrored(gains: int, losses: int, people: int, joints: int) -> str:
 )
 def test_an_exchange_must_gain_a_point_and_three_standard_errors(gains, losses, people, joints, named):
     assert bool(mirrored(gains, losses, people, joints)) == named
+
+
+def test_both_scores_are_named():
+    assert "rises from 0.00 to 4.50 when left and right are exchanged" in mirrored(9, 0, 100, 2)
+    assert "rises from 10.00 to 25.00 when" in mirrored(50, 20, 100, 2)
 
 
 def test_nothing_is_suspected_of_nobody():
