@@ -132,7 +132,9 @@ def test_the_sanitizer_looks_for_wrong_memory_and_then_for_races(gpu_all, hazard
     done, rows, folder = gpu_all(HAZARD=hazard)
     assert rows["sanitizer"] == ("FAILED: exit code 1" if hazard else "ok")
     assert ("a hazard" in done.stdout) == bool(hazard)
-    assert re.findall(r"^compute-sanitizer (\S+)", (folder / "calls").read_text(), re.M) == tools
+    calls = re.findall(r"^compute-sanitizer (\S+) .* -k (.*)$", (folder / "calls").read_text(), re.M)
+    assert [tool for tool, _ in calls] == tools
+    assert all(choice.startswith("small and not cupy") for _, choice in calls)
 
 
 def test_races_are_looked_for_in_tests_that_are_there():
