@@ -15,7 +15,7 @@ from cpm_repro.config import TrainConfig
 from cpm_repro.inference.weights import build_from
 from cpm_repro.markdown import table
 from cpm_repro.studies.draw import line_with_spread
-from cpm_repro.studies.plan import Finding, Material, RunRecord, Study, Variant, too_weak
+from cpm_repro.studies.plan import Finding, Material, Study, Variant, too_weak
 from cpm_repro.studies.statistics import decide, mean_and_spread
 from cpm_repro.training.gradients import DECADES, EDGES, GradientHistory, read_gradients
 from cpm_repro.training.schemes import stage_of
@@ -51,18 +51,19 @@ def variants(base: TrainConfig) -> list[Variant]:
 
 def analyse(material: Material) -> Finding:
     """Verdict, tables and figures."""
-    stages = _stages_of_layers(material.runs[WITH][0].config)
-    histories = {label: [_history(run) for run in material.runs[label]] for label in (WITH, WITHOUT)}
+    histories = {
+        label: [read_gradients(run.folder / "gradients.jsonl") for run in material.runs[label]]
+        for label in (WITH, WITHOUT)
+    }
     logs = [
         _log_magnitude(with_) - _log_magnitude(without)
         for with_, without in zip(histories[WITH], histories[WITHOUT], strict=True)
     ]  # per seed (layers,)
     names = histories[WITH][0].layers
-    early = np.array([stages[name] == 1 for name in names])
-    late = np.array([stages[name] == STAGES for name in names])
-    decision = decide([float(log[early].mean()) for log in logs], math.log(CLEAR))
+    masks = _layers_of_stages(names, material.runs[WITH][0].config)
+    decision = decide([float(log[masks[1]].mean()) for log in logs], math.log(CLEAR))
     ratio = math.exp(decision.mean)
-    control = math.exp(float(np.mean([log[late].mean() for log in logs])))
+    control = math.exp(float(np.mean([log[masks[STAGES]].mean() for log in logs])))
     reason = (
         f"intermediate losses multiply the gradient magnitude of stage 1's layers by {ratio:.2f} "
         f"(natural logarithm {decision}; {CLEAR:g} is {math.log(CLEAR):.2f}), "
@@ -74,7 +75,7 @@ def analyse(material: Material) -> Finding:
     return Finding(
         verdicts=weak or (verdict,),
         tables={
-            "Gradients per stage, mean over its layers and over the run": _per_stage(histories, stages),
+            "Gradients per stage, mean over its layers and over the run": _per_stage(histories, masks),
             "Gradient magnitude per layer, ratio with / without intermediate losses": _per_layer(names, logs),
             "PCK@0.2 per stage": _accuracy(material),
         },
@@ -82,20 +83,17 @@ def analyse(material: Material) -> Finding:
             "Histograms of gradient magnitude, three times of training": _draw_histograms(
                 material, histories
             ),
-            "Variance of the gradients per stage over training": _draw_variance(material, histories, stages),
+            "Variance of the gradients per stage over training": _draw_variance(material, histories, masks),
         },
         numbers={"log_ratio_per_layer": {n: [float(x[i]) for x in logs] for i, n in enumerate(names)}},
     )
 
 
-def _history(run: RunRecord) -> GradientHistory:
-    return read_gradients(run.folder / "gradients.jsonl")
-
-
-def _stages_of_layers(config: TrainConfig) -> dict[str, int]:
-    """Stage of every convolution, 1-based."""
+def _layers_of_stages(names: Sequence[str], config: TrainConfig) -> dict[int, np.ndarray]:
+    """Per stage, from 1: (layers,) bool, which of the layers are its own."""
     stages = stage_of(build_from(config.network))
-    return {name.removesuffix(".weight"): stage for name, stage in stages.items() if name.endswith(".weight")}
+    own = np.array([stages[f"{name}.weight"] for name in names])
+    return {stage: own == stage for stage in range(1, STAGES + 1)}
 
 
 def _log_magnitude(history: GradientHistory) -> np.ndarray:
@@ -103,21 +101,15 @@ def _log_magnitude(history: GradientHistory) -> np.ndarray:
     return np.asarray(np.log(np.maximum(history.mean, _LEAST)).mean(axis=0))
 
 
-def _of_stage(history: GradientHistory, stages: dict[str, int], stage: int) -> np.ndarray:
-    return np.array([stages[name] == stage for name in history.layers])
-
-
-def _per_stage(histories: dict[str, list[GradientHistory]], stages: dict[str, int]) -> str:
+def _per_stage(histories: dict[str, list[GradientHistory]], masks: dict[int, np.ndarray]) -> str:
     rows = []
-    for stage in range(1, STAGES + 1):
+    for stage, mask in masks.items():
         cells = [str(stage)]
-        for label in (WITH, WITHOUT):
-            mine = [_of_stage(history, stages, stage) for history in histories[label]]
-            pairs = list(zip(histories[label], mine, strict=True))
-            cells.append(mean_and_spread([h.mean[:, m].mean() for h, m in pairs], ".2e", ".0e"))
-            cells.append(mean_and_spread([h.variance[:, m].mean() for h, m in pairs], ".2e", ".0e"))
+        for made in histories.values():
+            cells.append(mean_and_spread([h.mean[:, mask].mean() for h in made], ".2e", ".0e"))
+            cells.append(mean_and_spread([h.variance[:, mask].mean() for h in made], ".2e", ".0e"))
         rows.append(cells)
-    head = ["stage", *(f"{what}, {label}" for label in (WITH, WITHOUT) for what in ("magnitude", "variance"))]
+    head = ["stage", *(f"{what}, {label}" for label in histories for what in ("magnitude", "variance"))]
     return table(head, rows)
 
 
@@ -125,8 +117,8 @@ def _per_layer(names: Sequence[str], logs: Sequence[np.ndarray]) -> str:
     rows = []
     for index, name in enumerate(names):
         values = [float(log[index]) for log in logs]
-        ends = " to ".join(f"{math.exp(min(end, 700)):.3g}" for end in (min(values), max(values)))
-        rows.append([name, f"{math.exp(min(float(np.mean(values)), 700)):.3g}", ends])
+        low, mean, high = (f"{math.exp(log):.3g}" for log in (min(values), np.mean(values), max(values)))
+        rows.append([name, mean, f"{low} to {high}"])
     return table(["layer", "ratio, geometric mean over seeds", "range over seeds"], rows)
 
 
@@ -172,19 +164,15 @@ def _draw_panel(axes: Axes, histories: dict[str, list[GradientHistory]], name: s
 
 
 def _draw_variance(
-    material: Material, histories: dict[str, list[GradientHistory]], stages: dict[str, int]
+    material: Material, histories: dict[str, list[GradientHistory]], masks: dict[int, np.ndarray]
 ) -> Path:
     with figure_of((11, 4.2), 2) as (figure, panels):
-        for axes, label in zip(panels, (WITH, WITHOUT), strict=True):
-            for stage, colour in enumerate(ordered_colours(STAGES), start=1):
-                lines = [
-                    np.maximum(history.variance[:, _of_stage(history, stages, stage)].mean(axis=1), _LEAST)
-                    for history in histories[label]
-                ]
-                at = histories[label][0].iterations[: min(map(len, lines))]
-                line_with_spread(
-                    axes, at.tolist(), [x[: len(at)] for x in lines], colour, f"stage {stage}", ""
-                )
+        for axes, (label, made) in zip(panels, histories.items(), strict=True):
+            count = min(len(history.iterations) for history in made)
+            at = made[0].iterations[:count].tolist()
+            for (stage, mask), colour in zip(masks.items(), ordered_colours(STAGES), strict=True):
+                lines = [np.maximum(h.variance[:count, mask].mean(axis=1), _LEAST) for h in made]
+                line_with_spread(axes, at, lines, colour, f"stage {stage}", "")
             axes.set(xlabel="update", ylabel="variance of the gradient", title=label, yscale="log")
         low = min(axes.get_ylim()[0] for axes in panels)
         high = max(axes.get_ylim()[1] for axes in panels)
