@@ -16,6 +16,7 @@ from cpm_repro.caffe.weight_files import (
     Network,
     WeightFile,
     by_layer,
+    kind_of,
     numbers_of,
     read_weight_file,
     write_weight_file,
@@ -44,10 +45,17 @@ class Conversion:
     network: Network | None
     layers: int
     differences: list[Difference] | None
+    lost: bool = (
+        False  # whether parts' names, limbs and crop were in the source and have no place in the target
+    )
 
     def __str__(self) -> str:
         name = f"{self.network.arch}, {self.network.stages} stages" if self.network else "an unknown network"
         lines = [f"{self.layers} layers of {name}"]
+        if self.lost:
+            lines.append(
+                "a caffemodel has no place for the parts' names, limbs and crop; a .safetensors keeps them"
+            )
         for row in self.differences or ():
             lines.append(
                 f"{row.layer:<20} largest difference {row.largest:.2e} (values span {row.range:.2e})"
@@ -96,7 +104,8 @@ def convert(
         if network is None:
             raise UserError(f"{source}: to check weights of an unknown network, say which: arch=")
         differences = compare(weights, read_weight_file(target).weights, network)
-    return Conversion(network, len(by_layer(weights)), differences)
+    lost = given.about is not None and kind_of(Path(target)) == "caffemodel"
+    return Conversion(network, len(by_layer(weights)), differences, lost)
 
 
 def fitting(given: WeightFile, network: Network) -> dict[str, Tensor]:

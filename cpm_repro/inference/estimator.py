@@ -65,6 +65,9 @@ class PoseEstimator:
         detector: finds the people of images that come without boxes or centres; weights of a person network
             make one.
 
+    Attributes:
+        assumed: what was assumed of weights whose file does not say how they were trained; else empty.
+
     Raises:
         UserError: weights or settings that cannot be used.
     """
@@ -104,6 +107,7 @@ class PoseEstimator:
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._compiled = CompiledNetwork(self.net, stages) if compile else None
         self.augment = model.augment
+        self.assumed = model.assumed
         self.stages = stages
         self.flip_test = flip_test
         self.sub_pixel = sub_pixel
@@ -347,8 +351,10 @@ class PoseEstimator:
 
 
 def _is_one(image: Image | Iterable[Image]) -> bool:
-    """Whether this is one image, not several."""
-    return isinstance(image, str | Path) or (isinstance(image, np.ndarray) and image.ndim < 4)
+    """Whether this is one image, or nothing that could be several."""
+    if isinstance(image, np.ndarray):
+        return image.ndim < 4
+    return isinstance(image, str | Path) or not isinstance(image, Iterable)
 
 
 def _surest(people: Sequence[Person]) -> int:

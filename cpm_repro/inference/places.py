@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import cast
@@ -127,16 +127,27 @@ def _checked_center(center: Point, image_hw: ImageSize) -> tuple[float, float]:
     return x, y
 
 
+def _finite(name: str, wanted: str, count: int, given: object) -> list[float]:
+    """So many finite numbers out of what a user gave for a box or a centre."""
+    if not isinstance(given, Iterable):  # boxes=(10, 20, 200, 400)
+        raise UserError(f"{name}: wanted {wanted}, got {given!r}: one of them goes in a list, too")
+    values = list(given)
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        numbers = []
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise UserError(f"{name}: wanted {wanted}, got {tuple(values)}")
+    return numbers
+
+
 def _checked_point(center: Point) -> tuple[float, float]:
-    if len(center) != 2 or not all(math.isfinite(value) for value in center):
-        raise UserError(f"center: wanted two finite numbers x y, got {tuple(center)}")
-    return float(center[0]), float(center[1])
+    x, y = _finite("center", "two finite numbers x y", 2, center)
+    return x, y
 
 
 def _checked_box(box: Box) -> tuple[float, float, float, float]:
-    if len(box) != 4 or not all(math.isfinite(value) for value in box):
-        raise UserError(f"box: wanted four finite numbers x0 y0 x1 y1, got {tuple(box)}")
-    x0, y0, x1, y1 = (float(value) for value in box)
+    x0, y0, x1, y1 = _finite("box", "four finite numbers x0 y0 x1 y1", 4, box)
     if x1 <= x0 or y1 <= y0:
         raise UserError(f"box: wanted x0 < x1 and y0 < y1, got {tuple(box)}")
     extent = max(x1 - x0, y1 - y0)

@@ -81,6 +81,8 @@ def predict(options: PredictOptions) -> int:
         print(
             f"no --weights: this is {BUNDLED.stem}, a small network that ships with the package to try it out"
         )
+    if estimator.assumed:
+        print(estimator.assumed)
     images = [source for source in sources.found if not source.is_video]
     grids = len(images) <= MANY if options.grids is None else options.grids
     wanted = Wanted(Path(options.out), tuple(options.formats), options.pictures, grids, options.maps)

@@ -62,6 +62,9 @@ def decoded(image: Image, *, rgb: bool = False) -> tuple[np.ndarray, str]:
     """
     if isinstance(image, np.ndarray):
         return as_bgr(image, rgb=rgb), ""
+    if not isinstance(image, str | Path):
+        hint = ", which cv2.imread gives for a file that it cannot read" if image is None else ""
+        raise TypeError(f"image: wanted a path or a numpy array, got {type(image).__name__}{hint}")
     return read_photograph(image), str(image)
 
 

@@ -29,6 +29,7 @@ class LoadedModel:
     augment: AugmentConfig
     trained_on: str  # name or path of the training data, empty when unknown
     skeleton: Skeleton | None  # what the parts are, where the file says
+    assumed: str = ""  # what was assumed of weights whose file does not say how they were trained
 
 
 def build_from(network: NetworkConfig, parts: int | None = None) -> PoseMachine:
@@ -129,6 +130,10 @@ def load_model(
             raise UserError(f"{given.path}: wanted finite weights, got others in {name}")
     if about is not None:
         return LoadedModel(net, about.augment, about.trained_on, about.skeleton)
-    if net.arch == "tiny":
-        return LoadedModel(net, AugmentConfig(crop=TINY_CROP), "", None)
-    return LoadedModel(net, AugmentConfig(crop=FULL_CROP, method="exact"), "", None)  # as released
+    tiny = net.arch == "tiny"
+    augment = AugmentConfig(crop=TINY_CROP) if tiny else AugmentConfig(crop=FULL_CROP, method="exact")
+    assumed = (
+        f"{given.path} does not say how it was trained: taken for {net.arch} of {net.stages} stages and "
+        f"{net.parts} parts, with crops of {augment.crop} pixels"
+    )
+    return LoadedModel(net, augment, "", None, assumed)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write, read_json
+from cpm_repro.skeleton import Skeleton, part_colours
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 80em; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -17,6 +18,9 @@ img, video { max-width: 100%; vertical-align: top } .overlay { max-height: 30em 
 table { border-collapse: collapse; margin: .5em 0 } td, th { padding: .1em .8em; text-align: right }
 td:first-child, th:first-child { text-align: left } .truncated { color: #999 }
 """
+
+_DOTS = ("&#9679;", "&#9675;")
+"""Full and, of a part that may be outside the picture, hollow, as they are drawn."""
 
 
 def results_page(folder: Path) -> Path:
@@ -79,11 +83,15 @@ def _people(path: Path) -> list[dict[str, Any]]:
 
 
 def _table(person: dict[str, Any]) -> str:
+    """The parts, each beside a dot of the colour that it is drawn in."""
+    names = tuple(str(point["name"]) for point in person["keypoints"])
+    colours = part_colours(Skeleton("", names, flip_pairs=(), limbs=())) if names else ()
     rows = "".join(
-        f"<tr{' class=truncated' if point['truncated'] else ''}><td>{html.escape(str(point['name']))}"
-        f"<td>{point['x']:.1f}<td>{point['y']:.1f}<td>{point['score']:.2f}"
+        f"<tr{' class=truncated' if point['truncated'] else ''}><td>"
+        f'<span style="color:rgb({red},{green},{blue})">{_DOTS[bool(point["truncated"])]}</span> '
+        f"{html.escape(str(point['name']))}<td>{point['x']:.1f}<td>{point['y']:.1f}<td>{point['score']:.2f}"
         f"<td>{'truncated?' if point['truncated'] else ''}"
-        for point in person["keypoints"]
+        for point, (blue, green, red) in zip(person["keypoints"], colours, strict=True)
     )
     assumed = f"<p>assumed: {html.escape(str(person['assumed']))}</p>" if person["assumed"] else ""
     return f"{assumed}<table><tr><th>part<th>x<th>y<th>score<th>{rows}</table>\n"

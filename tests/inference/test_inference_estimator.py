@@ -201,8 +201,19 @@ def test_a_file_that_tells_nonsense_of_its_training_is_one_line(tmp_path):
         load_model(target)
 
 
-def test_load_takes_a_run_folder_a_checkpoint_and_converted_weights(run_folder, tmp_path):
-    main(["convert", str(run_folder / "checkpoints" / "last.pt"), str(tmp_path / "w.caffemodel")])
+def test_weights_that_do_not_say_how_they_were_trained_are_said_to_be_taken_for_something(
+    run_folder, tmp_path
+):
+    """They are a narrow VGG network by their shapes, and were silently shown crops of 368 instead of 64."""
+    main(["convert", str(run_folder), str(tmp_path / "w.caffemodel")])
+    assert PoseEstimator(run_folder).assumed == ""
+    assumed = PoseEstimator(tmp_path / "w.caffemodel").assumed
+    assert assumed.endswith("taken for mpii_vgg_6stage of 3 stages and 14 parts, with crops of 368 pixels")
+
+
+def test_load_takes_a_run_folder_a_checkpoint_and_converted_weights(run_folder, tmp_path, capsys):
+    main(["convert", str(run_folder), str(tmp_path / "w.caffemodel")])
+    assert "no place for the parts' names, limbs and crop" in capsys.readouterr().out
     data = torch.rand(1, 4, 64, 64) - 0.5
     with torch.no_grad():
         expected = load(run_folder / "checkpoints" / "last.pt")(data)[-1]

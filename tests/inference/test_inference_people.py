@@ -315,3 +315,37 @@ def test_the_command_finds_people_with_a_detector(tmp_path, capsys):
     assert all(person["detection"] > 0.5 for person in two)
     assert main([*words, "--detector", str(BUNDLED), "--out", str(tmp_path / "out")]) == 2
     assert "tiny finds parts, not people: wanted a person network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"boxes": (0, 0, 40, 40)}, "box: wanted four finite numbers .*, got 0: one of them goes in a list"),
+        ({"centers": (30, 20)}, "center: wanted two finite numbers x y, got 30: one of them goes in a list"),
+        ({"boxes": [(0, 0, 40, None)]}, "box: wanted four finite numbers"),
+        ({"boxes": [(0.1, 0.1, 0.9, 0.9)]}, "box: wanted pixels, 8 or more along its longer side"),
+        (
+            {"centers": [(30, 20)], "heights": 1.5},
+            "height: wanted pixels, 8 or more, got 1.5; MPII's scale is",
+        ),
+    ],
+    ids=str,
+)
+def test_places_in_another_form_or_unit_than_wanted(where, words):
+    with pytest.raises(UserError, match=words):
+        PoseEstimator(BUNDLED)(lit_image([(30, 20)], size=(50, 60)), **where)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "NoneType, which cv2.imread gives for a file that it cannot read"),
+        (torch.zeros(50, 60, 3, dtype=torch.uint8), "got Tensor"),
+        (3, "got int"),
+        ([None], "got NoneType"),
+    ],
+    ids=["none", "tensor", "number", "list"],
+)
+def test_what_is_no_image_is_said(given, words):
+    with pytest.raises(TypeError, match=f"image: wanted a path or a numpy array, .*{words}"):
+        PoseEstimator(BUNDLED)(given)

@@ -74,6 +74,8 @@ def test_the_page_shows_all_that_is_there(results, capsys):
         assert f'{link}"' in page
     assert page.count("<table>") == 2
     assert page.count("truncated?") == 2
+    assert page.count("&#9675;") == 2  # hollow, as they are drawn
+    assert 'rgb(255,0,0)">&#9679;</span> head<td>' in page
     assert "coco" not in page
 
 
