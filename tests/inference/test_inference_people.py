@@ -326,7 +326,7 @@ def test_the_command_finds_people_with_a_detector(tmp_path, capsys):
         ({"boxes": [(0.1, 0.1, 0.9, 0.9)]}, "box: wanted pixels, 8 or more along its longer side"),
         (
             {"centers": [(30, 20)], "heights": 1.5},
-            "height: wanted pixels, 8 or more, got 1.5; MPII's scale is",
+            "height: wanted pixels, 8 or more, got 1.5; MPII",
         ),
     ],
     ids=str,
