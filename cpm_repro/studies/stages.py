@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -106,7 +107,8 @@ def exit_times(config: TrainConfig, device: str | None = None) -> list[float]:
     net = build_from(config.network).eval().to(place)
     data = torch.zeros(1, net.input_channels, config.augment.crop, config.augment.crop, device=place)
     works = {str(stages): partial(_forward, net, data, stages) for stages in range(1, net.stages + 1)}
-    with torch_threads(1):
+    gpu = torch.cuda.device(place) if place.type == "cuda" else nullcontext()  # the clock's events are on it
+    with torch_threads(1), gpu:
         times = time_in_turn(works, device=place.type)
     return [1000 * median(samples) for samples in times.values()]
 
