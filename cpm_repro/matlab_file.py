@@ -24,7 +24,8 @@ LARGEST_VARIABLE = 1 << 30
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _CHAR, _SPARSE, _FIRST_NUMBER, _LAST_NUMBER = 1, 2, 4, 5, 6, 15
-_DEEPEST = 64
+_IS_COMPLEX = 0x0800
+_DEEPEST, _MOST_AXES = 64, 32
 _NUMBERS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # stored type: bytes
 _TEXTS = {1: 1, 2: 1, 3: 2, 4: 2, 16: 1, 17: 2, 18: 4}
 
@@ -129,9 +130,12 @@ class _Walk:
             raise _Claim(f"arrays nested deeper than {_DEEPEST}")
         if self.tag(data, start, end)[2] != 8:
             raise _Claim(f"no array flags at byte {start}")
-        kind = self._one.unpack_from(data, start + 8)[0] & 0xFF
+        flags = self._one.unpack_from(data, start + 8)[0]
+        kind, complex_too = flags & 0xFF, bool(flags & _IS_COMPLEX)
         _, first, size, position = self.tag(data, start + 16, end)
-        count = math.prod(value for (value,) in self._one.iter_unpack(data[first : first + size // 4 * 4]))
+        if size % 4 or not 8 <= size <= 4 * _MOST_AXES:
+            raise _Claim(f"a shape of {size} bytes at byte {first}")
+        count = math.prod(value for (value,) in self._one.iter_unpack(data[first : first + size]))
         position = self.tag(data, position, end)[3]  # the name
         if kind == _STRUCT:
             _, first, size, position = self.tag(data, position, end)
@@ -145,12 +149,11 @@ class _Walk:
         elif kind == _CHAR:
             self._values(data, position, end, _TEXTS, least=count)
         elif kind == _SPARSE:
-            for _ in range(3):  # rows, columns, values
+            for _ in range(3 + complex_too):  # rows, columns, values
                 position = self._values(data, position, end, _NUMBERS)
         elif _FIRST_NUMBER <= kind <= _LAST_NUMBER:
-            position = self._values(data, position, end, _NUMBERS, least=count)
-            if position < end:  # imaginary parts
-                self._values(data, position, end, _NUMBERS, least=count)
+            for _ in range(1 + complex_too):
+                position = self._values(data, position, end, _NUMBERS, least=count)
         else:
             raise _Claim(f"an object of class {kind} at byte {start}")
 

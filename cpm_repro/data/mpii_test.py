@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cpm_repro.data.matlab import elements, load_mat, member, number, text
+from cpm_repro.data.matlab import elements, load_mat, member, number, numbers, text
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
+from cpm_repro.matlab_file import load_matlab_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ def read_mpii_test(path: str | Path, single: bool = True) -> list[UnlabelledPers
         raise UserError(f"{path}: expected RELEASE with annolist, img_train and single_person of one length")
     people = []
     for index, image in enumerate(images):
-        if train[index]:
+        if number(train[index]) == 1:
             continue
-        chosen = set(np.ravel(np.asarray(apart[index], float)).tolist()) if single else None
+        chosen = set(numbers(apart[index]).ravel().tolist()) if single else None
         name = text(member(member(image, "image"), "name"))
         for rank, rect in enumerate(elements(member(image, "annorect")), start=1):
             person = _unlabelled(name, index + 1, rank, rect)
@@ -85,17 +86,19 @@ def write_mpii_release(
     """
     import scipy.io
 
-    load_mat(source, "RELEASE")  # one line for a missing or damaged file
-    content = scipy.io.loadmat(str(source), variable_names=["RELEASE"])["RELEASE"]
-    images = content["annolist"][0, 0]
-    for (image, person), xy in predictions.items():
-        if image > images.size or person > images["annorect"].flat[image - 1].size:
-            raise UserError(f"{source}: has no person {person} in image {image}")
-        rects = _with_field(images["annorect"].flat[image - 1], "annopoints")
-        rects["annopoints"].flat[person - 1] = _points(xy, ids)
-        images["annorect"].flat[image - 1] = rects
-    with atomic_write(target) as file:
-        scipy.io.savemat(file, {"RELEASE": content}, do_compression=True)
+    content: Any = load_matlab_file(source, ("RELEASE",)).get("RELEASE")
+    try:
+        images = content["annolist"][0, 0]
+        for (image, person), xy in predictions.items():
+            if image > images.size or person > images["annorect"].flat[image - 1].size:
+                raise UserError(f"{source}: has no person {person} in image {image}")
+            rects = _with_field(images["annorect"].flat[image - 1], "annopoints")
+            rects["annopoints"].flat[person - 1] = _points(xy, ids)
+            images["annorect"].flat[image - 1] = rects
+        with atomic_write(target) as file:
+            scipy.io.savemat(file, {"RELEASE": content}, do_compression=True)
+    except (IndexError, TypeError, ValueError) as error:
+        raise UserError(f"{source}: expected RELEASE with annolist and annorect: {error}") from error
 
 
 def _with_field(structs: np.ndarray, name: str) -> np.ndarray:

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import scipy.io
 from data_fakes import lspet_joints, write_lspet
+from matlab_fakes import flic_example, structs
 
 from cpm_repro.data import check_data, open_dataset, read_coco, read_csv, read_mpii_json, read_skeleton
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.commands import json_command, lmdb_command
 from cpm_repro.data.compact_record import parse_compact
 from cpm_repro.data.datum_record import decode_record, encode_record
+from cpm_repro.data.flic import read_flic
 from cpm_repro.data.image_sizes import ImageSizes, noted_sizes
+from cpm_repro.data.mpii_test import write_mpii_release
 from cpm_repro.data.record_json import format_record, read_records, record_of
 from cpm_repro.data.record_set import read_record_set
 from cpm_repro.errors import UserError
@@ -186,6 +189,29 @@ def test_the_path_may_name_lsp_extendeds_file(tmp_path):
     assert len(open_dataset(str(file), "train")) == 3
     assert "4 people read, 4 used" in check_data(file).summary
     assert read_record_set(file, ImageSizes()).dataset == "LEEDS"
+
+
+@pytest.mark.parametrize("array", range(8))
+@pytest.mark.parametrize(("place", "value"), [(9, 0x08), (20, 0), (20, 1), (20, 4), (20, 7)])
+def test_a_mat_file_whose_claims_scipy_believes(tmp_path, array, place, value):
+    """Imaginary parts that are not there, and shapes of no or one axis, made SciPy end the process."""
+    file = tmp_path / "examples.mat"
+    scipy.io.savemat(file, {"examples": structs([flic_example(False), flic_example(True)])})
+    raw = bytearray(file.read_bytes())
+    flags = bytes([6, 0, 0, 0, 8, 0, 0, 0, 6, 0, 0, 0])  # of an array of doubles; its shape follows
+    start = [at for at in range(len(raw)) if raw.startswith(flags, at)][array]
+    raw[start + place] = value
+    file.write_bytes(raw)
+    with pytest.raises(UserError, match=r"examples\.mat: wanted a whole MATLAB file"):
+        read_flic(file)
+
+
+@pytest.mark.parametrize("release", [7.0, "x", {"annolist": 3.0}, {"annolist": {"image": 1.0}}])
+def test_predictions_do_not_go_into_another_file(tmp_path, release):
+    scipy.io.savemat(tmp_path / "x.mat", {"RELEASE": release})
+    with pytest.raises(UserError, match=r"x\.mat: expected RELEASE"):
+        write_mpii_release(tmp_path / "x.mat", tmp_path / "y.mat", {(1, 1): np.zeros((16, 2))}, range(16))
+    assert not (tmp_path / "y.mat").exists()
 
 
 @pytest.mark.parametrize(
