@@ -202,11 +202,10 @@ def test_a_file_that_tells_nonsense_of_its_training_is_one_line(tmp_path):
 
 
 def test_what_is_assumed_of_weights_that_do_not_say_how_they_were_trained(tmp_path):
-    """They are a narrow VGG network by their shapes, and were silently shown crops of 368 instead of 128."""
     main(["convert", str(BUNDLED), str(tmp_path / "w.caffemodel")])
     assert PoseEstimator().assumed == ""
     assumed = PoseEstimator(tmp_path / "w.caffemodel").assumed
-    assert assumed.endswith("taken for mpii_vgg_6stage of 3 stages and 14 parts, with crops of 368 pixels")
+    assert assumed.endswith("taken for tiny of 3 stages and 14 parts, with crops of 128 pixels")
 
 
 def test_load_takes_a_run_folder_a_checkpoint_and_converted_weights(run_folder, tmp_path, capsys):
