@@ -48,6 +48,7 @@ def test_the_gpus_tests_pass_on_a_cpu_that_plays_one(choice):
     assert sum(int(count) for count, _ in skipped) == len(huge)
 
 
+@pytest.mark.slow
 def test_planted_mistakes_in_the_gpus_tests_are_seen(tmp_path):
     text = TESTS.read_text()
     for right, wrong in (

@@ -90,9 +90,10 @@ FAULTS = {
         "data race",
     ),
 }
+SLOW = {"a pixel too far is written", "lowest cells of rows overwritten by those of groups"}
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in FAULTS])
 def test_a_planted_mistake_is_seen(sanitized, loops, tmp_path, name):
     flags, objects = sanitized
     fault, seen_by, words = FAULTS[name]
