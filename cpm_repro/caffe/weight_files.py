@@ -152,12 +152,14 @@ def by_layer(weights: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
 def identify(weights: Mapping[str, Tensor]) -> Network | None:
     """The network whose parameters have exactly these names and shapes; None if there is none.
 
-    An architecture's own numbers go before others; of networks that are alike (mpii_6stage and lsp_6stage)
-    the first is named.
+    An architecture's own numbers go before others, then its own width: ``tiny`` of other parts is a narrow
+    VGG network, too, which nobody has. Of networks that are alike (mpii_6stage and lsp_6stage) the first is
+    named.
     """
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
     candidates = [_released(arch) for arch in ARCHITECTURES]
-    candidates += [network for arch in ARCHITECTURES if (network := _guess(arch, shapes))]
+    guesses = [network for arch in ARCHITECTURES if (network := _guess(arch, shapes))]
+    candidates += sorted(guesses, key=lambda network: network.width != _released(network.arch).width)
     for network in candidates:
         if network.describe().parameter_shapes() == shapes:
             return network

@@ -104,6 +104,7 @@ def test_safetensors_carry_the_network(tmp_path):
         Network("mpii_vgg_6stage", 1, 5, 0.5),
         Network("person_4stage", 4, 1, 0.125),
         Network("tiny", 3, 14, 0.25),
+        Network("tiny", 3, 5, 0.25),  # a VGG network of that width has the same shapes, and other crops
     ],
 )
 def test_networks_are_told_by_their_shapes(network):
