@@ -49,7 +49,7 @@ LABEL = "end-to-end"
 class Misplaced:
     """A data set with people believed to be elsewhere or of another size, or with turned photographs.
 
-    ``shift`` is in shares of the person's extent, ``scale`` multiplies the extent that is believed;
+    ``shift`` is in shares of the person's extent, ``scale`` multiplies the size that is believed;
     ``degrees`` turn the photograph counter-clockwise about the person's centre, joints and all.
     """
 
@@ -74,7 +74,12 @@ class Misplaced:
     def __getitem__(self, index: int) -> PoseSample:
         sample = turned(self.dataset[index], self.degrees)
         away = np.array(self.shift, np.float32) * sample.extent
-        return replace(sample, center=sample.center + away, extent=sample.extent * self.scale)
+        return replace(
+            sample,
+            center=sample.center + away,
+            extent=sample.extent * self.scale,
+            scale=sample.scale * self.scale,  # by which the release's crops are cut
+        )
 
 
 def turned(sample: PoseSample, degrees: float) -> PoseSample:

@@ -17,7 +17,9 @@ from studies_support import material, small_base
 from cpm_repro.checklist import run_checklist
 from cpm_repro.checklist.verdicts import StudyVerdict, Verdict, read_verdict, take_verdicts, write_verdict
 from cpm_repro.cli import main
+from cpm_repro.config import AugmentConfig
 from cpm_repro.data import open_dataset
+from cpm_repro.data.loader import crop_of
 from cpm_repro.errors import UserError
 from cpm_repro.studies import command, request, runs
 from cpm_repro.studies.command import STUDIES, run_studies
@@ -149,6 +151,16 @@ def test_people_believed_elsewhere_are_where_they_were():
     assert np.array_equal(there.joints, believed.joints)
     assert believed.extent == pytest.approx(1.5 * there.extent)
     assert (believed.center - there.center) / there.extent == pytest.approx([0.1, -0.2], abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["box", "fast"])
+def test_a_size_that_is_believed_changes_every_method_s_crop(method):
+    dataset = open_dataset("synthetic", "val", size=1)
+    cutter = crop_of(AugmentConfig(method=method))
+    there, believed = (
+        cutter.place(each[0], dataset.skeleton).inverse for each in (dataset, Misplaced(dataset, scale=1.5))
+    )
+    assert believed[:, :2] == pytest.approx(1.5 * there[:, :2])
 
 
 def test_a_turned_photograph_shows_the_same_under_every_joint():
