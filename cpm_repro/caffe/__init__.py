@@ -2,7 +2,7 @@
 
 from cpm_repro.caffe.caffemodel import CaffeModel, ModelLayer, read_caffemodel, read_model, write_caffemodel
 from cpm_repro.caffe.convert import Conversion, Difference, convert
-from cpm_repro.caffe.datum import Datum, decode_datum, encode_datum, encode_encoded_datum
+from cpm_repro.caffe.datum import Datum, decode_datum, encode_datum
 from cpm_repro.caffe.generate import REFERENCE_NETS, Prototxts, generate
 from cpm_repro.caffe.lr_policy import LrPolicy, policy_of
 from cpm_repro.caffe.net import CaffeNet, LoadReport
@@ -43,7 +43,6 @@ __all__ = [
     "convert",
     "decode_datum",
     "encode_datum",
-    "encode_encoded_datum",
     "format_prototxt",
     "generate",
     "history_of",

@@ -32,16 +32,6 @@ def encode_datum(planes: npt.NDArray[np.uint8], label: int = 0) -> bytes:
     return raw
 
 
-def encode_encoded_datum(image_file: bytes, shape: tuple[int, int, int], label: int = 0) -> bytes:
-    """Bytes of a Datum that holds a whole compressed image file; ``shape`` is its (C, H, W)."""
-    channels, height, width = shape
-    message = new(
-        "Datum", channels=channels, height=height, width=width, data=image_file, label=label, encoded=True
-    )
-    raw: bytes = message.SerializeToString()
-    return raw
-
-
 def decode_datum(raw: bytes, source: str = "datum") -> Datum:
     """Parse a Datum; ``source`` (file and key) names it in errors.
 

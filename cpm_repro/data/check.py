@@ -114,7 +114,7 @@ def _read(path: Path, strict: bool) -> tuple[Annotations, Path]:
 
 
 def _read_lspet(folder: Path, strict: bool) -> Annotations:
-    joints, labelled = read_lspet_joints(folder / "joints.mat", whole=False)
+    joints, labelled = read_lspet_joints(folder / "joints.mat")
     intake = Intake(strict)
     for index, (xy, seen) in enumerate(zip(joints, labelled, strict=True)):
         visible = np.where(seen, Visibility.VISIBLE, Visibility.CROPPED).astype(np.uint8)

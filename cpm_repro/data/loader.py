@@ -109,9 +109,8 @@ class TrainLoader:
         augment: crop and augmentation; settings mean what `augment_of` makes of them.
         batch: samples per batch.
         seed: non-negative; with ``start`` it determines everything.
-        workers: background threads.
+        workers: background threads; each has two batches ahead.
         start: first iteration (0-based).
-        ahead: batches prepared ahead; default 2 per worker.
         share: which samples of every batch are made, for processes that share a batch; default all.
     """
 
@@ -123,7 +122,6 @@ class TrainLoader:
         seed: int,
         workers: int = 0,
         start: int = 0,
-        ahead: int | None = None,
         share: slice = slice(None),
     ) -> None:
         if len(dataset) == 0:
@@ -139,7 +137,7 @@ class TrainLoader:
         cutter = augment_of(augment) if isinstance(augment, AugmentConfig) else augment
         self._source = _BatchSource(dataset, cutter, batch, seed, share)
         self._next = start
-        self._ahead = (ahead or 2 * workers) if workers else 0
+        self._ahead = 2 * workers
         self._pending: deque[Future[Batch]] = deque()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="loader") if workers else None
         self._opencv_threads = cv2.getNumThreads()

@@ -10,7 +10,7 @@ from cpm_repro.data.annotations import Annotations, Intake, Person, Problem, war
 from cpm_repro.data.image_cache import DEFAULT_CACHE_BYTES, ImageCache
 from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.matlab import load_mat_array
-from cpm_repro.data.sample import PoseSample, center_and_extent
+from cpm_repro.data.sample import FARTHEST, PoseSample, center_and_extent
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import CPM14, LSP14, LSP_TO_CPM14, Skeleton, Visibility
 
@@ -34,35 +34,25 @@ def lspet_folder(path: Path) -> Path | None:
     return folder
 
 
-def read_lspet_joints(path: str | Path, whole: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def read_lspet_joints(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Read LSP-extended's `joints.mat` (spec `data.md`): 14 x 3 x N, third column 1 = labelled.
 
-    Args:
-        path: the file.
-        whole: refuse the file for a labelled coordinate that is NaN or infinite; else the caller looks.
-
     Returns:
-        joints: (N, 14, 2) float64, 0-based pixels, LSP's own order (the file is 1-based).
+        joints: (N, 14, 2) float64, 0-based pixels (the file is 1-based), LSP order; `lspet_faults` finds
+            those that are none.
         labelled: (N, 14) bool. Unlabelled coordinates are meaningless.
 
     Raises:
-        UserError: no such file, not a .mat, no variable `joints`, another shape, or labelled coordinates that
-            are NaN or infinite.
+        UserError: no such file, not a .mat, no variable `joints`, another shape or flags.
     """
     values = load_mat_array(path, "joints", 3)
     if values.shape[:2] != (14, 3):
         raise UserError(f"{path}: expected joints of shape 14 x 3 x N (LSP-extended), got {_shape(values)}")
     xy = np.ascontiguousarray(values[:, :2].transpose(2, 0, 1), dtype=np.float64) - 1.0
     flag = values[:, 2].T
-    if np.isnan(flag).any() or not np.isin(flag, (0, 1)).all():
+    if not np.isin(flag, (0, 1)).all():
         raise UserError(f"{path}: expected the third column of joints to be 0 or 1, got other values")
-    labelled = flag == 1
-    bad = labelled & ~np.isfinite(xy).all(axis=2)
-    if whole and bad.any():
-        person, joint = np.argwhere(bad)[0]
-        place = f"joint {joint + 1} of person {person + 1}"
-        raise UserError(f"{path}: expected finite coordinates, got NaN or infinity at {place}")
-    return xy, labelled
+    return xy, flag == 1
 
 
 def read_lsp(path: str | Path, strict: bool = False) -> Annotations:
@@ -110,7 +100,7 @@ class LspetDataset:
         self, folder: str | Path, split: str, size: int | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
     ) -> None:
         self._folder = Path(folder)
-        joints, labelled = read_lspet_joints(self._folder / "joints.mat", whole=False)
+        joints, labelled = read_lspet_joints(self._folder / "joints.mat")
         self._paths, missing = _image_paths(self._folder / "images", len(joints))
         faults = lspet_faults(joints, labelled) | {n: f"{self._paths[n].name} is missing" for n in missing}
         self.problems = [Problem(f"person {n + 1}", what) for n, what in sorted(faults.items())]
@@ -157,8 +147,8 @@ class LspetDataset:
 def lspet_faults(joints: np.ndarray, labelled: np.ndarray) -> dict[int, str]:
     """People (from 0) of `read_lspet_joints` who cannot be used, and why."""
     faults = {int(n): "no labelled joint" for n in np.flatnonzero(~labelled.any(axis=1))}
-    for person, joint in np.argwhere(labelled & ~np.isfinite(joints).all(axis=2)).tolist():
-        faults.setdefault(person, f"joint {joint + 1} is labelled, but NaN or infinite")
+    for person, joint in np.argwhere(labelled & ~(np.abs(joints) <= FARTHEST).all(axis=2)).tolist():
+        faults.setdefault(person, f"joint {joint + 1} is labelled, but NaN or beyond {FARTHEST:g} px")
     return faults
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ _KEYS = (
 )  # fmt: skip
 
 
-def write_records(path: str | Path, records: Iterable[PersonRecord], progress: bool = False) -> int:
+def write_records(path: str | Path, records: Iterable[PersonRecord]) -> int:
     """Write ``{"root": [...]}``: three decimals, coordinates 1-based, one other person not nested.
 
     The file is written record by record and appears under its name when it is whole.
@@ -28,12 +28,10 @@ def write_records(path: str | Path, records: Iterable[PersonRecord], progress: b
     Returns:
         Number of records.
     """
-    from tqdm import tqdm
-
     count = 0
     with atomic_write(path, "w") as file:
         file.write('{"root": [')
-        for record in tqdm(records, disable=not progress, unit="people"):
+        for record in records:
             file.write(("," if count else "") + "\n" + format_record(record))
             count += 1
         file.write("\n]}\n")
@@ -76,21 +74,16 @@ def _decimals(value: Any) -> str:
     return "[" + ", ".join(map(_decimals, value)) + "]" if isinstance(value, list) else f"{value:.3f}"
 
 
-def read_records(path: str | Path, joints: int | None = None) -> list[PersonRecord]:
+def read_records(path: str | Path) -> list[PersonRecord]:
     """Read such a file, written by the release or by `write_records`.
 
-    Args:
-        path: the JSON.
-        joints: per person; None takes the number of rows of each record's joint_self. Other people with fewer
-            rows (MPII's are cut after the last labelled joint) get (0, 0, 0) for the rest.
+    Other people with fewer joints than the person (MPII's are cut after the last labelled one) get (0, 0, 0)
+    for the rest.
 
     Raises:
         UserError: not JSON, no ``root`` list, or a record without one of its keys.
     """
-    return [
-        record_of(item, f"{path} record {number}", joints)
-        for number, item in enumerate(read_record_items(path))
-    ]
+    return [record_of(item, f"{path} record {n}") for n, item in enumerate(read_record_items(path))]
 
 
 def read_record_items(path: str | Path) -> list[Any]:
@@ -112,14 +105,14 @@ def rounded(record: PersonRecord) -> PersonRecord:
     return record_of(json.loads(format_record(record)), record.name)
 
 
-def record_of(item: Any, name: str, joints: int | None = None) -> PersonRecord:
+def record_of(item: Any, name: str) -> PersonRecord:
     """One item of a record file; ``name`` stands in messages. See `read_records`."""
     missing = [key for key in _KEYS if not isinstance(item, dict) or key not in item]
     if missing:
         raise UserError(f"{name}: expected the key {missing[0]}")
     try:
         own = np.array(item["joint_self"], float).reshape(-1, 3)
-        rows, n = joints or len(own), _whole(item["numOtherPeople"])
+        rows, n = len(own), _whole(item["numOtherPeople"])
         others = [item["joint_others"]] if n == 1 else item["joint_others"]
         if len(others) != n:
             raise ValueError(f"numOtherPeople is {n}, joint_others has {len(others)}")
@@ -129,7 +122,7 @@ def record_of(item: Any, name: str, joints: int | None = None) -> PersonRecord:
             img_width=_whole(item["img_width"]),
             img_height=_whole(item["img_height"]),
             objpos=np.array(item["objpos"], float).reshape(2),
-            joint_self=_pad(own, rows),
+            joint_self=own,
             scale=float(item["scale_provided"]),
             joint_others=np.stack([_pad(np.array(o, float).reshape(-1, 3), rows) for o in others])
             if n
@@ -162,20 +155,3 @@ def _pad(joints: np.ndarray, rows: int) -> np.ndarray:
     if len(joints) > rows:
         raise ValueError(f"{len(joints)} joints where {rows} were expected")
     return np.concatenate([joints, np.zeros((rows - len(joints), 3))])
-
-
-def same_records(a: Sequence[PersonRecord], b: Sequence[PersonRecord], tolerance: float = 0.0) -> bool:
-    """Whether two lists hold the same people, numbers within ``tolerance``."""
-    return len(a) == len(b) and all(
-        (x.dataset, x.img_path, x.people_index, x.is_validation)
-        == (y.dataset, y.img_path, y.people_index, y.is_validation)
-        and abs(x.scale - y.scale) <= tolerance
-        and _close(x.joint_self, y.joint_self, tolerance)
-        and _close(x.joint_others, y.joint_others, tolerance)
-        and _close(x.objpos, y.objpos, tolerance)
-        for x, y in zip(a, b, strict=True)
-    )
-
-
-def _close(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
-    return np.size(a) == np.size(b) and bool(np.all(np.abs(np.ravel(a) - np.ravel(b)) <= tolerance))

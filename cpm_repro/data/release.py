@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -188,7 +188,6 @@ def replay(
     dataset: PoseDataset,
     config: ExactConfig,
     srand_seed: int = 1,
-    dice: Callable[[], np.float32] | None = None,
 ) -> Iterator[tuple[int, ExactDraw, Crop]]:
     """Augment samples as a run of the original would: in order, wrapping around, one sequence of dice.
 
@@ -196,12 +195,11 @@ def replay(
         dataset: samples with a ``scale``, in the order of the LMDB.
         config: the layer's parameters.
         srand_seed: what the run's process gave to srand(); 1 when it never did.
-        dice: replaces the C library's dice.
 
     Yields:
         Sample index, its draw, its crop; endlessly.
     """
-    dice = dice or glibc_dice(srand_seed)
+    dice = glibc_dice(srand_seed)
     augment = ReleaseAugment(config)
     while True:
         for index in range(len(dataset)):

@@ -110,7 +110,7 @@ def leeds_records(
         lsp: LSP's `joints.mat`.
         report: told of people who get no record.
     """
-    parts = [(LSPET_PATH, *read_lspet_joints(lspet, whole=False))] if lspet is not None else []
+    parts = [(LSPET_PATH, *read_lspet_joints(lspet))] if lspet is not None else []
     if lsp is not None:
         values = load_mat_array(lsp, "joints", 3)
         if values.shape[:2] != (3, 14):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cpm_repro.caffe.datum import decode_datum, encode_datum, encode_encoded_datum
+from cpm_repro.caffe.datum import decode_datum, encode_datum
 from cpm_repro.caffe.schema import new
 from cpm_repro.errors import UserError
 
@@ -25,8 +25,8 @@ def test_known_bytes():
 
 
 def test_encoded_images_and_floats():
-    datum = decode_datum(encode_encoded_datum(b"jpeg", (3, 5, 6)))
-    assert datum.encoded == b"jpeg"
+    jpeg = new("Datum", channels=3, height=5, width=6, data=b"jpeg", encoded=True).SerializeToString()
+    assert decode_datum(jpeg).encoded == b"jpeg"
     floats = new("Datum", channels=1, height=1, width=2, float_data=[0.5, -1]).SerializeToString()
     np.testing.assert_array_equal(decode_datum(floats).floats, np.array([[[0.5, -1]]], np.float32))
 
