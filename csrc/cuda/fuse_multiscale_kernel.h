@@ -25,7 +25,7 @@ inline __host__ __device__ unsigned int tiles_along(int length, int tile) { retu
 inline __device__ float resample(const FuseParams& p, const Tables& t, const float* cells, int scale, int x) {
   const long long row = (long long)scale * p.image_w + x;
   const float* weights = t.base + t.weights[1] + row * t.taps[1];
-  const int first = reinterpret_cast<const int*>(t.base)[t.first[1] + row];
+  const int first = table_int(t, t.first[1] + row);
   float sum = 0.0f;
   for (int k = 0; k < t.taps[1] && first + k < p.w; ++k) sum = multiply_add(weights[k], cells[first + k], sum);
   return sum;
@@ -181,7 +181,7 @@ inline __device__ float pixel_share(const FuseParams& p, const Tables& t, int ch
   for (int pair = lane; pair < p.scales * t.taps[0]; pair += kLanes) {
     const int scale = pair / t.taps[0], tap = pair % t.taps[0];
     const long long row = (long long)scale * p.image_h + y;
-    const int cell = reinterpret_cast<const int*>(t.base)[t.first[0] + row] + tap;
+    const int cell = table_int(t, t.first[0] + row) + tap;
     const float* plane = p.maps + ((long long)scale * p.channels + channel) * p.h * p.w;
     if (cell < p.h) sum = multiply_add(t.base[t.weights[0] + row * t.taps[0] + tap], resample(p, t, plane + (long long)cell * p.w, scale, x), sum);
     if (tap == 0 && p.background && channel == p.channels - 1) {

@@ -69,37 +69,51 @@ inline __device__ void table_row(const FuseParams& p, const Tables& t, const Cha
   held.highest[mine] = highest;
 }
 
-// The groups of kTableThreads rows from `start`; lowest cells become those of groups.
-inline __device__ void group_tables(const FuseParams& p, const Tables& t, const ChainAxis& chain, int scale, int axis, int start,
-                                    HeldRows& held) {
-  const int each = group_pixels(axis), depth = t.depth[axis], groups = kTableThreads / each, mine = (int)threadIdx.x;
-  const long long first_group = scale * groups_of(p, axis) + start / each;
+// Which groups of pixels kTableThreads rows make together. Rows are counted from `start`, the block's first.
+struct RowGroups {
+  int start, each, count;  // pixels of a group, groups
+  long long first;         // number of the first group in the tables
+};
+
+inline __device__ RowGroups row_groups(const FuseParams& p, int scale, int axis, int start) {
+  const int each = group_pixels(axis);
+  return {start, each, kTableThreads / each, scale * groups_of(p, axis) + start / each};
+}
+
+// From first and last cells of rows to those of groups: where a group's weights begin, kept in held.lowest, so that all of
+// the table's depth lies on the map, and how many of them from there on are not all zero.
+inline __device__ void group_cells(const Tables& t, const ChainAxis& chain, int axis, const RowGroups& groups, HeldRows& held) {
+  const int depth = t.depth[axis], mine = (int)threadIdx.x;
   int low = chain.cells, high = -1;
-  for (int k = 0; k < each && mine < groups; ++k) {
-    low = held.lowest[mine * each + k] < low ? held.lowest[mine * each + k] : low;
-    high = held.highest[mine * each + k] > high ? held.highest[mine * each + k] : high;
+  for (int k = 0; k < groups.each && mine < groups.count; ++k) {
+    low = held.lowest[mine * groups.each + k] < low ? held.lowest[mine * groups.each + k] : low;
+    high = held.highest[mine * groups.each + k] > high ? held.highest[mine * groups.each + k] : high;
   }
   __syncthreads();
-  if (mine < groups) {
-    const int count = high < low ? 0 : high - low + 1;
+  if (mine < groups.count) {
     low = low + depth > chain.cells ? chain.cells - depth : low;
     held.lowest[mine] = low < 0 ? 0 : low;
-    if (start + mine * each < chain.image) {
-      reinterpret_cast<int*>(t.base)[t.low[axis] + first_group + mine] = held.lowest[mine];
-      reinterpret_cast<int*>(t.base)[t.count[axis] + first_group + mine] = high < low ? count : high - held.lowest[mine] + 1;
+    if (groups.start + mine * groups.each < chain.image) {
+      int* ints = reinterpret_cast<int*>(t.base);
+      ints[t.low[axis] + groups.first + mine] = held.lowest[mine];
+      ints[t.count[axis] + groups.first + mine] = high < low ? 0 : high - held.lowest[mine] + 1;
     }
   }
-  __syncthreads();
-  for (int k = mine; k < kTableThreads * depth; k += kTableThreads) {
-    const int pixel = k % each, cell = k / each % depth, group = k / (each * depth), other = group * each + pixel;
-    if (start + group * each >= chain.image) break;
+}
+
+// The groups' weights, cell by cell: of each the weights of its pixels side by side. A thread makes every kTableThreads-th.
+inline __device__ void group_weights(const Tables& t, const ChainAxis& chain, int scale, int axis, const RowGroups& groups, HeldRows& held) {
+  const int each = groups.each, depth = t.depth[axis];
+  for (int k = (int)threadIdx.x; k < kTableThreads * depth; k += kTableThreads) {
+    const int pixel = k % each, cell = k / each % depth, group = k / (each * depth), row = group * each + pixel;
+    if (groups.start + group * each >= chain.image) break;
     float weight = 0.0f;
-    if (start + other < chain.image) {
-      const int tap = held.lowest[group] + cell - held.first[other];
-      const float* weights = row_weights(t, held, axis, other, (long long)scale * chain.image + start + other);
+    if (groups.start + row < chain.image) {
+      const int tap = held.lowest[group] + cell - held.first[row];
+      const float* weights = row_weights(t, held, axis, row, (long long)scale * chain.image + groups.start + row);
       if (tap >= 0 && tap < t.taps[axis]) weight = weights[tap];
     }
-    t.base[t.dense[axis] + ((first_group + group) * depth + cell) * each + pixel] = weight;
+    t.base[t.dense[axis] + ((groups.first + group) * depth + cell) * each + pixel] = weight;
   }
 }
 
@@ -116,7 +130,10 @@ __device__ __forceinline__ void tables_body(const FuseParams& p, const Tables& t
     const long long i = start + mine;
     if (i < chain.image) table_row(p, t, chain, phases, scale, axis, (int)i, held);
     __syncthreads();
-    group_tables(p, t, chain, scale, axis, (int)start, held);
+    const RowGroups groups = row_groups(p, scale, axis, (int)start);
+    group_cells(t, chain, axis, groups, held);
+    __syncthreads();
+    group_weights(t, chain, scale, axis, groups, held);
   }
 }
 

@@ -85,7 +85,7 @@ FAULTS = {
         "data race",
     ),
     "lowest cells of rows overwritten by those of groups": (
-        ("fuse_tables.h", "  __syncthreads();\n  if (mine < groups)", "  if (mine < groups)"),
+        ("fuse_tables.h", "  __syncthreads();\n  if (mine < groups.count)", "  if (mine < groups.count)"),
         RACES,
         "data race",
     ),

@@ -289,15 +289,15 @@ def test_cuda_source_refines_positions(library, opencv):
         ("fuse_multiscale_kernel.h", "threadIdx.x / kWarp * kRows", "threadIdx.x / kThreads * kRows"),
         ("fuse_multiscale_kernel.h", "for (int half = kThreads / 2;", "for (int half = kWarp / 2;"),
         ("fuse_tables.h", "lowest[group] + cell", "lowest[group] + cell + 1"),
-        ("fuse_tables.h", "cell - held.first[other]", "cell - held.first[group]"),
+        ("fuse_tables.h", "cell - held.first[row]", "cell - held.first[group]"),
         ("fuse_multiscale_kernel.h", "cells += p.w;", "cells += p.w - 1;"),
         ("fuse_multiscale_kernel.h", "(point == 2)", "(point == 3)"),
-        ("fuse_tables.h", "  __syncthreads();\n  if (mine < groups)", "  if (mine < groups)"),
+        ("fuse_tables.h", "  __syncthreads();\n  if (mine < groups.count)", "  if (mine < groups.count)"),
         # Refused by a GPU, or wrong there.
         (
             "fuse_tables.h",
-            "  __syncthreads();\n  if (mine < groups)",
-            "  if (mine < groups) __syncthreads();\n  if (mine < groups)",
+            "  __syncthreads();\n  if (mine < groups.count)",
+            "  if (mine < groups.count) __syncthreads();\n  if (mine < groups.count)",
         ),
         (
             "belief_maps_kernel.h",
