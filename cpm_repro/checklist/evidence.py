@@ -13,6 +13,8 @@ from cpm_repro.checklist.claims import Claim, Value, load_claims
 from cpm_repro.config import unknown
 from cpm_repro.environment import environment
 from cpm_repro.errors import UserError
+from cpm_repro.evaluation.evaluate import rule_text
+from cpm_repro.evaluation.protocols import find_protocol
 from cpm_repro.files import read_json, write_json
 
 PROOFS = "proofs"
@@ -52,7 +54,7 @@ def record_scores(folder: str | Path, claim_id: str, scores: str | Path, row: st
     """Write the proof of a score claim from the ``scores.json`` that ``cpm eval`` writes.
 
     ``row`` is "total", "mean_of_joints" or a row of the table ("Elb"). Of several tables (stages) the last
-    counts. Protocol and number of people must be the claim's.
+    counts. People and protocol must be the claim's, threshold, normaliser and sides the protocol's own.
 
     Raises:
         UserError: no such claim or file, or scores made by another rule or of other people.
@@ -66,6 +68,10 @@ def record_scores(folder: str | Path, claim_id: str, scores: str | Path, row: st
         raise UserError(f"{path}: claim {claim.id} is about {claim.protocol}, got {table.get('protocol')}")
     if claim.people and table.get("people") != claim.people:
         raise UserError(f"{path}: claim {claim.id} is about {claim.people} people, got {table.get('people')}")
+    protocol = find_protocol(claim.protocol)
+    for name, wanted in (("threshold", protocol.threshold), ("rule", rule_text(protocol))):
+        if table.get(name) != wanted:
+            raise UserError(f"{path}: claim {claim.id} is about {name} {wanted}, got {table.get(name)}")
     value = table.get(row, table.get("rows", {}).get(row))
     if not isinstance(value, (int, float)):
         raise UserError(f"{path}: no score {row!r} in it")

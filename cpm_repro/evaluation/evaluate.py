@@ -82,7 +82,7 @@ def evaluate(
     return ScoreTable(
         protocol_name=rule.name,
         metric=rule.metric,
-        rule=_rule_text(rule, norm_text, swap_to_observer),
+        rule=rule_text(rule, norm_text, swap_to_observer),
         threshold=threshold,
         parts=skeleton.parts,
         rows=table_rows(skeleton, rule),
@@ -229,7 +229,9 @@ def _distances(
     return distances, int(missing.sum())
 
 
-def _rule_text(rule: Protocol, norm_text: str, swap: bool | None) -> str:
+def rule_text(rule: Protocol, norm_text: str | None = None, swap: bool | None = None) -> str:
+    """A protocol's rule in words; its own normaliser and sides if no others are given."""
+    norm_text = norm_text or NORMS[rule.norm]
     parts = [f"right if the distance is <= threshold x {norm_text}"]
     if rule.observer_centric if swap is None else swap:
         parts.append("sides are the observer's")

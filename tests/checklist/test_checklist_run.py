@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from support import data_root
 
@@ -17,6 +18,7 @@ from cpm_repro.checklist import (
 )
 from cpm_repro.cli import main
 from cpm_repro.errors import UserError
+from cpm_repro.evaluation import PROTOCOLS, evaluate
 
 
 def quiet(_: str) -> None:
@@ -130,10 +132,12 @@ def test_an_undecided_study_is_not_run_and_says_why(tmp_path):
     assert result.missing == ("a larger budget: 20 minutes and three seeds",)
 
 
-def scores(protocol="lsp-pck", people=1000, total=84.4):
-    rows = {"Elb": 80.0}
-    return {"protocol": protocol, "people": people, "total": total, "rows": rows, "metric": "PCK",
-            "threshold": 0.2, "rule": "r"}  # fmt: skip
+def scores(protocol="lsp-pck", people=1000, total=84.4, **options):
+    """What ``cpm eval`` writes, of two people said to be more."""
+    parts = len(PROTOCOLS[protocol].skeleton)
+    body = np.random.default_rng(0).uniform(0, 99, (2, parts, 2))
+    made = evaluate(body, body, protocol, suspicious=False, **options).to_dict()
+    return made | {"people": people, "total": total, "rows": {"Elb": 80.0}}
 
 
 def test_scores_of_an_evaluation_become_a_proof(tmp_path):
@@ -160,6 +164,8 @@ def test_scores_of_an_evaluation_become_a_proof(tmp_path):
     [
         (scores(protocol="lspet-pck"), "about lsp-pck, got lspet-pck"),
         (scores(people=500), "about 1000 people, got 500"),
+        (scores(threshold=0.5), "about threshold 0.2, got 0.5"),
+        (scores(norm=[50.0, 50.0]), "about rule right .*left shoulder.* got right .*length given"),
         ({}, "got None"),
         ([], "got None"),
     ],
@@ -170,6 +176,14 @@ def test_scores_of_another_rule_or_other_people_prove_nothing(tmp_path, content,
     with pytest.raises(UserError, match=words):
         record_scores(tmp_path, "paper.lsp", file)
     assert run(tmp_path)["paper.lsp"].status == "not run"
+
+
+def test_the_script_s_flic_score_is_not_the_paper_s(tmp_path):
+    file = tmp_path / "scores.json"
+    for options in ({"norm": "predicted-torso"}, {"swap_to_observer": False}):
+        file.write_text(json.dumps(scores("flic-pck", 1016, **options)))
+        with pytest.raises(UserError, match=r"claim paper\.flic\.elbow is about rule"):
+            record_scores(tmp_path, "paper.flic.elbow", file, "Elb")
 
 
 def test_what_the_user_gets_wrong(tmp_path):
