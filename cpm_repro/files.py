@@ -39,7 +39,10 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         temporary = None
         _sync_folder(path.parent)
     except OSError as error:
-        raise EnvironmentFailure(f"cannot write {path}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        if isinstance(error, FileExistsError | NotADirectoryError):  # a file where a folder is wanted
+            reason = f"{next(folder for folder in path.parents if folder.exists())} is no folder"
+        raise EnvironmentFailure(f"cannot write {path}: {reason}") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -67,7 +67,9 @@ def predict(options: PredictOptions) -> int:
     """
     _check(options)
     sources = find_sources(options.things)
-    report = _Report(alone=len(sources.found) + len(sources.problems) == 1, better=_better(options))
+    alone = len(sources.found) + len(sources.problems) == 1
+    told = "--box" if options.boxes else "--center" if options.centers else ""
+    report = _Report(alone=alone, better=_better(options), told=told)
     for problem in sources.problems:
         report.problem(problem)
     if not sources.found:
@@ -192,9 +194,10 @@ def _write_frames(
 class _Report:
     """What went well and what did not."""
 
-    def __init__(self, *, alone: bool, better: str) -> None:
+    def __init__(self, *, alone: bool, better: str, told: str) -> None:
         self.alone = alone
         self.better = better
+        self.told = told  # the option that places people, where one was given
         self.done = 0
         self.images = 0
         self.videos: list[str] = []
@@ -228,12 +231,15 @@ class _Report:
             several = "one person each, not at the same place or size everywhere: every result says where"
             what = self._assumed[0] if len(self._assumed) == 1 else several
             print(f"assumed: {what}{self.better}")
+        if self.told and self.done > 1:
+            print(f"the same {self.told} was taken in all of them")
         if self.done:
             folders = [outputs.predictions] if outputs.wanted.formats or outputs.wanted.maps else []
             folders += [outputs.visualizations] if outputs.wanted.pictures or outputs.wanted.grids else []
             counts = {"image": self.images, "video": len(self.videos)}
             said = [f"{count} {kind}{'s' * (count != 1)}" for kind, count in counts.items() if count]
-            print(f"{', '.join(said)} done: {' and '.join(map(str, folders))}")
+            page = f" (cpm viz {outputs.wanted.out} shows them)" if "json" in outputs.wanted.formats else ""
+            print(f"{', '.join(said)} done: {' and '.join(map(str, folders))}{page}")
 
     def finish(self) -> None:
         """UserError if there was a problem, KeyboardInterrupt if the user stopped."""

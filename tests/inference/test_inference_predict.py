@@ -361,6 +361,14 @@ def test_what_was_done_is_counted_in_words(predict, photographs, tmp_path):
         ([clip], "1 video done:"),
         ([photographs / "a.png", clip], "1 image, 1 video done:"),
     ):
-        code, said, _ = predict(*things, "--no-grid", "--no-pictures")
+        code, said, out = predict(*things, "--no-grid", "--no-pictures")
         assert code == 0
         assert said.out.splitlines()[-1].startswith(words)
+        assert said.out.splitlines()[-1].endswith(f"(cpm viz {out} shows them)")
+
+
+def test_that_a_box_is_taken_in_several_images_is_said(predict, photographs):
+    box = ("--box", 5, 5, 60, 80, "--no-grid", "--no-pictures")
+    for things, told in (("a.png",), False), (("a.png", "b.jpg"), True):
+        _, said, _ = predict(*(photographs / name for name in things), *box)
+        assert ("the same --box was taken in all of them" in said.out) == told
