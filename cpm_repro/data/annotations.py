@@ -213,13 +213,14 @@ class PeopleDataset:
 def split_people(annotations: Annotations, split: str, step: int = 18) -> list[int]:
     """Positions in ``annotations.people()`` of a split.
 
-    Files that mark held-out people are believed ("test" stands in where nobody is "val"). Others hold out
-    every ``step``-th image with everybody in it, so that no picture is in both splits.
+    Files that mark held-out people are believed ("test" stands in where nobody is "val"); who bears no mark
+    there trains. Others hold out every ``step``-th image with everybody in it, so that no picture is in both.
     """
     people = list(annotations.people())
     marks = {person.split for _, person in people}
     if marks & {"val", "test"}:
-        wanted = "test" if split == "val" and "val" not in marks else split
-        return [index for index, (_, person) in enumerate(people) if person.split == wanted]
-    held_out = {image.path for image in annotations.images[::step]}
-    return [index for index, (image, _) in enumerate(people) if (image.path in held_out) == (split == "val")]
+        held_out = "val" if "val" in marks else "test"
+        wanted = (held_out,) if split == "val" else ("train", "")
+        return [index for index, (_, person) in enumerate(people) if person.split in wanted]
+    chosen = {image.path for image in annotations.images[::step]}
+    return [index for index, (image, _) in enumerate(people) if (image.path in chosen) == (split == "val")]

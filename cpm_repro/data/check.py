@@ -158,9 +158,9 @@ def _swapped(person: Person, annotations: Annotations) -> str:
     shoulders, hips = spans
     if shoulders is None or hips is None or shoulders * hips >= 0:
         return ""
-    clear = 0.25 * max(np.ptp(person.joints[person.visible != Visibility.CROPPED], axis=0))
+    size = max(np.ptp(person.joints[person.visible != Visibility.CROPPED], axis=0))
     narrow = min(abs(shoulders), abs(hips))
-    return "shoulders and hips disagree on left and right" if narrow > 0.25 * clear else ""
+    return "shoulders and hips disagree on left and right" if narrow > size / 16 else ""
 
 
 def _span(person: Person, skeleton: Skeleton, part: str) -> float | None:

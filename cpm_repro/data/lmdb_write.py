@@ -96,7 +96,7 @@ class _Writer:
                 continue
             number = self.numbers[file]
             yield b"%07d" % place, encode_compact(record, number)
-            yield image_key(number), file.read_bytes()
+            yield image_key(number), _bytes_of(file)
 
     def open(self, out: Path) -> Any:
         """The environment of ``out``, after a look at the note of what is being written there."""
@@ -106,9 +106,7 @@ class _Writer:
         try:
             return lmdb.open(str(out), map_size=_MAP_GROWTH, subdir=True)
         except lmdb.Error as error:
-            # A write that was cut short is an input/output error to LMDB.
-            full = "; is the disk full?" if "Input/output" in str(error) else ""
-            raise EnvironmentFailure(f"cannot write {out}: {error}{full}") from error
+            raise _failure(out, error) from error
 
     def _check_plan(self, out: Path) -> None:
         digest = hashlib.sha256()
@@ -127,6 +125,13 @@ class _Writer:
         if (out / "data.mdb").exists():
             raise UserError(f"{out}: holds an LMDB that was not begun here; write elsewhere")
         write_json(path, plan)
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:  # gone since it was looked at
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
 
 
 def _continuous_count(environment: Any, out: Path, total: int) -> int:
@@ -152,6 +157,10 @@ def _put(environment: Any, chunk: dict[bytes, bytes], out: Path) -> None:
         except lmdb.MapFullError:
             environment.set_mapsize(environment.info()["map_size"] + _MAP_GROWTH)
         except lmdb.Error as error:
-            # A write that was cut short is an input/output error to LMDB.
-            full = "; is the disk full?" if "Input/output" in str(error) else ""
-            raise EnvironmentFailure(f"cannot write {out}: {error}{full}") from error
+            raise _failure(out, error) from error
+
+
+def _failure(out: Path, error: Exception) -> EnvironmentFailure:
+    # A write that was cut short is an input/output error to LMDB.
+    full = "; is the disk full?" if "Input/output" in str(error) else ""
+    return EnvironmentFailure(f"cannot write {out}: {error}{full}")

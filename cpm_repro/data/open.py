@@ -75,6 +75,8 @@ def _open_mixed(spec: str, split: Split, seed: int, size: int | None) -> PoseDat
     """ "A+B", or "A@2+B@1" with weights; a validation split is not weighted."""
     parts = [_weighted(part) for part in spec.split("+")]
     weights = [weight for _, weight in parts if weight is not None]
+    if not all(name for name, _ in parts):
+        raise UserError(f"{spec}: expected a data set on both sides of the +")
     if weights and len(weights) != len(parts):
         raise UserError(f"{spec}: expected a weight for every data set or for none")
     datasets = [open_dataset(name, split, seed=seed) for name, _ in parts]

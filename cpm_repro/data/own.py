@@ -89,19 +89,17 @@ def _coco_skeleton(path: str | Path, category: dict[str, Any]) -> Skeleton:
 def _coco_person(item: dict[str, Any], parts: int) -> Person | None:
     try:
         values = np.array(item["keypoints"], float).reshape(parts, 3)
-        visible = (
-            _COCO_VISIBILITY[values[:, 2].astype(int)] if np.isin(values[:, 2], (0, 1, 2)).all() else None
-        )
         box = np.array(item.get("bbox") or [], float)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    if visible is None:
+    if not np.isin(values[:, 2], (0, 1, 2)).all() or box.shape not in ((0,), (4,)):
         return None
-    if box.shape == (4,) and (box[2:] > 0).all():
-        corners = np.concatenate([box[:2], box[:2] + box[2:]])
-        center = (corners[:2] + corners[2:]) / 2
-        return Person(values[:, :2], visible, center=center, scale=box[3] / 200, box=corners)
-    return Person(values[:, :2], visible)
+    joints, visible = values[:, :2], _COCO_VISIBILITY[values[:, 2].astype(int)]
+    if not box.size or not (box[2:] > 0).all():
+        return Person(joints, visible)
+    low, size = box[:2], box[2:]
+    corners = np.concatenate([low, low + size])
+    return Person(joints, visible, center=low + size / 2, scale=size[1] / 200, box=corners)
 
 
 def read_csv(path: str | Path, skeleton: Skeleton | None = None, strict: bool = False) -> Annotations:

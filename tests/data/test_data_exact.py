@@ -292,3 +292,7 @@ def test_a_joint_outside_of_the_photograph_is_not_drawn_whatever_the_data_set(au
     assert crop.visible[0].tolist() == [2, 2, 2, 2, *[1] * 10]
     crop = augment.cut(sample, CPM14, np.random.default_rng(0))
     assert (crop.visible == Visibility.CROPPED).sum() == 4
+
+
+def test_the_layers_defaults_are_those_of_a_run():
+    assert ReleaseAugment.of(AugmentConfig(crop=368)).config == ExactConfig()

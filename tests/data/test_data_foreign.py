@@ -11,13 +11,22 @@ import scipy.io
 from data_fakes import lspet_joints, write_lspet
 from matlab_fakes import flic_example, structs
 
-from cpm_repro.data import check_data, open_dataset, read_coco, read_csv, read_mpii_json, read_skeleton
+from cpm_repro.data import (
+    check_data,
+    open_dataset,
+    read_coco,
+    read_csv,
+    read_mpii_json,
+    read_skeleton,
+    split_people,
+)
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.commands import json_command, lmdb_command
 from cpm_repro.data.compact_record import parse_compact
 from cpm_repro.data.datum_record import decode_record, encode_record
 from cpm_repro.data.flic import read_flic
 from cpm_repro.data.image_sizes import ImageSizes, noted_sizes
+from cpm_repro.data.lmdb_write import write_lmdb
 from cpm_repro.data.mpii_test import write_mpii_release
 from cpm_repro.data.record_json import format_record, read_records, record_of
 from cpm_repro.data.record_set import read_record_set
@@ -277,3 +286,33 @@ def test_coordinates_out_of_this_world_are_reported(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps({"root": [{**RECORD, "annolist_index": 1e10}]}))
     with pytest.raises(UserError, match="is no count"):
         read_records(tmp_path / "r.json")
+
+
+def test_people_without_a_mark_train_where_others_are_held_out(tmp_path):
+    rows = [f"{n}.png,1,2,30,40,{mark}" for n, mark in enumerate(["", "val", "train", "", "test"])]
+    (tmp_path / "x.csv").write_text("\n".join(["image,a_x,a_y,b_x,b_y,split", *rows]) + "\n")
+    annotations = read_csv(tmp_path / "x.csv")
+    assert split_people(annotations, "train") == [0, 2, 3]
+    assert split_people(annotations, "val") == [1]
+
+
+def test_a_box_of_three_numbers_is_reported(tmp_path):
+    (tmp_path / "x.json").write_text(
+        json.dumps(COCO | {"annotations": [{**COCO["annotations"][0], "bbox": [1, 2, 3]}]})
+    )
+    assert "bbox: four, or none" in str(read_coco(tmp_path / "x.json").problems[0])
+
+
+@pytest.mark.parametrize("spec", ["synthetic+", "+synthetic", "synthetic+ "])
+def test_a_mix_with_nothing(spec):
+    """Else nothing was the folder that one is in."""
+    with pytest.raises(UserError, match="on both sides"):
+        open_dataset(spec, "train")
+
+
+def test_an_image_that_is_gone_when_it_is_written(folder):
+    pytest.importorskip("lmdb", reason="the lmdb package is not installed")
+    record = record_of(RECORD, "x")
+    for compact in (False, True):
+        with pytest.raises(UserError, match=r"b\.png: (wanted an image file|cannot be read)"):
+            write_lmdb([record], [folder / "b.png"], folder / f"lmdb{compact}", compact=compact)
