@@ -52,7 +52,12 @@ def _add_data_show(actions: Any) -> None:
         "  cpm data show path/to/lspet --preset lsp_6stage --set augment.rotate=20",
     )
     sub.add_argument("path", help="'synthetic', a folder or an annotation file")
-    sub.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture, *.png or *.jpg")
+    sub.add_argument(
+        "--out",
+        type=Path,
+        default=Path("samples.png"),
+        help="the picture, *.png or *.jpg (default: %(default)s)",
+    )
     sub.add_argument("--count", type=at_least(1), default=12, help="how many samples")
     sub.add_argument("--seed", type=at_least(0), default=0)
     sub.add_argument("--preset", default="tiny", help="whose augmentation and belief maps (default: tiny)")

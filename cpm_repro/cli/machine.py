@@ -23,7 +23,9 @@ def add_bench(verbs: Any) -> None:
         "names", nargs="*", metavar="NAME", help="benchmarks to run (default: all); or: compare A B; readme"
     )
     sub.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
-    sub.add_argument("--out", type=Path, default=Path("bench"), help="folder of the report")
+    sub.add_argument(
+        "--out", type=Path, default=Path("bench"), help="folder of the report (default: %(default)s)"
+    )
 
     def run(options: argparse.Namespace) -> None:
         from cpm_repro import bench

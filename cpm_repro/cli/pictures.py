@@ -30,7 +30,9 @@ def add_predict(verbs: Any) -> None:
         "--weights", type=Path, help="run folder or weight file (default: the small bundled network)"
     )
     sub.add_argument("--arch", help="architecture, where the weights do not say")
-    sub.add_argument("--out", type=Path, default=Path("predictions"), help="folder for the results")
+    sub.add_argument(
+        "--out", type=Path, default=Path("predictions"), help="folder for the results (default: %(default)s)"
+    )
     sub.add_argument(
         "--box",
         type=float,
@@ -58,7 +60,7 @@ def add_predict(verbs: Any) -> None:
         "--format", nargs="+", default=["json"], help="json, coco, openpose, csv: any of them (default: json)"
     )
     sub.add_argument("--maps", action="store_true", help="also the belief maps of every stage, as .npz")
-    sub.add_argument("--no-pictures", action="store_true", help="no overlays")
+    sub.add_argument("--no-pictures", action="store_true", help="no overlays, and no grids without --grid")
     sub.add_argument(
         "--grid",
         action=argparse.BooleanOptionalAction,
@@ -126,7 +128,9 @@ def add_viz(verbs: Any) -> None:
         metavar="PATH",
         help="run folder, folder that cpm predict wrote, JSON of key points, or .npz of belief maps",
     )
-    sub.add_argument("--out", type=Path, default=Path("viz"), help="folder for the pictures")
+    sub.add_argument(
+        "--out", type=Path, default=Path("viz"), help="folder for the pictures (default: %(default)s)"
+    )
     sub.add_argument("--images", type=Path, help="folder of the photographs, where they were moved")
 
     def run(options: argparse.Namespace) -> None:

@@ -136,7 +136,9 @@ def add_checklist(verbs: Any) -> None:
         "check the paper's and the release's claims that can be checked here",
         "cpm checklist --out checklist --data path/to/data",
     )
-    sub.add_argument("--out", type=Path, default=Path("checklist"), help="folder of the checklist")
+    sub.add_argument(
+        "--out", type=Path, default=Path("checklist"), help="folder of the checklist (default: %(default)s)"
+    )
     sub.add_argument("--data", type=Path, help="folder with published_predictions/ (default: CPM_DATA)")
     sub.add_argument("--weights", type=Path, help="folder with the released .caffemodel files")
     sub.add_argument("--golden", type=Path, help="folder of golden arrays (default: CPM_GOLDEN)")

@@ -28,7 +28,12 @@ def add_demo(verbs: Any) -> None:
         "train a small pose machine on rendered people, score it, and draw what it sees",
         "cpm demo --out demo_output",
     )
-    sub.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for everything it makes")
+    sub.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo_output"),
+        help="folder for everything it makes (default: %(default)s)",
+    )
     sub.add_argument("--minutes", type=float, default=None, help="training time (default: the demo's own)")
     sub.add_argument("--seed", type=int, default=0)
 
@@ -141,7 +146,10 @@ def add_study(verbs: Any) -> None:
     add_device(sub)
     sub.add_argument("--quick", action="store_true", help="a smaller network and budget, to see everything")
     sub.add_argument(
-        "--out", type=Path, default=Path("studies"), help="folder; the same command goes on there"
+        "--out",
+        type=Path,
+        default=Path("studies"),
+        help="folder; the same command goes on there (default: %(default)s)",
     )
 
     def run(options: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ class PredictOptions:
     whole_image: bool = False
     formats: Sequence[str] = ("json",)
     pictures: bool = True
-    grids: bool | None = None  # None: of up to MANY images, and of no video
+    grids: bool | None = None  # None: with pictures, of up to MANY images, and of no video
     maps: bool = False
     smooth: bool = False
     smooth_cutoff: float = CUTOFF
@@ -86,7 +86,7 @@ def predict(options: PredictOptions) -> int:
     if estimator.assumed:
         print(estimator.assumed)
     images = [source for source in sources.found if not source.is_video]
-    grids = len(images) <= MANY if options.grids is None else options.grids
+    grids = options.pictures and len(images) <= MANY if options.grids is None else options.grids
     wanted = Wanted(Path(options.out), tuple(options.formats), options.pictures, grids, options.maps)
     with Outputs(wanted, estimator.skeleton) as outputs, quiet_opencv():
         try:

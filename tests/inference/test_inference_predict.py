@@ -372,3 +372,20 @@ def test_that_a_box_is_taken_in_several_images_is_said(predict, photographs):
     for things, told in (("a.png",), False), (("a.png", "b.jpg"), True):
         _, said, _ = predict(*(photographs / name for name in things), *box)
         assert ("the same --box was taken in all of them" in said.out) == told
+
+
+@pytest.mark.parametrize(
+    ("options", "pictures"),
+    [
+        (["--no-pictures"], []),
+        (["--no-pictures", "--grid"], ["a_beliefs.png"]),
+        (["--no-grid"], ["a.png"]),
+        ([], ["a.png", "a_beliefs.png"]),
+    ],
+    ids=str,
+)
+def test_no_pictures_are_none(predict, photographs, options, pictures):
+    """Of few images the grids were drawn nevertheless."""
+    _, said, out = predict(photographs / "a.png", *options)
+    assert sorted(path.name for path in (out / "visualizations").glob("*")) == pictures
+    assert (f"{out / 'visualizations'}" in said.out) == bool(pictures)
