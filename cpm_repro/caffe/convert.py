@@ -112,11 +112,12 @@ def fitting(given: WeightFile, network: Network) -> dict[str, Tensor]:
     """The weights of ``network`` out of a file, in the network's order and shapes; other layers are left out.
 
     Raises:
-        UserError: weights that are missing or of another shape, all of them listed; of a file that says that
-            it is of another architecture, the first.
+        UserError: weights that are missing, too many, or of another shape, all of them listed; of a file that
+            says that it is of another architecture, the first.
     """
     weights, wrong = {}, []
-    for key, shape in network.describe().parameter_shapes().items():
+    shapes = network.describe().parameter_shapes()
+    for key, shape in shapes.items():
         value = given.weights.get(key)
         if value is None:
             wrong.append(f"{key}: wanted {list(shape)}, got nothing")
@@ -124,6 +125,10 @@ def fitting(given: WeightFile, network: Network) -> dict[str, Tensor]:
             wrong.append(f"{key}: wanted {list(shape)}, got {list(value.shape)}")
         else:
             weights[key] = value.reshape(shape)
+    own = {key.rpartition(".")[0] for key in shapes}
+    for key, value in given.weights.items():
+        if key not in shapes and key.rpartition(".")[0] in own:
+            wrong.append(f"{key}: wanted nothing, got {list(value.shape)}")
     if wrong:
         stated = given.network.arch if given.network else network.arch
         if stated != network.arch:

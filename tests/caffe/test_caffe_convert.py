@@ -152,6 +152,14 @@ def test_all_misfits_are_listed(tmp_path):
         convert(tmp_path / "a.safetensors", tmp_path / "b.pt", **dataclasses.asdict(SMALL))
 
 
+def test_an_array_too_many_is_a_misfit_as_in_caffe(tmp_path):
+    weights = dict(build("tiny").state_dict())
+    weights["conv1_1.blob2"] = torch.zeros(3)
+    write_caffemodel(tmp_path / "x.caffemodel", by_layer(weights))
+    with pytest.raises(UserError, match=r"conv1_1\.blob2: wanted nothing, got \[3\]"):
+        convert(tmp_path / "x.caffemodel", tmp_path / "x.pt", arch="tiny")
+
+
 def test_layers_with_many_arrays_survive(tmp_path):
     arrays = [np.arange(3, dtype=np.float32) + i for i in range(3)]
     write_caffemodel(tmp_path / "a.caffemodel", {"bn": arrays})
