@@ -1,8 +1,9 @@
 """A pytest plugin that plays a GPU on the CPU, for tests/cuda/test_cuda_ops.py without one.
 
-What is asked for on ``cuda`` lies on the CPU; the back end ``cuda`` is the compiled CPU code and ``cupy`` its
-stand-in, which runs the GPU's kernels. Captured graphs run their operators again when they are replayed, and
-a capture that would wait for the device is an error. Streams do nothing: only a GPU shows what is forgotten.
+What is asked for on ``cuda`` lies on the CPU and is marked: it does not go together with what is not. The
+back end ``cuda`` is the compiled CPU code and ``cupy`` its stand-in, which runs the GPU's kernels. Captured
+graphs run their operators again when they are replayed, and a capture that would wait for the device is an
+error. Streams do nothing: only a GPU shows what is forgotten there.
 """
 
 from __future__ import annotations
@@ -29,18 +30,57 @@ from cpm_repro.ops import _library
 WAITING = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
 
 
+# Tensors of both devices may meet here.
+_MIXING = (torch.Tensor.copy_, torch.Tensor.__getitem__, torch.Tensor.__setitem__)
+_GPU = torch.device("cuda", 0)
+
+
+def _is_gpu(device: Any) -> bool:
+    return isinstance(device, str | torch.device) and str(device).split(":")[0] == "cuda"
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
+
+
 class OnTheCpu(TorchFunctionMode):
-    """``cuda`` means a copy on the CPU, and products of large matrices, made to take time, are small."""
+    """``cuda`` means a marked copy on the CPU; marked tensors and others do not go together.
+
+    Products of large matrices, which are made to take time, are small.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = {name: "cpu" if value == "cuda" else value for name, value in (kwargs or {}).items()}
-        if func is torch.Tensor.cuda:
-            return args[0].clone()
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        marked = [hasattr(tensor, "on_gpu") for tensor in _tensors((args, kwargs)) if tensor.ndim]
+        if func == torch.Tensor.device.__get__ and hasattr(args[0], "on_gpu"):
+            return _GPU
+        if func == torch.Tensor.is_cuda.__get__:
+            return hasattr(args[0], "on_gpu")
+        if func is torch.Tensor.numpy and any(marked):
+            raise TypeError("can't convert a tensor of a GPU to NumPy")
         if func is torch.randn and args == (4096, 4096):
             args = (8, 8)
-        return func(*["cpu" if isinstance(arg, str) and arg == "cuda" else arg for arg in args], **kwargs)
+        if any(marked) and not all(marked) and func not in _MIXING:
+            raise RuntimeError(f"{name}: tensors are on two devices")
+        given = [kwargs["device"]] if kwargs.get("device") is not None else []
+        given += [arg for arg in args if isinstance(arg, torch.device) or _is_gpu(arg)]
+        given += [arg for arg in args if isinstance(arg, str) and arg == "cpu"]
+        to_gpu = _is_gpu(given[0]) if given else any(marked)
+        kwargs = {key: "cpu" if _is_gpu(value) else value for key, value in kwargs.items()}
+        args = tuple("cpu" if _is_gpu(arg) else arg for arg in args)
+        if func in (torch.Tensor.cuda, torch.Tensor.cpu):
+            result, to_gpu = args[0].clone(), func is torch.Tensor.cuda
+        else:
+            result = func(*args, **kwargs)
+            if func is torch.Tensor.to and given and result is args[0]:
+                result = result.clone()
+        if to_gpu and func not in _MIXING[:1]:
+            for tensor in _tensors(result):
+                tensor.on_gpu = True  # type: ignore[attr-defined]
+        return result
 
 
 class Graph(TorchDispatchMode):
