@@ -56,14 +56,20 @@ def decode_image(data: np.ndarray, name: str, *, exif: bool = False) -> np.ndarr
     if size[0] * size[1] > MAX_PIXELS:
         raise UserError(f"{name}: expected at most {MAX_PIXELS} pixels, got {size[0]} x {size[1]}")
     flags = cv2.IMREAD_COLOR if exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image = cv2.imdecode(_quiet(data), flags)
-    except cv2.error:
-        # OpenCV raises for its own limit on pixels and for some broken headers.
-        image = None
+    image = _decoded(data, flags)
     if image is None:
-        raise UserError(f"{name}: expected an image, got {data.size} bytes that do not decode as one")
+        raw = _decoded(data, cv2.IMREAD_UNCHANGED)
+        if raw is None:
+            raise UserError(f"{name}: expected an image, got {data.size} bytes that do not decode as one")
+        raise UserError(f"{name}: expected an image of 8 or 16 bits, got one of {raw.dtype} numbers")
     return image
+
+
+def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(_quiet(data), flags)
+    except cv2.error:  # OpenCV's own limit on pixels, some broken headers
+        return None
 
 
 def _quiet(data: np.ndarray) -> np.ndarray:

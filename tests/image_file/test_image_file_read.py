@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 import time
 
+import cv2
 import numpy as np
 import pytest
 
@@ -41,3 +42,12 @@ def test_an_avif_of_endless_pieces_of_nothing_is_refused_at_once():
     with pytest.raises(UserError, match="expected an image whose header states its size"):
         decode_image(data, "x.avif")
     assert time.process_time() - begin < 1
+
+
+def test_a_whole_picture_of_other_numbers_is_not_called_damaged():
+    data = cv2.imencode(".tiff", np.full((6, 5, 3), 0.5, np.float32))[1]
+    with pytest.raises(UserError, match=r"^x\.tif: expected an image of 8 or 16 bits, got one of float32"):
+        decode_image(data, "x.tif")
+    jpeg = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1]
+    with pytest.raises(UserError, match=r"^x\.jpg: expected an image, got \d+ bytes that do not decode"):
+        decode_image(jpeg[: len(jpeg) // 2].copy(), "x.jpg")
