@@ -13,8 +13,8 @@ MIN_WIDTH = 64
 
 _GREY = 128
 _FIXED_ROWS = 8
-_LARGEST = 1 << 24
-"""Whole numbers up to it are exact in float32."""
+_LARGEST = 1 << 31
+"""More than any side or number of an image."""
 
 
 def encode_record(image: np.ndarray, record: PersonRecord, count: int, total: int) -> bytes:

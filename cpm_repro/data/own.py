@@ -29,26 +29,16 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
     Raises:
         UserError: not such a file; with ``strict`` also the first unusable person.
     """
-    content = read_json(path)
-    for key in ("images", "annotations", "categories"):
-        items = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise UserError(
-                f"{path}: expected a COCO JSON with objects in images, annotations and categories"
-            )
-        ids = ("id", "image_id", "category_id")
-        if any(isinstance(item.get(name), (list, dict)) for item in items for name in ids):
-            raise UserError(f"{path}: expected plain ids in {key}, got a list or an object")
-    categories = [category for category in content["categories"] if category.get("keypoints")]
-    if not categories:
+    images, annotations, categories = _coco_content(path)
+    category = next((category for category in categories if category.get("keypoints")), None)
+    if category is None:
         raise UserError(f"{path}: expected a category with keypoints, got none")
     if skeleton is None:
-        skeleton = _coco_skeleton(path, categories[0])
-    names = {image.get("id"): image.get("file_name") for image in content["images"]}
-    others = {category["id"] for category in content["categories"] if "id" in category}
-    others.discard(categories[0].get("id"))
+        skeleton = _coco_skeleton(path, category)
+    names = {image.get("id"): image.get("file_name") for image in images}
+    others = {other["id"] for other in categories if "id" in other} - {category.get("id")}
     intake, seen = Intake(strict), set()
-    for rank, item in enumerate(content["annotations"]):
+    for rank, item in enumerate(annotations):
         if item.get("iscrowd") or item.get("category_id") in others:
             continue
         identity = f"annotation {item.get('id', rank)}"
@@ -67,6 +57,22 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
             intake.add(identity, name, person)
         seen.add(item.get("id", rank))
     return intake.done(_name(path), skeleton)
+
+
+def _coco_content(path: str | Path) -> list[list[dict[str, Any]]]:
+    """Images, annotations and categories of a COCO file: objects whose ids are plain."""
+    content, lists = read_json(path), []
+    for key in ("images", "annotations", "categories"):
+        items = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise UserError(
+                f"{path}: expected a COCO JSON with objects in images, annotations and categories"
+            )
+        ids = ("id", "image_id", "category_id")
+        if any(isinstance(item.get(name), (list, dict)) for item in items for name in ids):
+            raise UserError(f"{path}: expected plain ids in {key}, got a list or an object")
+        lists.append(items)
+    return lists
 
 
 def _name(path: str | Path) -> str:

@@ -98,6 +98,12 @@ def test_numbers_of_a_stored_record_that_make_no_sense(row, number):
         decode_record(bytes(raw), "key 7")
 
 
+def test_a_large_number_of_an_image_is_no_damage():
+    record = record_of({**RECORD, "annolist_index": 1 << 30}, "x")
+    raw = encode_record(np.zeros((120, 100, 3), np.uint8), record, 0, 1)
+    assert decode_record(raw, "key 7")[1].annolist_index == 1 << 30
+
+
 def test_numbers_of_a_compact_record_that_make_no_sense():
     text = format_record(record_of(RECORD, "x"))
     parse_compact(b"0000000" + text.encode(), "key 7")
