@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model.export import ExportReport, export_onnx, export_program
 from cpm_repro.paths import wanted_suffix
 from cpm_repro.weight_paths import EXPORTED
+
+_COLOURS = "B, G, R as pixel / 256 - 0.5"
+_CENTRE = "then exp(-d^2 / (2 s^2)) of the distance d to the person's centre, s = 21 / 368 of the longer side"
 
 
 def export_weights(
@@ -30,6 +34,8 @@ def export_weights(
         size: input (height, width) in pixels; None takes the crop that the weights were trained on.
         stages: run only so many. peaks: x, y and score of each part instead of the belief maps.
 
+    The file keeps the notes ``parts`` (the names in the outputs' order, JSON) and ``input``.
+
     Raises:
         UserError: another suffix, unusable weights, or what the exporters refuse.
     """
@@ -37,4 +43,7 @@ def export_weights(
     model = load_model(weights, arch, parts=parts, width=width)
     if size is None and model.net.input_channels == 4:
         size = (model.augment.crop, model.augment.crop)
-    return export(model.net, target, size=size, stages=stages, peaks=peaks)
+    notes = {"input": f"{_COLOURS}, {_CENTRE}" if model.net.input_channels == 4 else _COLOURS}
+    if model.skeleton is not None:
+        notes["parts"] = json.dumps(model.skeleton.parts)
+    return export(model.net, target, size=size, stages=stages, peaks=peaks, notes=notes)

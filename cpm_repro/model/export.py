@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,7 @@ def export_onnx(
     size: tuple[int, int] | None = None,
     stages: int | None = None,
     peaks: bool = False,
+    notes: Mapping[str, str] | None = None,
 ) -> ExportReport:
     """Write ``net`` as one ONNX file (input ``data``, free batch, fixed size) and run it in onnxruntime.
 
@@ -102,6 +103,7 @@ def export_onnx(
         size: input (height, width) in pixels; None takes the released deploy size.
         stages: run only so many; None runs all.
         peaks: outputs ``keypoints`` (N, K, 3) as in :class:`Keypoints` instead of ``stage1`` ... maps.
+        notes: texts that the file keeps: ONNX's metadata, torch.export's extra files.
 
     Returns:
         The largest difference of each output between onnxruntime and the module, on one random input.
@@ -125,8 +127,11 @@ def export_onnx(
                 verbose=False,
             )
         assert program is not None
+        proto = program.model_proto
+        for key, value in (notes or {}).items():
+            proto.metadata_props.add(key=key, value=value)
         with atomic_write(path) as file:
-            file.write(program.model_proto.SerializeToString())
+            file.write(proto.SerializeToString())
         return ExportReport(Path(path), *_run_onnx(Path(path), module, names, data))
 
 
@@ -137,6 +142,7 @@ def export_program(
     size: tuple[int, int] | None = None,
     stages: int | None = None,
     peaks: bool = False,
+    notes: Mapping[str, str] | None = None,
 ) -> ExportReport:
     """Write ``net`` as a torch.export file (``.pt2``, free batch, fixed size), load it again and compare.
 
@@ -146,7 +152,7 @@ def export_program(
         dynamic = {"data": {0: torch.export.Dim("batch")}}
         program = torch.export.export(module, (data,), dynamic_shapes=dynamic)
         buffer = io.BytesIO()
-        torch.export.save(program, buffer)
+        torch.export.save(program, buffer, extra_files=dict(notes or {}))
         with atomic_write(path) as file:
             file.write(buffer.getvalue())
         again = torch.export.load(io.BytesIO(Path(path).read_bytes())).module()

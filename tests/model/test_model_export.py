@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -77,10 +78,12 @@ def test_peaks_are_where_a_bump_is():
 
 def test_torch_export_of_any_batch(tmp_path):
     net = small_net().eval()
-    report = export_program(net, tmp_path / "x.pt2", size=(64, 72), stages=1)
+    report = export_program(net, tmp_path / "x.pt2", size=(64, 72), stages=1, notes={"parts": "a, b"})
     assert [row.largest for row in report.outputs] == [0]
     data = torch.randn(4, 4, 64, 72)
-    again = torch.export.load(tmp_path / "x.pt2").module()
+    kept = {"parts": ""}
+    again = torch.export.load(tmp_path / "x.pt2", extra_files=kept).module()
+    assert kept == {"parts": "a, b"}
     torch.testing.assert_close(again(data)[0], net(data, 1)[0])
 
 
@@ -124,3 +127,14 @@ def test_bad_wishes_are_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="ONNX export needs the package onnxscript"):
         export_onnx(net, tmp_path / "x.onnx", size=(64, 64))
     assert not list(tmp_path.iterdir())
+
+
+def test_an_exported_file_names_its_parts_and_its_input(tmp_path):
+    from cpm_repro.inference.export import export_weights
+    from cpm_repro.inference.weights import BUNDLED
+    from cpm_repro.skeleton import CPM14
+
+    export_weights(BUNDLED, tmp_path / "x.onnx", stages=1, peaks=True)
+    kept = onnxruntime.InferenceSession(tmp_path / "x.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(kept["parts"]) == list(CPM14.parts)
+    assert kept["input"].startswith("B, G, R as pixel / 256 - 0.5, then exp(")
