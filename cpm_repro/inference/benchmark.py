@@ -20,7 +20,7 @@ from cpm_repro.inference.journal import Journal
 from cpm_repro.inference.predictions import Predictions, write_predictions
 from cpm_repro.inference.procedure import MULTIPLIERS, BenchmarkProcedure
 from cpm_repro.inference.subjects import Split, Subjects, open_subjects
-from cpm_repro.inference.weights import load_model
+from cpm_repro.inference.weights import load_model, own_data
 from cpm_repro.model import PoseMachine
 
 JOURNAL = "progress.jsonl"
@@ -59,9 +59,7 @@ def evaluate_release(
     """
     place = usable_device(device)  # refused before a network is built
     model = load_model(weights, arch)
-    data = data or model.trained_on
-    if not data:
-        raise UserError(f"{weights} does not say what it was trained on: give --data")
+    data = data or own_data(model, weights)
     if first is not None and first < 1:
         raise UserError(f"first: wanted at least one person, got {first}")
     procedure = BenchmarkProcedure(model.net, box=model.augment.crop, device=place)

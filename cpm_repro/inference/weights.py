@@ -14,6 +14,7 @@ from cpm_repro.caffe.weight_files import WeightFile, read_weight_file
 from cpm_repro.config import FULL_CROP, TINY_CROP, AugmentConfig, NetworkConfig
 from cpm_repro.errors import UserError
 from cpm_repro.model import PoseMachine, build
+from cpm_repro.paths import what_is_at
 from cpm_repro.skeleton import Skeleton
 from cpm_repro.weight_paths import weight_file_of
 
@@ -113,6 +114,20 @@ def bundled_weights() -> Path:
     if not BUNDLED.exists():
         raise UserError(f"the bundled weights {BUNDLED.name} are not installed: give --weights")
     return BUNDLED
+
+
+def own_data(model: LoadedModel, weights: str | Path) -> str:
+    """The data that ``model``, read from ``weights``, was trained on: what it is scored on where nobody says.
+
+    Raises:
+        UserError: the file does not say, or the data are not here, as those of weights of somebody else.
+    """
+    data = model.trained_on
+    if not data:
+        raise UserError(f"{weights} does not say what it was trained on: give --data")
+    if data != "synthetic" and not {"+", "@"} & set(data) and not what_is_at(data):
+        raise UserError(f"{weights} was trained on {data}, which is not here: give --data")
+    return data
 
 
 def load_model(

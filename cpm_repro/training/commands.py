@@ -14,7 +14,7 @@ from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import atomic_write, write_json
-from cpm_repro.inference.weights import load_model
+from cpm_repro.inference.weights import load_model, own_data
 from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.person import PersonCentres
@@ -91,9 +91,7 @@ def evaluate_weights(
     """
     place = usable_device(device)
     model = load_model(weights, arch)
-    data = data or model.trained_on
-    if not data:
-        raise UserError(f"{weights} does not say what it was trained on: give --data")
+    data = data or own_data(model, weights)
     dataset = open_dataset(data, "val")
     check_held_out(data, dataset)
     if model.net.input_channels == 3:

@@ -286,3 +286,12 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     torch.save(net.state_dict(), tmp_path / "x.pt")
     with pytest.raises(UserError, match=r"x\.pt: wanted finite weights, got others in conv1_1\.bias"):
         PoseEstimator(tmp_path / "x.pt", arch="tiny")
+
+
+@pytest.mark.parametrize("procedure", ["crop", "release"])
+def test_weights_whose_data_are_elsewhere_ask_for_data(procedure, tmp_path, monkeypatch, capsys):
+    """It said that a data set nobody had named was not there."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", "--weights", str(BUNDLED), "--procedure", procedure]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("tiny-lspet.safetensors was trained on lspet, which is not here: give --data\n")
