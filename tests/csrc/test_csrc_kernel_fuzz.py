@@ -23,7 +23,7 @@ def skip_without(flags, folder):
     command = [compiler(), *flags, str(folder / "empty.cpp"), "-o", str(folder / "empty")]
     built = subprocess.run(command, capture_output=True, text=True)
     if built.returncode or subprocess.run([str(folder / "empty")], env=ENVIRONMENT).returncode:
-        pytest.skip(f"programs with {flags[1]} do not build or do not start here: {built.stderr}")
+        pytest.skip(f"programs with {flags[0]} do not build or do not start here: {built.stderr}")
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +93,15 @@ FAULTS = {
 SLOW = {"a pixel too far is written", "lowest cells of rows overwritten by those of groups"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in FAULTS])
+def _planted(name):
+    """A fault, under the sanitizer that sees it."""
+    return pytest.param(FAULTS[name][1], name, marks=[pytest.mark.slow] * (name in SLOW), id=name)
+
+
+@pytest.mark.parametrize(("sanitized", "name"), [*map(_planted, FAULTS)], indirect=["sanitized"])
 def test_a_planted_mistake_is_seen(sanitized, loops, tmp_path, name):
     flags, objects = sanitized
-    fault, seen_by, words = FAULTS[name]
-    if flags == seen_by:
-        result = run(tmp_path, flags, loops, 60, 1, stand_in.with_fault(*fault), objects)
-        assert result.returncode != 0
-        assert words in result.stderr
+    fault, _, words = FAULTS[name]
+    result = run(tmp_path, flags, loops, 60, 1, stand_in.with_fault(*fault), objects)
+    assert result.returncode != 0
+    assert words in result.stderr
