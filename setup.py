@@ -25,8 +25,8 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 CSRC = Path(__file__).resolve().parent / "csrc"
-# Machine code for the common data-centre cards, and PTX that every card from Turing on compiles by itself.
-DEFAULT_ARCHS = "75+PTX;80;90"
+# Machine code for Turing and the common data-centre cards, and PTX that every newer card compiles by itself.
+DEFAULT_ARCHS = "75;80+PTX;90"
 CXX_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
 CXX_FLAGS += ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
 NVCC_FLAGS = ["-std=c++17", "-O3", "-fmad=false", "--expt-relaxed-constexpr", "-Werror=all-warnings"]

@@ -37,29 +37,31 @@ Tables lay_out(const FuseParams& p, float* base, long long* total) {
       t.taps[axis] = taps > t.taps[axis] ? taps : t.taps[axis];
       t.depth[axis] = depth > t.depth[axis] ? depth : t.depth[axis];
     }
+    if (axis == 0) t.depth[0] = (int)round_up(t.depth[0], kSlice);
     if (axis == 1 && round_up(t.depth[1], kWindow) <= p.w) t.depth[1] = (int)round_up(t.depth[1], kWindow);
     t.dense[axis] = used;
-    t.weights[axis] = used + groups * t.depth[axis] * group_pixels(axis);
+    t.spans[axis] = used + groups * t.depth[axis] * group_pixels(axis);
+    t.weights[axis] = t.spans[axis] + 2 * groups;
     t.cover[axis] = t.weights[axis] + rows * t.taps[axis];
     t.first[axis] = t.cover[axis] + rows;
-    t.low[axis] = t.first[axis] + rows;
-    t.count[axis] = t.low[axis] + groups;
-    used = round_up(t.count[axis] + groups, 4);
+    used = round_up(t.first[axis] + rows, 4);
   }
-  *total = used;
+  t.blocks = used;
+  t.largest = used + 2 * p.scales * blocks_of(p);
+  *total = t.largest + (long long)p.scales * p.channels;
   return t;
 }
 
 const char* launch_tables(const FuseParams& p, const Tables& t, void* stream) {
   const int longest = p.image_h > p.image_w ? p.image_h : p.image_w;
   const unsigned int blocks = (unsigned int)((longest - 1) / kTableThreads + 1);
-  CPM_LAUNCH(tables_kernel, dim3(blocks, (unsigned int)p.scales, 2), kTableThreads, 0, stream, p, t);
+  CPM_LAUNCH(tables_kernel, dim3(blocks, (unsigned int)p.scales, 3), kTableThreads, 0, stream, p, t);
   return launch_error();
 }
 
 template <bool kPeaks>
 const char* launch_fuse(const FuseParams& p, const Tables& t, unsigned long long* best, void* stream) {
-  const long long tiles = (long long)tiles_along(p.image_w, kTileColumns) * tiles_along(p.image_h, kTileRows) * p.channels;
+  const long long tiles = (long long)tiles_along(p.image_w) * blocks_of(p) * p.channels;
   if (tiles > 0x7fffffff) return "the image is too large for one launch";
   const bool whole = t.depth[1] % kWindow == 0;  // not of a narrow map
   CPM_LAUNCH((whole ? fuse_kernel<kPeaks, kWindow> : fuse_kernel<kPeaks, 1>), (unsigned int)tiles, kThreads, 0, stream, p, t, best);

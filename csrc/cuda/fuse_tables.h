@@ -1,33 +1,52 @@
 // The banded matrices of every scale and axis, one row per thread, and the same weights once more by groups of rows, of
-// kRows or kColumns neighbouring pixels: zeros filled in, so that a group's weights for one cell lie side by side.
+// kRows or kColumns neighbouring pixels, with zeros filled in: of kColumns pixels in the order in which neighbouring threads
+// read them, of kRows pixels pairs of halves as the lanes of a warp multiply them.
 #pragma once
 
-#include "../math/fuse.h"
+#include "fuse_range.h"
+#include "warp_matrix.h"
 
 namespace cpm {
 namespace fuse_kernels {
 
-constexpr int kColumns = 4;  // of a thread that makes pixels
-constexpr int kRows = 12;    // likewise
-constexpr int kTableThreads = 96, kTableBlocksAtLeast = 4;  // left alone, ptxas takes 72 registers and spills
+constexpr int kColumns = 4;  // that a thread resamples cells to
+constexpr int kRows = 32;    // of a warp that makes pixels
+constexpr int kTiles = kRows / kLeft;                // of a warp's rows, one matrix product's each
+constexpr int kSliceWords = kTiles * kWarp * kLeftWords;  // of a warp, for one slice of cells
+constexpr int kBlockRows = 128;  // of a block that makes pixels, and of one that makes tables
+constexpr int kTableThreads = 128, kTableBlocksAtLeast = 4;
+static_assert(kTableThreads == kBlockRows, "a block of tables knows all of a block of pixels");
 constexpr int kHeldTaps = 8;  // of a row while it is made; wider ones, where images shrink, are made in the workspace
 
 // Where each table lies in the workspace; [0] is of axis y, [1] of axis x. A row is an image row or column. Per scale:
-// (rows, taps) weights, (rows) cover and first cells; (groups, depth, pixels of a group) weights, (groups) lowest
-// cells and how many from there on have weight. Cells and counts are int bits.
+// (rows, taps) weights, (rows) cover and first cells; the groups' weights, of axis y (groups, slices of cells, tiles, lanes,
+// kLeftWords) pairs of halves, of axis x (depth, groups, kColumns); (groups) spans of cells, of axis y also (blocks of kBlockRows
+// rows); and the largest magnitude of each channel. Cells are int bits.
 struct Tables {
   float* base;
   long long weights[2], cover[2], first[2];
-  long long dense[2], low[2], count[2];  // dense: multiples of 4
+  long long dense[2], spans[2];  // multiples of 4 and of 2
+  long long blocks, largest;
   int taps[2];                           // the widest over the scales; narrower rows are padded with zeros
   int depth[2];
+};
+
+// The cells that a group of pixels depends on: from `first` on, below `end`. Of axis y they are whole slices.
+struct alignas(8) Span {
+  int first, end;
+};
+
+struct alignas(8) Two {
+  float of[2];
 };
 
 struct alignas(16) Four {
   float of[4];
 };
 
-inline __device__ Four load_four(const float* from) { return *reinterpret_cast<const Four*>(from); }
+struct alignas(16) FourWords {
+  unsigned int of[4];
+};
 
 inline __device__ int table_int(const Tables& t, long long at) { return reinterpret_cast<const int*>(t.base)[at]; }
 
@@ -36,6 +55,8 @@ inline __host__ __device__ int group_pixels(int axis) { return axis == 0 ? kRows
 inline __host__ __device__ long long groups_of(const FuseParams& p, int axis) {
   return ((axis == 0 ? p.image_h : p.image_w) - 1) / group_pixels(axis) + 1;
 }
+
+inline __host__ __device__ long long blocks_of(const FuseParams& p) { return (p.image_h - 1) / kBlockRows + 1; }
 
 // A block's rows while they are made: a weight is added to many times, and the workspace is far away.
 struct HeldRows {
@@ -80,47 +101,83 @@ inline __device__ RowGroups row_groups(const FuseParams& p, int scale, int axis,
   return {start, each, kTableThreads / each, scale * groups_of(p, axis) + start / each};
 }
 
-// From first and last cells of rows to those of groups: where a group's weights begin, kept in held.lowest, so that all of
-// the table's depth lies on the map, and how many of them from there on are not all zero.
-inline __device__ void group_cells(const Tables& t, const ChainAxis& chain, int axis, const RowGroups& groups, HeldRows& held) {
-  const int depth = t.depth[axis], mine = (int)threadIdx.x;
+// From first and last cells of rows to those of groups. A group's weights begin at its first cell, kept in held.lowest. Along
+// x it leaves room on the map for all of the table's depth; along y there are zeros beyond the map.
+inline __device__ Span group_span(const Tables& t, const ChainAxis& chain, int axis, const RowGroups& groups, const HeldRows& held) {
   int low = chain.cells, high = -1;
-  for (int k = 0; k < groups.each && mine < groups.count; ++k) {
-    low = held.lowest[mine * groups.each + k] < low ? held.lowest[mine * groups.each + k] : low;
-    high = held.highest[mine * groups.each + k] > high ? held.highest[mine * groups.each + k] : high;
+  for (int k = 0; k < groups.each; ++k) {
+    const int row = (int)threadIdx.x * groups.each + k;
+    low = held.lowest[row] < low ? held.lowest[row] : low;
+    high = held.highest[row] > high ? held.highest[row] : high;
   }
+  if (axis == 0) return {low, high < low ? low : low + (high - low + kSlice) / kSlice * kSlice};
+  low = low + t.depth[1] > chain.cells ? chain.cells - t.depth[1] : low;
+  return {low, high < low ? low : high + 1};
+}
+
+inline __device__ void group_cells(const Tables& t, const ChainAxis& chain, int axis, const RowGroups& groups, HeldRows& held) {
+  const int mine = (int)threadIdx.x;
+  Span span = {0, 0};
+  if (mine < groups.count) span = group_span(t, chain, axis, groups, held);
   __syncthreads();
   if (mine < groups.count) {
-    low = low + depth > chain.cells ? chain.cells - depth : low;
-    held.lowest[mine] = low < 0 ? 0 : low;
-    if (groups.start + mine * groups.each < chain.image) {
-      int* ints = reinterpret_cast<int*>(t.base);
-      ints[t.low[axis] + groups.first + mine] = held.lowest[mine];
-      ints[t.count[axis] + groups.first + mine] = high < low ? 0 : high - held.lowest[mine] + 1;
-    }
+    held.lowest[mine] = span.first;
+    held.highest[mine] = span.end;
+    if (groups.start + mine * groups.each < chain.image) reinterpret_cast<Span*>(t.base + t.spans[axis])[groups.first + mine] = span;
   }
 }
 
-// The groups' weights, cell by cell: of each the weights of its pixels side by side. A thread makes every kTableThreads-th.
-inline __device__ void group_weights(const Tables& t, const ChainAxis& chain, int scale, int axis, const RowGroups& groups, HeldRows& held) {
+// The cells of all of a block's groups together.
+inline __device__ void block_cells(const FuseParams& p, const Tables& t, int scale, const RowGroups& groups, const HeldRows& held) {
+  Span span = {p.h, 0};
+  for (int group = 0; group < groups.count; ++group) {
+    if (held.lowest[group] == held.highest[group]) continue;
+    span.first = held.lowest[group] < span.first ? held.lowest[group] : span.first;
+    span.end = held.highest[group] > span.end ? held.highest[group] : span.end;
+  }
+  reinterpret_cast<Span*>(t.base + t.blocks)[scale * blocks_of(p) + groups.start / kBlockRows] = span;
+}
+
+// Where the number `k` of a group's weights comes from: which of its pixels, and which of its cells.
+struct WeightPlace {
+  int pixel, cell;
+};
+
+inline __device__ WeightPlace weight_place(int axis, int k) {
+  if (axis == 1) return {k % kColumns, k / kColumns};
+  const int slice = k / kSliceWords, tile = k % kSliceWords / (kWarp * kLeftWords);
+  const LeftPlace place = left_place(k / kLeftWords % kWarp, k % kLeftWords);
+  return {tile * kLeft + place.row, slice * kSlice + place.inner};
+}
+
+// The groups' weights. A thread makes every kTableThreads-th.
+inline __device__ void group_weights(const FuseParams& p, const Tables& t, const ChainAxis& chain, int scale, int axis, const RowGroups& groups, HeldRows& held) {
   const int each = groups.each, depth = t.depth[axis];
+  const long long all = groups_of(p, axis);
   for (int k = (int)threadIdx.x; k < kTableThreads * depth; k += kTableThreads) {
-    const int pixel = k % each, cell = k / each % depth, group = k / (each * depth), row = group * each + pixel;
+    const int group = k / (each * depth);
     if (groups.start + group * each >= chain.image) break;
+    const WeightPlace place = weight_place(axis, k % (each * depth));
+    const int row = group * each + place.pixel;
     float weight = 0.0f;
     if (groups.start + row < chain.image) {
-      const int tap = held.lowest[group] + cell - held.first[row];
+      const int tap = held.lowest[group] + place.cell - held.first[row];
       const float* weights = row_weights(t, held, axis, row, (long long)scale * chain.image + groups.start + row);
       if (tap >= 0 && tap < t.taps[axis]) weight = weights[tap];
     }
-    t.base[t.dense[axis] + ((groups.first + group) * depth + cell) * each + pixel] = weight;
+    if (axis == 0) {
+      reinterpret_cast<unsigned int*>(t.base)[t.dense[0] + groups.first * each * depth + k] = half_pair(kWeightUp * weight);
+    } else {
+      const long long cells = (long long)scale * depth + place.cell, column = groups.start / each + group;
+      t.base[t.dense[1] + (cells * all + column) * each + place.pixel] = weight;
+    }
   }
 }
 
-__device__ __forceinline__ void tables_body(const FuseParams& p, const Tables& t) {
+inline __device__ void axis_tables(const FuseParams& p, const Tables& t, int scale, int axis) {
   __shared__ Phases phases;
   __shared__ HeldRows held;
-  const int scale = (int)blockIdx.y, axis = (int)blockIdx.z, mine = (int)threadIdx.x;
+  const int mine = (int)threadIdx.x;
   const ChainAxis chain = chain_axis(p, scale, axis);
   for (int phase = mine; phase < chain.stride; phase += kTableThreads) fill_phase(chain, phase, &phases);
   for (long long start = (long long)blockIdx.x * kTableThreads; start < chain.image; start += (long long)gridDim.x * kTableThreads) {
@@ -133,7 +190,18 @@ __device__ __forceinline__ void tables_body(const FuseParams& p, const Tables& t
     const RowGroups groups = row_groups(p, scale, axis, (int)start);
     group_cells(t, chain, axis, groups, held);
     __syncthreads();
-    group_weights(t, chain, scale, axis, groups, held);
+    if (axis == 0 && mine == 0) block_cells(p, t, scale, groups, held);
+    group_weights(p, t, chain, scale, axis, groups, held);
+  }
+}
+
+// Blocks (along, scale, what): 0 and 1 make an axis' tables, 2 the magnitudes.
+__device__ __forceinline__ void tables_body(const FuseParams& p, const Tables& t) {
+  if (blockIdx.z < 2) {
+    axis_tables(p, t, (int)blockIdx.y, (int)blockIdx.z);
+  } else {
+    unsigned int* largest = reinterpret_cast<unsigned int*>(t.base) + t.largest;
+    largest_cells<kTableThreads>(p, (int)blockIdx.y, largest);
   }
 }
 

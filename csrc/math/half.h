@@ -1,4 +1,4 @@
-// 16-bit output formats as plain structs, rounded to nearest even from float32 as IEEE 754 asks.
+// 16-bit numbers as plain structs, rounded to nearest even from float32 as IEEE 754 asks, and back.
 // Own conversions, because cuda_fp16.h is not there under NVRTC and g++ 12 knows no _Float16 in C++.
 #pragma once
 
@@ -23,6 +23,15 @@ CPM_HD unsigned int float_bits(float value) {
   return pun.u;
 }
 
+CPM_HD float bits_float(unsigned int bits) {
+  union {
+    unsigned int u;
+    float f;
+  } pun;
+  pun.u = bits;
+  return pun.f;
+}
+
 CPM_HD unsigned short half_bits(float value) {
 #if defined(__CUDA_ARCH__)
   unsigned short bits;
@@ -44,6 +53,21 @@ CPM_HD unsigned short half_bits(float value) {
   // The hidden bit, or a carry into it, adds itself to the exponent field.
   const unsigned int base = exponent < -14 ? 0u : (unsigned int)(exponent + 14) << 10;
   return (unsigned short)(sign | (base + mantissa));
+#endif
+}
+
+CPM_HD float half_value(unsigned short bits) {
+#if defined(__CUDA_ARCH__)
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+#else
+  const unsigned int sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, mantissa = bits & 0x3ffu;
+  if (exponent == 0) {  // zero and denormals: mantissa * 2^-24, exact
+    const float magnitude = (float)mantissa * 5.9604644775390625e-8f;
+    return sign ? -magnitude : magnitude;
+  }
+  return bits_float(sign | (exponent == 31 ? 0x7f800000u : (exponent + 112u) << 23) | (mantissa << 13));
 #endif
 }
 

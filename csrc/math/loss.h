@@ -19,29 +19,9 @@ struct LossParams {
 
 CPM_HD float load(const float* from, long long i) { return from[i]; }
 
-CPM_HD float load(const Half* from, long long i) {
-  const unsigned int bits = from[i].bits;
-  const unsigned int sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, mantissa = bits & 0x3ffu;
-  if (exponent == 0) {  // zero and denormals: mantissa * 2^-24, exact
-    const float magnitude = (float)mantissa * 5.9604644775390625e-8f;
-    return sign ? -magnitude : magnitude;
-  }
-  union {
-    unsigned int u;
-    float f;
-  } pun;
-  pun.u = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112u) << 23) | (mantissa << 13);
-  return pun.f;
-}
+CPM_HD float load(const Half* from, long long i) { return half_value(from[i].bits); }
 
-CPM_HD float load(const BFloat16* from, long long i) {
-  union {
-    unsigned int u;
-    float f;
-  } pun;
-  pun.u = (unsigned int)from[i].bits << 16;
-  return pun.f;
-}
+CPM_HD float load(const BFloat16* from, long long i) { return bits_float((unsigned int)from[i].bits << 16); }
 
 // Which group's target a stage is held against: stage 1 sees everybody, later ones the annotated person.
 CPM_HD int stage_group(int stage) { return stage == 0 ? 1 : 0; }

@@ -112,7 +112,7 @@ struct Fusion {
   Fusion() {
     p.scales = between(1, 3);
     p.channels = between(1, 2);
-    p.h = between(1, 9);
+    p.h = between(0, 5) ? between(1, 9) : between(20, 60);  // more than a GPU's block holds at a time
     p.w = between(1, 9);
     const int shape = between(0, 15);  // 0: many tiles, so that peaks are looked for in strips; 1: strips one below the other
     p.image_h = shape == 0 ? between(250, 350) : shape == 1 ? between(1020, 1060) : between(1, 70);

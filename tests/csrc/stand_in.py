@@ -63,9 +63,10 @@ def with_fault(name: str, right: str, wrong: str) -> dict[str, str]:
     assert right in texts[name]
     texts[name] = texts[name].replace(right, wrong, 1)
     # What includes a changed copy of a header must lie beside it.
-    beside = {"fuse_tables.h": ["fuse_multiscale_kernel.h", "fuse_multiscale.cu"]}
-    for other in beside.get(name, [name.replace("_kernel.h", ".cu")]):
-        texts.setdefault(other, (CUDA / other).read_text())
+    for _ in range(len(list(CUDA.iterdir()))):
+        for file in (*CUDA.glob("*.h"), *CUDA.glob("*.cu")):
+            if any(f'#include "{changed}"' in file.read_text() for changed in texts):
+                texts.setdefault(file.name, file.read_text())
     return texts
 
 
@@ -184,6 +185,7 @@ def fuse_multiscale(
     row_major: bool = False,
     subpixel: bool = False,
     shift: int = 0,
+    weights: Sequence[float] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Fused maps, ``shift`` elements off a boundary, and positions and values of their maxima."""
     scales, channels = maps.shape[:2]
@@ -191,10 +193,10 @@ def fuse_multiscale(
     xy, score = torch.full((channels, 2), float("nan")), torch.full((channels,), float("nan"))
     numbers = (ctypes.c_int * 11)(*maps.shape, *image, stride, 1, opencv, row_major, subpixel)
     flat = [n for (up, left, *_), size in zip(pads, sizes, strict=True) for n in (up, left, *size)]
-    weights = torch.full((scales,), 1 / scales)
+    shares = torch.tensor(weights or [1 / scales] * scales, dtype=torch.float32)
     library.fuse_multiscale.restype = ctypes.c_char_p
     error = library.fuse_multiscale(
-        pointer(maps), numbers, (ctypes.c_int * len(flat))(*map(int, flat)), pointer(weights),
+        pointer(maps), numbers, (ctypes.c_int * len(flat))(*map(int, flat)), pointer(shares),
         pointer(full), pointer(xy), pointer(score),
     )  # fmt: skip
     assert error is None

@@ -4,10 +4,13 @@ import ctypes
 
 import pytest
 import stand_in
+import torch
 from compiled import compile_library
 
 TEXT = """
 #include "launch.h"
+
+#include "warp_matrix.h"
 
 namespace {
 
@@ -34,6 +37,36 @@ __global__ void neighbours(bool together, unsigned int* to) {
   to[threadIdx.x] = numbers[(threadIdx.x + 1) % 64];
 }
 
+// Lanes from `odd` on multiply `other` times instead of `number`; the second warp multiplies twice.
+__global__ void products(int number, int other, unsigned int odd) {
+  float sum[4] = {};
+  const unsigned int left[4] = {};
+  const int times = threadIdx.x >= 32 ? 2 : threadIdx.x < odd ? number : other;
+  for (int i = 0; i < times; ++i) cpm::multiply_halves(left, 0, 0, sum);
+  __syncthreads();
+}
+
+// Row by row: 16 x 16 times 16 x 8 of whole numbers.
+__global__ void product(const float* left, const float* right, float* to) {
+  const int lane = (int)threadIdx.x;
+  unsigned int words[6];
+  for (int i = 0; i < 4; ++i) {
+    const float* from = left + (lane / 4 + i % 2 * 8) * 16 + lane % 4 * 2 + i / 2 * 8;
+    words[i] = cpm::half_bits(from[0]) | (unsigned int)cpm::half_bits(from[1]) << 16;
+  }
+  for (int i = 0; i < 2; ++i) {
+    const float* from = right + (lane % 4 * 2 + i * 8) * 8 + lane / 4;
+    words[4 + i] = cpm::half_bits(from[0]) | (unsigned int)cpm::half_bits(from[8]) << 16;
+  }
+  const unsigned int (&first)[4] = reinterpret_cast<const unsigned int(&)[4]>(words);
+  float sum[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+  for (int twice = 0; twice < 2; ++twice) cpm::multiply_halves(first, words[4], words[5], sum);
+  for (int i = 0; i < 4; ++i) {
+    const cpm::SumPlace place = cpm::sum_place(lane, i);
+    to[place.row * 8 + place.column] = sum[i];
+  }
+}
+
 __global__ void last_block(unsigned int* to) { *to = blockIdx.x + 100 * blockIdx.y + 10000 * blockIdx.z; }
 
 }  // namespace
@@ -50,6 +83,15 @@ extern "C" const char* meet(int number, int other, int elsewhere, int odd) {
   return cpm::launch_error();
 }
 
+extern "C" const char* multiply(int number, int other, int odd, int threads) {
+  CPM_LAUNCH(products, 1, threads, 0, nullptr, number, other, odd);
+  return cpm::launch_error();
+}
+
+extern "C" void matrix(const float* left, const float* right, float* to) {
+  CPM_LAUNCH(product, 1, 32, 0, nullptr, left, right, to);
+}
+
 extern "C" void show(int together, unsigned int* to) {
   CPM_LAUNCH(neighbours, 1, 64, 0, nullptr, together != 0, to);
 }
@@ -61,7 +103,7 @@ extern "C" void last(unsigned int* to) { CPM_LAUNCH(last_block, dim3(3, 4, 5), 1
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory):
     library = compile_library(tmp_path_factory.mktemp("refusals"), TEXT, *stand_in.FLAGS)
-    library.launch.restype = library.meet.restype = ctypes.c_char_p
+    library.launch.restype = library.meet.restype = library.multiply.restype = ctypes.c_char_p
     return library
 
 
@@ -115,6 +157,34 @@ def test_threads_that_part_at_a_barrier_are_told(kernels, order, number, other, 
     assert b"waits at line" in kernels.meet(number, other, elsewhere, odd)
     assert kernels.meet(3, 3, 0, odd) is None
     kernels.set_order(0)
+
+
+@pytest.mark.parametrize("order", [0, 1, 7])
+@pytest.mark.parametrize(
+    ("number", "other", "odd", "threads"),
+    [
+        (1, 0, 31, 64),  # the last lane goes on to the barrier
+        (2, 3, 1, 64),
+        (1, 1, 0, 48),  # half a warp
+    ],
+)
+def test_lanes_that_part_at_a_product_are_told(kernels, order, number, other, odd, threads):
+    kernels.set_order(order)
+    assert kernels.multiply(3, 3, odd, 64) is None  # another warp makes fewer
+    assert b"waits at line" in kernels.multiply(number, other, odd, threads)
+    assert kernels.multiply(3, 3, odd, 64) is None
+    kernels.set_order(0)
+
+
+@pytest.mark.parametrize("order", [0, 1, 7])
+def test_a_warps_product_is_the_matrices(kernels, order):
+    left = torch.randint(-9, 9, (16, 16), generator=torch.Generator().manual_seed(0)).float()
+    right = torch.randint(-9, 9, (16, 8), generator=torch.Generator().manual_seed(1)).float() / 4
+    to = torch.full((16, 8), float("nan"))
+    kernels.set_order(order)
+    kernels.matrix(*map(stand_in.pointer, (left, right, to)))
+    kernels.set_order(0)
+    assert torch.equal(to, 1 + 2 * left @ right)
 
 
 def test_what_follows_no_barrier_depends_on_the_order(kernels):

@@ -84,6 +84,11 @@ FAULTS = {
         RACES,
         "data race",
     ),
+    "cell rows that are not made yet": (
+        ("fuse_pixels.h", "      __syncthreads();\n#pragma unroll 1\n      for (; warp", "      for (; warp"),
+        RACES,
+        "data race",
+    ),
     "lowest cells of rows overwritten by those of groups": (
         ("fuse_tables.h", "  __syncthreads();\n  if (mine < groups.count)", "  if (mine < groups.count)"),
         RACES,

@@ -114,7 +114,8 @@ def test_numbers_are_the_headers():
         return int(re.search(rf"\b{name} = (\d+)\b", text)[1])
 
     for part in PARTS:
-        assert number(f"cuda/{part.HEADER}", "kThreads") == part.THREADS
+        header = "fuse_pixels.h" if part is fusion else part.HEADER
+        assert number(f"cuda/{header}", "kThreads") == part.THREADS
     assert number(f"cuda/{loss.HEADER}", "kStagesAtOnce") == loss.STAGES_AT_ONCE
     assert number("math/loss.h", "kMaxStages") == loss.MAX_STAGES
     assert number("math/fuse.h", "kMaxScales") == fusion.MAX_SCALES
@@ -124,10 +125,12 @@ def test_numbers_are_the_headers():
     assert number(f"cuda/{belief.HEADER}", "kEnoughBlocks") == belief.ENOUGH_BLOCKS
     kernel = f"cuda/{fusion.HEADER}"
     assert number("cuda/fuse_tables.h", "kTableThreads") == fusion.TABLE_THREADS
+    assert number("cuda/fuse_tables.h", "kBlockRows") == fusion.BLOCK_ROWS
     assert number("cuda/fuse_tables.h", "kColumns") == fusion.COLUMNS
     assert number("cuda/fuse_tables.h", "kRows") == fusion.ROWS
-    assert number(kernel, "kWindow") == fusion.WINDOW
-    assert number(kernel, "kWarp") == fusion.WARP
+    assert number("cuda/fuse_pixels.h", "kWindow") == fusion.WINDOW
+    assert number("cuda/fuse_pixels.h", "kTileColumns") == fusion.TILE_COLUMNS
+    assert number("cuda/warp_matrix.h", "kSlice") == fusion.SLICE
     assert number(kernel, "kLanes") == fusion.LANES
     assert number(kernel, "kCross") == fusion.CROSS
 

@@ -13,8 +13,8 @@ import torch
 from cpm_repro.ops._cupy.runtime import Entry, blocks_for, launch, pointer, source
 
 # As in the headers; a test compares.
-THREADS, WARP, TABLE_THREADS, COLUMNS, ROWS = 128, 32, 96, 4, 12
-WINDOW, CROSS, LANES, MAX_SCALES = 6, 5, 32, 64
+THREADS, TABLE_THREADS, BLOCK_ROWS, COLUMNS, ROWS = 128, 128, 128, 4, 32
+TILE_COLUMNS, SLICE, WINDOW, CROSS, LANES, MAX_SCALES = 64, 8, 6, 5, 32, 64
 
 # FuseParams of csrc/math/fuse.h and Tables of the kernel, field by field; a test compares the layouts.
 PARAMS = np.dtype(
@@ -35,8 +35,9 @@ TABLES = np.dtype(
         ("cover", np.int64, 2),
         ("first", np.int64, 2),
         ("dense", np.int64, 2),
-        ("low", np.int64, 2),
-        ("count", np.int64, 2),
+        ("spans", np.int64, 2),
+        ("blocks", np.int64),
+        ("largest", np.int64),
         ("taps", np.int32, 2),
         ("depth", np.int32, 2),
     ],
@@ -90,7 +91,7 @@ class _Task:
         """The tables, then maps or peaks out of them."""
         one = self.params[0]
         height, width = int(one["image_h"]), int(one["image_w"])
-        grid = (blocks_for(max(height, width), TABLE_THREADS), int(one["scales"]), 2)
+        grid = (blocks_for(max(height, width), TABLE_THREADS), int(one["scales"]), 3)
         self.launch("fuse_tables", grid, threads=TABLE_THREADS)
         tiles = fusion_tiles(int(one["channels"]), height, width)
         held = WINDOW if self.tables[0]["depth"][1] % WINDOW == 0 else 1
@@ -99,8 +100,7 @@ class _Task:
 
 def fusion_tiles(channels: int, height: int, width: int) -> int:
     """Blocks of the launch that fuses so many channels of an image; the front refuses 2**31."""
-    columns, rows = WARP * COLUMNS, THREADS // WARP * ROWS  # of a block
-    return -(-width // columns) * -(-height // rows) * channels
+    return -(-width // TILE_COLUMNS) * -(-height // BLOCK_ROWS) * channels
 
 
 def fuse_multiscale_out(
@@ -191,22 +191,26 @@ def lay_out(params: Any) -> tuple[Any, int]:
             max(map(chain_taps, *zip(*chains, strict=True))),
             max(chain_depth(each, *c) for c in chains),
         )
-        if axis == 1 and (whole := _round_up(depth, WINDOW)) <= sides[0]:
+        if axis == 0:
+            depth = _round_up(depth, SLICE)
+        elif (whole := _round_up(depth, WINDOW)) <= sides[0]:
             depth = whole
         tables["taps"][0, axis], tables["depth"][0, axis] = taps, depth
         sizes = {
             "dense": groups * depth * each,
+            "spans": 2 * groups,
             "weights": rows * taps,
             "cover": rows,
             "first": rows,
-            "low": groups,
-            "count": groups,
         }
         for name, floats in sizes.items():
             tables[name][0, axis] = used
             used += floats
         used = _round_up(used, 4)
-    return tables, used
+    tables["blocks"] = used
+    used += 2 * scales * -(-int(one["image_h"]) // BLOCK_ROWS)
+    tables["largest"] = used
+    return tables, used + scales * int(one["channels"])
 
 
 def _round_up(value: int, to: int) -> int:

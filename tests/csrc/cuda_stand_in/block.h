@@ -1,5 +1,5 @@
 // Test-only: the threads of a block as fibers. Each runs up to its next barrier and hands control on; all must come to the
-// same one, or to their end.
+// same one, or to their end. Where a warp does something together, its lanes meet in the same way, whatever other warps do.
 #pragma once
 
 #include <link.h>
@@ -19,7 +19,7 @@ inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace stand_in {
 
-constexpr size_t kStackBytes = 256 * 1024, kMostThreads = 1024;
+constexpr size_t kStackBytes = 256 * 1024, kMostThreads = 1024, kWarp = 32;
 
 struct Thread {
   Context context;
@@ -27,6 +27,8 @@ struct Thread {
   void* fiber;       // of the race detector
   const char* file;  // where it waits
   int line;          // 0: it has ended
+  bool for_warp;     // it waits for its warp alone
+  unsigned int products;  // that it has made with its warp
 };
 
 inline Thread threads[kMostThreads];
@@ -59,18 +61,27 @@ STAND_IN_UNSEEN inline void run_body() {
   body();
   give(&ended);
   threads[current].line = 0;
+  threads[current].for_warp = false;
   to_scheduler(threads[current]);
 }
 
-STAND_IN_UNSEEN inline void barrier(const char* file, int line) {
+STAND_IN_UNSEEN inline void wait_at(const char* file, int line, bool for_warp) {
   Thread& me = threads[current];
-  char* const here = &barriers[pass % 2];
   me.file = file;
   me.line = line;
-  give(here);
+  me.for_warp = for_warp;
   to_scheduler(me);
+}
+
+STAND_IN_UNSEEN inline void barrier(const char* file, int line) {
+  char* const here = &barriers[pass % 2];
+  give(here);
+  wait_at(file, line, false);
   take(here);
 }
+
+// Orders no accesses to memory, as a matrix product of a warp does not.
+STAND_IN_UNSEEN inline void meet_warp(const char* file, int line) { wait_at(file, line, true); }
 
 STAND_IN_UNSEEN inline void resume(size_t index) {
   current = index;
@@ -101,6 +112,7 @@ STAND_IN_UNSEEN inline void prepare(size_t count) {
       thread.stack = new char[kStackBytes];
       thread.fiber = new_fiber();
     }
+    thread.products = 0;
     begin_on(thread.context, thread.stack, kStackBytes, run_body);
     order[i] = chosen_order == 1 ? count - 1 - i : i;
   }
@@ -123,6 +135,33 @@ STAND_IN_UNSEEN inline bool all_together(size_t count) {
   return true;
 }
 
+// Whether the lanes of each warp wait for it together, or none does. Notes in `any` whether one does.
+STAND_IN_UNSEEN inline bool warps_together(size_t count, bool& any) {
+  any = false;
+  for (size_t i = 0; i < count; ++i) {
+    const Thread &one = threads[i / kWarp * kWarp], &other = threads[i];
+    any = any || other.for_warp;
+    const bool same = one.for_warp == other.for_warp && (!one.for_warp || (one.line == other.line && one.file == other.file));
+    if (!same || (one.for_warp && i / kWarp * kWarp + kWarp > count)) {
+      return fail(cudaErrorLaunchFailure, "lane 0 of a warp waits at line %d, lane %zu at line %d (0: has ended)", one.line, i % kWarp, other.line);
+    }
+  }
+  return true;
+}
+
+// All threads to their next barrier.
+STAND_IN_UNSEEN inline bool run_pass(size_t count) {
+  for (size_t i = 0; i < count; ++i) threads[i].for_warp = true;
+  for (bool any = true; any;) {
+    if (chosen_order > 1) shuffle(count);
+    for (size_t k = 0; k < count; ++k) {
+      if (threads[order[k]].for_warp) resume(order[k]);
+    }
+    if (!warps_together(count, any)) return false;
+  }
+  return all_together(count);
+}
+
 STAND_IN_UNSEEN inline bool run_block(size_t count) {
   __shared__ volatile char touched;  // memory of this kind is there once something in it was touched
   touched = 0;
@@ -130,9 +169,7 @@ STAND_IN_UNSEEN inline bool run_block(size_t count) {
   prepare(count);
   give(&begun);
   for (pass = 0;; ++pass) {
-    if (chosen_order > 1) shuffle(count);
-    for (size_t k = 0; k < count; ++k) resume(order[k]);
-    if (!all_together(count)) return false;
+    if (!run_pass(count)) return false;
     if (threads[0].line == 0) break;
   }
   take(&ended);

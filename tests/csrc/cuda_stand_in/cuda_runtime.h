@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "block.h"
+#include "warp.h"
 
 #define __global__
 #define __device__
@@ -18,12 +19,15 @@ typedef void* cudaStream_t;
 
 inline void __syncthreads(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { stand_in::barrier(file, line); }
 
-inline unsigned long long atomicMax(unsigned long long* address, unsigned long long value) {
-  unsigned long long old = __atomic_load_n(address, __ATOMIC_RELAXED);
+template <typename T>
+inline T atomicMax(T* address, T value) {
+  T old = __atomic_load_n(address, __ATOMIC_RELAXED);
   while (old < value && !__atomic_compare_exchange_n(address, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
   return old;
 }
+
+#define CPM_MULTIPLY_HALVES(left, right0, right1, sum) stand_in::multiply_halves(left, right0, right1, sum)
 
 #define CPM_LAUNCH(kernel, blocks, threads, shared_bytes, stream, ...) \
   stand_in::launch(dim3(blocks), dim3(threads), shared_bytes, [&] { kernel(__VA_ARGS__); })
