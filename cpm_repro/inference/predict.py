@@ -264,6 +264,8 @@ def _check(options: PredictOptions) -> None:
         raise UserError(
             "--whole-image takes one person to fill the image: leave out --box, --center, --detector"
         )
+    if (options.boxes or options.centers) and options.estimator.get("detector"):
+        raise UserError("--detector finds the people: leave out --box, --center")
     if options.height is not None and not options.centers:
         raise UserError("--height goes with --center X Y")
     check_told(options.boxes or (), options.centers or (), options.height)

@@ -17,6 +17,7 @@ from videos import cut, make_video, read_all
 from cpm_repro.cli import main
 from cpm_repro.data import read_coco
 from cpm_repro.inference.estimator import PoseEstimator
+from cpm_repro.inference.weights import BUNDLED
 from cpm_repro.skeleton import CPM14
 
 
@@ -222,6 +223,10 @@ def test_a_box_outside_one_of_the_images_names_that_image(predict, tmp_path):
         (["--smooth-cutoff", "0"], "smooth-cutoff: wanted"),
         (["--detector", "no.pt"], "no.pt"),
         (["--whole-image", "--box", "0", "0", "9", "9"], "leave out --box, --center, --detector"),
+        (
+            ["--box", "0", "0", "9", "9", "--detector", str(BUNDLED)],
+            "--detector finds the people: leave out --box",
+        ),
         (["--compile", "--device", "cpu"], "compile: wanted a GPU"),
     ],
     ids=str,
