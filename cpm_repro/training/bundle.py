@@ -9,8 +9,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from cpm_repro.caffe.convert import convert
+from cpm_repro.config import flat, preset, to_dict
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write, read_json
 from cpm_repro.training.run_folder import RunFolder
@@ -28,7 +30,7 @@ the weights to try the program and for research; for anything else ask the data 
 def bundle(run: Path, target: Path) -> Path:
     """Write the run's final weights to ``target`` (.safetensors) and a card of the same name (.md) beside it.
 
-    The final state is taken, not the best on the way: nothing was chosen by the held-out people.
+    The final state is taken, not the best on the way: no state was chosen by the held-out people.
 
     Returns:
         The card.
@@ -49,7 +51,7 @@ def bundle(run: Path, target: Path) -> Path:
     data = Path(config["data"]).name
     minutes, iterations = config["minutes"], config["iterations"]
     budget = f"--minutes {minutes:g}" if minutes is not None else f"--iterations {iterations}"
-    command = f"cpm train --preset {config['name']} --data path/to/{data} {budget}"
+    command = " ".join([f"cpm train --preset {config['name']} --data path/to/{data} {budget}", *_set(config)])
     title, _, body = report.read_text(encoding="utf-8").partition("\n")
     lines = [
         f"# {target.stem}",
@@ -74,6 +76,17 @@ def bundle(run: Path, target: Path) -> Path:
     with atomic_write(card, "w") as file:
         file.write("\n".join(lines))
     return card
+
+
+def _set(config: dict[str, Any]) -> list[str]:
+    """The options that make a run's configuration out of its preset, of how it learns."""
+    usual, given = flat(to_dict(preset(config["name"]))), flat(config)
+    rooms = ("network.", "augment.", "target.", "solver.", "scheme", "stage_wise_share", "seed")
+    return [
+        f"--set {name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in given.items()
+        if name.startswith(rooms) and value != usual.get(name, value)
+    ]
 
 
 if __name__ == "__main__":

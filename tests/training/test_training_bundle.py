@@ -36,7 +36,8 @@ def test_the_final_weights_and_a_card_with_the_run_in_it(run, tmp_path):
     assert load_model(target).augment.crop == 64
     text = card.read_text(encoding="utf-8")
     assert text.startswith("# small\n")
-    assert "`cpm train --preset tiny --data path/to/synthetic --iterations 2`" in text
+    options = "--set network.width=0.05 --set augment.crop=64 --set solver.batch=4"
+    assert f"`cpm train --preset tiny --data path/to/synthetic --iterations 2 {options}`" in text
     assert "No photograph is in this repository" in text
     settings = json.loads(text.split("```json")[1].split("```")[0])
     assert settings["network"]["width"] == 0.05
@@ -52,7 +53,7 @@ def test_a_budget_in_minutes_is_told_in_minutes(run, tmp_path):
         (other / name).symlink_to(run / name)
     (other / "config.json").write_text(json.dumps(config | {"minutes": 20.0, "data": "some/where/lspet"}))
     card = bundle(other, tmp_path / "x.safetensors").read_text(encoding="utf-8")
-    assert "--data path/to/lspet --minutes 20`" in card
+    assert "--data path/to/lspet --minutes 20 --set" in card
     assert "some/where" not in card
 
 
