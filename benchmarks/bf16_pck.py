@@ -19,6 +19,7 @@ from torch import nn
 
 from cpm_repro.data import open_dataset
 from cpm_repro.environment import in_one_line
+from cpm_repro.errors import told_in_one_line
 from cpm_repro.files import atomic_write
 from cpm_repro.inference.fast_convolution import FastConv2d, fast_convolutions
 from cpm_repro.inference.tile_cost import SMALLEST_KERNEL
@@ -107,8 +108,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", required=True, help="folder in the LSP-extended layout")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     options = parser.parse_args()
-    text = run(options.data)
-    print(text)
-    if options.out is not None:
-        with atomic_write(options.out, "w") as file:
-            file.write(text + "\n")
+    with told_in_one_line("bf16_pck"):
+        text = run(options.data)
+        if options.out is not None:
+            with atomic_write(options.out, "w") as file:
+                file.write(text + "\n")
+        print(text)

@@ -178,10 +178,10 @@ def main() -> None:
         folder = Path(name)
         runs = [train(folder, options.updates), predict(folder, options.pictures)]
     text = page(runs, "python " + " ".join(sys.argv))
-    print(text)
     if options.out is not None:
         with atomic_write(options.out, "w") as file:
             file.write(text)
+    print(text)
     sys.exit(any(run.grew() for run in runs))
 
 

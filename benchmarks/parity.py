@@ -147,10 +147,10 @@ def main() -> int:
         for backend, row in rows
     ]
     text = f"## Parity with the golden arrays\n\n{in_one_line()}.\n\n{table(head, cells, 'llrrrl')}\n"
-    print(text)
     if options.out is not None:
         with atomic_write(options.out, "w") as file:
             file.write(text)
+    print(text)
     return 0 if all(row.holds for _, row in rows) else 1
 
 

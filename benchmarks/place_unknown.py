@@ -15,6 +15,7 @@ import numpy as np
 from cpm_repro.data import open_dataset
 from cpm_repro.data.sample import PoseSample
 from cpm_repro.environment import in_one_line
+from cpm_repro.errors import told_in_one_line
 from cpm_repro.evaluation import evaluate
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.places import WHOLE_IMAGE_SHARE, Place, tried_places, whole_image
@@ -79,4 +80,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_one_line("place_unknown"):
+        main()

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cpm_repro.config import TrainConfig, preset
 from cpm_repro.data import PoseDataset, open_dataset
 from cpm_repro.data.augment import PersonAugment
+from cpm_repro.errors import told_in_one_line
 from cpm_repro.files import atomic_write
 from cpm_repro.model import PoseMachine, build, initialise
 from cpm_repro.skeleton import Visibility
@@ -177,4 +178,5 @@ def write(metrics: TextIO, **record: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_one_line("plain_training"):
+        main()

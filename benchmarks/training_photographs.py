@@ -26,6 +26,7 @@ from cpm_repro.config import preset
 from cpm_repro.data import open_dataset
 from cpm_repro.environment import in_one_line
 from cpm_repro.evaluation import ScoreTable, bootstrap_interval, paired_bootstrap, stage_table
+from cpm_repro.errors import told_in_one_line
 from cpm_repro.files import atomic_write
 from cpm_repro.inference.weights import load
 from cpm_repro.markdown import table
@@ -73,10 +74,10 @@ def main() -> None:
         pck_over_time(records, figure)
         lines += ["", f"![PCK@0.2 per stage against time]({figure.name})"]
     text = "\n".join(lines) + "\n"
-    print(text)
     if options.report:
         with atomic_write(options.report, "w") as file:
             file.write(text)
+    print(text)
 
 
 def _score(weights: Path, data: str, people: int | None) -> list[ScoreTable]:
@@ -129,4 +130,5 @@ def _verdict(reached: bool) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_one_line("training_photographs"):
+        main()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -28,3 +31,13 @@ class EnvironmentFailure(UserError):
     """The machine's state, not the user's input (a full disk, a read-only folder): one line, exit code 1."""
 
     exit_code = 1
+
+
+@contextmanager
+def told_in_one_line(program: str) -> Iterator[None]:
+    """For scripts: a user's mistake ends them as it ends the ``cpm`` command, not in a traceback."""
+    try:
+        yield
+    except UserError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

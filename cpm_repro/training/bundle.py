@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from cpm_repro.caffe.convert import convert
 from cpm_repro.config import flat, preset, to_dict
-from cpm_repro.errors import UserError
+from cpm_repro.errors import UserError, told_in_one_line
 from cpm_repro.files import atomic_write, read_json
 from cpm_repro.training.run_folder import RunFolder
 
@@ -94,8 +93,5 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("target", type=Path)
     options = parser.parse_args()
-    try:
+    with told_in_one_line("bundle"):
         print(bundle(options.run, options.target))
-    except UserError as error:
-        print(f"bundle: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
