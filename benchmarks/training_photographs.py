@@ -25,8 +25,8 @@ import torch
 from cpm_repro.config import preset
 from cpm_repro.data import open_dataset
 from cpm_repro.environment import in_one_line
-from cpm_repro.evaluation import ScoreTable, bootstrap_interval, paired_bootstrap, stage_table
 from cpm_repro.errors import told_in_one_line
+from cpm_repro.evaluation import ScoreTable, bootstrap_interval, paired_bootstrap, stage_table
 from cpm_repro.files import atomic_write
 from cpm_repro.inference.weights import load
 from cpm_repro.markdown import table
