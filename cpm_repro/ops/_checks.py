@@ -59,7 +59,8 @@ def positions(name: str, value: object, shape: str) -> torch.Tensor:
     sides = given.shape
     if len(sides) != shape.count(",") + 1 or sides[-1] != 2:
         raise ValueError(f"{name} must have shape {shape}, got {tuple(sides)}")
-    if not torch.compiler.is_compiling():  # there it would be a promise about sizes that are not known yet
+    # Under torch.compile it would be a promise about sizes that are not known yet.
+    if not torch.compiler.is_compiling() and not 0 < given.numel() < MAX_JOINTS:
         _few_enough(name, sides)
     if plain and not given.requires_grad and given.is_contiguous():
         return given  # each of the steps below costs a microsecond, even where it changes nothing

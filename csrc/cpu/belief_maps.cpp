@@ -69,17 +69,22 @@ void center_row(const float* across, const float* factors, int count, float dy2,
   bump_row(across, factors, count, dy2, factor, last, out);
 }
 
-// A wide bump: its exponentials factor into one per row and one per column, 2 roundings from the formula; which cells
-// the cut-off leaves is still decided by the formula itself.
+// A centre map is more than twice the bytes of a label: cut into bands of rows, both are shared evenly by two threads.
+constexpr int kCenterBands = 3;
+
+// One band of a centre map. A wide bump: its exponentials factor into one per row and one per column, 2 roundings from
+// the formula; which cells the cut-off leaves is still decided by the formula itself.
 template <typename T>
-void center_map(const BeliefParams& p, const Pen& pen, bool stream, long long n) {
+void center_band(const BeliefParams& p, const Pen& pen, bool stream, long long n, long long band) {
   const int height = p.center_h, width = p.center_w;
+  const int top = (int)(band * height / kCenterBands), bottom = (int)((band + 1) * height / kCenterBands);
   const float cx = p.center[2 * n], cy = p.center[2 * n + 1];
   T* out = static_cast<T*>(p.center_map) + n * height * width;
-  Span rows{0, -1}, columns{0, -1};
+  Span rows{top, top - 1}, columns{0, -1};
   if (is_finite(cx) && is_finite(cy)) {
-    rows = bump_span(cy, height, 1.0f, pen.bump);
-    columns = bump_span(cx, width, 1.0f, pen.bump);
+    const Span bump = bump_span(cy, height, 1.0f, pen.bump);
+    rows = {std::max(bump.first, top), std::min(bump.last, bottom - 1)};
+    if (rows.first <= rows.last) columns = bump_span(cx, width, 1.0f, pen.bump);
   }
   const int count = std::max(columns.last + 1 - columns.first, 0);
   std::vector<float> across(count), factors(count);
@@ -89,8 +94,8 @@ void center_map(const BeliefParams& p, const Pen& pen, bool stream, long long n)
     factors[x] = axis_bump(pixel - cx, pen.bump);
   }
   std::vector<T> line(stream ? width : 0, convert(0.0f, T()));  // a row on its way past the caches
-  if (!stream) std::fill_n(out, (long long)height * width, convert(0.0f, T()));
-  for (int y = stream ? 0 : rows.first; y < (stream ? height : rows.last + 1); ++y) {
+  if (!stream) std::fill_n(out + (long long)top * width, (long long)(bottom - top) * width, convert(0.0f, T()));
+  for (int y = stream ? top : rows.first; y < (stream ? bottom : rows.last + 1); ++y) {
     T* row = stream ? line.data() : out + (long long)y * width;
     if (y >= rows.first && y <= rows.last) {
       const float pixel = cell_pixel(y, 1.0f), factor = axis_bump(pixel - cy, pen.bump);
@@ -117,11 +122,11 @@ void run_tasks(const BeliefParams& p, long long first, long long last) {
   const Pen pen = make_pen(p.label ? p.sigma : 1.0, 1), center_pen = make_pen(p.center_map ? p.center_sigma : 1.0, p.center_cutoff);
   const int per_sample = belief_tasks_per_sample(p);
   for (long long task = first; task < last; ++task) {
-    const long long n = task / per_sample;
-    if (p.label && task % per_sample == 0) {
+    const long long n = task / per_sample, piece = task % per_sample;
+    if (p.label && piece == 0) {
       label_maps<T>(p, pen, stream, n);
     } else {
-      center_map<T>(p, center_pen, stream, n);
+      center_band<T>(p, center_pen, stream, n, piece - (p.label ? 1 : 0));
     }
   }
   if (stream) stream_end();
@@ -129,7 +134,7 @@ void run_tasks(const BeliefParams& p, long long first, long long last) {
 
 }  // namespace
 
-int belief_tasks_per_sample(const BeliefParams& p) { return (p.label ? 1 : 0) + (p.center_map ? 1 : 0); }
+int belief_tasks_per_sample(const BeliefParams& p) { return (p.label ? 1 : 0) + (p.center_map ? kCenterBands : 0); }
 
 void belief_maps_cpu(const BeliefParams& p, long long first, long long last) {
   if (p.type == kFloat32) {

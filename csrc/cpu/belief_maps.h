@@ -5,7 +5,7 @@
 
 namespace cpm {
 
-// The work is cut into this many independent tasks per sample.
+// The work is cut into this many independent tasks per sample, of about equal size in training.
 int belief_tasks_per_sample(const BeliefParams& params);
 
 // Runs tasks first..last-1 of samples * belief_tasks_per_sample(params).
