@@ -47,7 +47,8 @@ def _scaling(answer: Answer, axis: str, cases: list[Measured], path: Path) -> Pa
     at = [case.axis[1] for case in cases if case.axis]
     factor, label = (1e-6, "MB") if cases[0].unit == "bytes" else (1e3, "ms per call")
     with figure_of((7, 4.4), 1) as (canvas, (axes,)):
-        for way, colour in zip(ways, series_colours(len(ways)), strict=True):
+        colours = series_colours(len(ways))
+        for index, (way, colour) in enumerate(zip(ways, colours, strict=True)):
             spread = [case.seconds(way) for case in cases]
             axes.fill_between(
                 at,
@@ -56,16 +57,20 @@ def _scaling(answer: Answer, axis: str, cases: list[Measured], path: Path) -> Pa
                 color=colour,
                 alpha=0.2,
             )
-            axes.plot(
-                at, [factor * s.median for s in spread], color=colour, marker="o", markersize=4, label=way
-            )
+            medians = [factor * s.median for s in spread]
+            axes.plot(at, medians, color=colour, marker=_marker(colours, index), markersize=5, label=way)
         axes.set(xscale="log", yscale="log", xlabel=axis, ylabel=label, title=answer.title)
         axes.set_xticks(at, [f"{value:g}" for value in at])
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # the tens alone are one tick or two
         axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))  # beside: lines fill the axes
         return save_figure(canvas, path)[0]
+
+
+def _marker(colours: list[str], index: int) -> str:
+    """Another one each time that a colour comes again."""
+    return _MARKERS[colours[:index].count(colours[index]) % len(_MARKERS)]
 
 
 def _roofline(known: list[tuple[Answer, Measured]], path: Path) -> Path:
@@ -82,7 +87,7 @@ def _roofline(known: list[tuple[Answer, Measured]], path: Path) -> Path:
         colours = series_colours(len(known))
         for index, ((answer, case), colour) in enumerate(zip(known, colours, strict=True)):
             rate = case.operations / case.seconds(case.ours).median / 1e9
-            marker = _MARKERS[colours[:index].count(colour) % len(_MARKERS)]  # colours come again
+            marker = _marker(colours, index)
             name = f"{answer.script}, {case.name}"
             axes.plot(case.operations / case.bytes, rate, marker, color=colour, label=name)
         axes.set(
