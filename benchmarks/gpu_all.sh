@@ -83,7 +83,9 @@ fi
 part environment 15 "$python" -c 'import json; from cpm_repro.environment import environment; print(json.dumps(environment(), indent=1))'
 part build 45 env "${build[@]}" "$python" setup.py build_ext --inplace
 # The operators come first, and each test is named when it ends: compiling networks may take all of the time.
-part test_cuda 105 "$python" -m pytest tests/cuda/test_cuda_ops.py tests/cuda/test_cuda_inference.py -m gpu -vv -rs -p no:cacheprovider
+tests=(tests/cuda/test_cuda_{ops,training}.py tests/training/test_training_{checkpoint_writer,prefetch}.py
+  tests/data/test_data_device.py tests/cuda/test_cuda_inference.py)
+part test_cuda 120 "$python" -m pytest "${tests[@]}" -m gpu -vv -rs -p no:cacheprovider
 bench belief_maps 35
 bench fuse_multiscale 35
 bench training_step 60
@@ -104,9 +106,8 @@ else
   note sanitizer "not run: compute-sanitizer is not on PATH, or a rehearsal" 0
 fi
 if [ -d "${CPM_DATA:-}/lspet" ]; then
-  # torch.compile would take longer to begin than this lasts
-  part train 60 "$python" -m cpm_repro train --preset lsp_6stage_modern --data "$CPM_DATA/lspet" "${small[@]}" \
-    --set solver.compile=false --set validate_every=1.0 --set validate_people=100 --workers 4 --out "$out/train"
+  part train 45 "$python" -m cpm_repro train --preset lsp_6stage_minutes --data "$CPM_DATA/lspet" "${small[@]}" \
+    --set validate_every=1.0 --set validate_people=100 --workers 4 --out "$out/train"
 else
   note train "not run: CPM_DATA names no folder with lspet" 0
 fi

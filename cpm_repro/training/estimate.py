@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cpm_repro.config import SolverConfig, TrainConfig
+from cpm_repro.device import float32_products
 from cpm_repro.model import PoseMachine
 from cpm_repro.training.recipe import split_for_muon
 from cpm_repro.training.watch import clock
@@ -80,9 +81,9 @@ def estimate(
     device = next(net.parameters()).device
     solver = config.solver
     at_once = -(-people // (cores * solver.accumulate)) * cores
-    kept, seconds = _probe(
-        net, config.augment.crop, cast, min(at_once, _FILLS) if device.type == "cuda" else 1
-    )
+    people_at_once = min(at_once, _FILLS) if device.type == "cuda" else 1
+    with float32_products(device, tf32=solver.precision == "tf32"):  # as the updates have it
+        kept, seconds = _probe(net, config.augment.crop, cast, people_at_once)
     again = 1.0 if solver.recompute else 0.0
     # With recomputation one stage's activations are there at a time, on every core.
     per_person = max(kept) if solver.recompute else sum(kept)

@@ -81,6 +81,8 @@ def train(
         found = ranks.together(lambda: found_in(folder, config) if resume else None)
         ranks.same({"the checkpoint's iteration": found.checkpoint.iteration if found else None})
         run = ranks.together(lambda: _Run(config, folder, ranks, stop, resume=resume, found=found))
+        # With another number of people a rank would take other shares of other batches.
+        ranks.same({"people to train on": len(run.train_set), "people held out": len(run.val_set)})
         try:
             if opening:
                 run.journal.say(opening)

@@ -165,7 +165,7 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
         device: where to work; None takes a GPU when there is one. Ranks of one machine take a GPU each.
 
     Raises:
-        UserError: no such device, or one GPU named for several ranks.
+        UserError: no such device, one GPU named for several ranks, or fewer GPUs than ranks on this machine.
         EnvironmentFailure: the others could not be reached.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -174,7 +174,7 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
         return
     if torch.cuda.is_available() and (device is None or device.startswith("cuda")):
         # before anything touches a GPU: every rank would open a context on the first
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(_own_gpu(int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()))
     own = usable_device(device)
     if device is not None and own.index is not None:
         raise UserError(f"device {device}: {count} ranks cannot share it: wanted cpu or cuda, a GPU for each")
@@ -196,6 +196,16 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), count, own)
     finally:
         dist.destroy_process_group()
+
+
+def _own_gpu(rank: int, there: int) -> int:
+    """The GPU of the machine's rank of that number; NCCL does not let two ranks share one."""
+    if rank >= there:
+        raise UserError(
+            f"rank {rank} of this machine: wanted a GPU for each rank, got {there}: start at most {there} "
+            f"(--nproc-per-node), or train on the CPU (--device cpu)"
+        )
+    return rank
 
 
 def restarted() -> bool:

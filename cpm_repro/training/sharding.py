@@ -112,10 +112,15 @@ def slices_of(batch: int, shares: int) -> list[slice]:
 
 
 def _add(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
-    """Add to every ``.grad``; the first time they become it."""
+    """Add to every ``.grad``; the first time they become it.
+
+    A gradient lies in memory as its weight does, as ``backward`` would leave it: fused optimisers walk both
+    side by side, and on a CPU do not look.
+    """
     for weight, gradient in zip(parameters, gradients, strict=True):
         if weight.grad is None:
-            weight.grad = gradient
+            alike = gradient.stride() == weight.stride()
+            weight.grad = gradient if alike else torch.empty_like(weight).copy_(gradient)
         else:
             weight.grad.add_(gradient)
 

@@ -1,6 +1,9 @@
 """The documents' tables: they are what the reports say, the newest of each machine and benchmark."""
 
 import dataclasses
+import re
+import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,3 +130,21 @@ def test_documents_that_changed_are_named(tmp_path):
     assert update_documents(tmp_path) == ["README.md", "docs/benchmarks.md", "docs/kernels.md"]
     (tmp_path / "docs/kernels.md").write_text(f"{BEGIN}\n{END}\n")
     assert update_documents(tmp_path) == ["docs/kernels.md"]
+
+
+def test_reports_name_commits_of_this_history():
+    """A stranger makes a number again from the commit that its report names."""
+    said = {}
+    for report in sorted((ROOT / "benchmarks" / "results").glob("*.md")):
+        for commit in re.findall(r"\bcommit (?:\| )?([0-9a-f]{7,40})\b", report.read_text(encoding="utf-8")):
+            said.setdefault(commit, report.name)
+    assert len(said) > 10
+    git = partial(subprocess.run, cwd=ROOT, capture_output=True, text=True)
+    if git(["git", "rev-parse", "--is-shallow-repository"]).stdout.strip() != "false":
+        pytest.skip("no repository with its whole history")
+    unknown = [
+        f"{report}: {commit}"
+        for commit, report in said.items()
+        if git(["git", "merge-base", "--is-ancestor", commit, "HEAD"]).returncode != 0
+    ]
+    assert not unknown

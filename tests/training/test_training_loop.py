@@ -170,6 +170,16 @@ def test_shards_give_the_whole_batchs_gradient():
         assert torch.allclose(weight.grad, gradient, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("passes", [1, 3])
+def test_gradients_lie_in_memory_as_their_weights_do(passes):
+    """Fused AdamW on a CPU walks both side by side whatever their strides are."""
+    net = torch.nn.Conv2d(3, 4, 3, bias=False).to(memory_format=torch.channels_last)
+    factors = torch.randn(4, 3, 3, 3)
+    sharded_backward(net, Cores(1), 3, lambda _: (net.weight * factors).sum().reshape(1), passes=passes)
+    assert net.weight.grad.stride() == net.weight.stride() != factors.stride()
+    assert torch.equal(net.weight.grad, passes * factors)
+
+
 def test_stage_losses_are_caffes_and_stage_1_sees_everybody():
     """Hand-computed: zero maps, so each loss is the sum of its target's squares over 2N."""
     from cpm_repro.config import TargetConfig

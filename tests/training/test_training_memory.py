@@ -1,12 +1,15 @@
 """What spares memory leaves the update as it is; the estimate; half precision."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro.config import AugmentConfig, SolverConfig, TrainConfig, check, override, preset
 from cpm_repro.data import Batch
+from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
 from cpm_repro.model import build, initialise, pose_machine
 from cpm_repro.training import load_checkpoint, train
@@ -129,6 +132,21 @@ def test_the_estimate_counts_state_and_activations():
     assert of(people=16).activations == 2 * whole
     assert of(accumulate=4).activations == whole // 4
     assert 0 < of(recompute=True).activations < whole
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("float32", False), ("tf32", True)])
+def test_the_estimate_is_timed_with_the_updates_tf32(monkeypatch, precision, tf32):
+    """The device is told that it is a GPU."""
+    net, seen = build("tiny", width=0.05), []
+    net.register_forward_hook(lambda *_: seen.append(tf32_flags()))
+    as_on_a_gpu = partial(float32_products, torch.device("cuda"))
+    monkeypatch.setattr(
+        "cpm_repro.training.estimate.float32_products", lambda _, tf32: as_on_a_gpu(tf32=tf32)
+    )
+    with tf32_allowed(not tf32, not tf32):
+        estimate(net, config_of(precision=precision), 1)
+        assert tf32_flags() == (not tf32, not tf32)
+    assert set(seen) == {(tf32, tf32)}
 
 
 def test_the_estimates_activations_are_what_autograd_keeps():

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ import torch
 import torch.distributed as dist
 from processes import Processes, finish, wait_for
 
-from cpm_repro.config import TargetConfig, preset
+from cpm_repro.config import TargetConfig, override, preset
 from cpm_repro.data import TrainLoader, open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.model import build
-from cpm_repro.training import load_checkpoint, ranks, stage_losses
+from cpm_repro.training import load_checkpoint, ranks, stage_losses, train
 from cpm_repro.training.parallel import Parallel
 from cpm_repro.training.ranks import Ranks, joined
 from cpm_repro.training.run_folder import RunFolder
@@ -283,3 +284,24 @@ def test_ranks_do_not_share_a_named_gpu(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="device cuda:3: 2 ranks cannot share it"), joined("cuda:3"):
         pass
+
+
+def test_more_ranks_than_gpus_are_one_line(monkeypatch):
+    for name, value in {"WORLD_SIZE": "3", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    wanted = r"rank 2 of this machine: wanted a GPU for each rank, got 2: start at most 2"
+    with pytest.raises(UserError, match=wanted), joined():
+        pass
+
+
+def test_ranks_agree_on_how_many_people_there_are(monkeypatch, tmp_path):
+    """A machine on which a photograph is missing would take its shares of other batches."""
+    asked = {}
+    monkeypatch.setattr(Ranks, "same", lambda _, settings: asked.update(settings))
+    changes = {"network.width": 0.05, "augment.crop": 64, "solver.batch": 2, "validate_people": 2}
+    train(override(replace(preset("tiny"), minutes=None, iterations=1), changes), tmp_path / "run")
+    people = {split: len(open_dataset("synthetic", split)) for split in ("train", "val")}
+    assert asked["people to train on"] == people["train"]
+    assert asked["people held out"] in (2, people["val"])
