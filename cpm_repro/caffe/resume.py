@@ -12,6 +12,7 @@ from cpm_repro.caffe.lr_policy import as_typed
 from cpm_repro.caffe.net import CaffeNet
 from cpm_repro.caffe.prototxt import read_solver
 from cpm_repro.caffe.sgd import CaffeSGD
+from cpm_repro.caffe.solver_check import check_optimizer
 from cpm_repro.caffe.solverstate import SolverState, read_solverstate
 from cpm_repro.errors import UserError
 
@@ -23,19 +24,11 @@ def optimizer_for(net: CaffeNet, solver: str | Path | Any) -> CaffeSGD:
     iteration is the caller's to set: ``group["lr"] = policy_of(solver)(iteration)``.
 
     Raises:
-        UserError: a solver other than SGD, a regularisation other than L2, or an iter_size below 1.
+        UserError: as :func:`~cpm_repro.caffe.solver_check.check_optimizer`.
     """
     if isinstance(solver, (str, Path)):
         solver = read_solver(solver)
-    old_type = (
-        solver.DESCRIPTOR.fields_by_name["solver_type"].enum_type.values_by_number[solver.solver_type].name
-    )
-    if solver.type != "SGD" or old_type != "SGD":
-        raise UserError(f"solver: wanted type SGD, got {solver.type if solver.type != 'SGD' else old_type}")
-    if solver.regularization_type != "L2":
-        raise UserError(f"solver: wanted regularization_type L2, got {solver.regularization_type}")
-    if solver.iter_size < 1:
-        raise UserError(f"solver: wanted an iter_size of at least 1, got {solver.iter_size}")
+    check_optimizer(solver)
     return CaffeSGD(
         net.param_groups(),
         lr=as_typed(solver.base_lr),

@@ -10,6 +10,7 @@ from typing import Any
 from cpm_repro.caffe.graph import NetState, active_layers
 from cpm_repro.caffe.lr_policy import LrPolicy, as_typed, policy_of
 from cpm_repro.caffe.prototxt import read_prototxt, read_solver
+from cpm_repro.caffe.solver_check import check_optimizer
 from cpm_repro.config import cut_off_by_layer
 from cpm_repro.data.exact import ExactConfig
 from cpm_repro.errors import UserError
@@ -76,6 +77,7 @@ def read_plan(path: Path) -> SolverPlan:
     solver = read_solver(path)
     try:
         policy = policy_of(solver)
+        check_optimizer(solver)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     _check(solver, path)
@@ -111,7 +113,7 @@ def _check(solver: Any, path: Path) -> None:
         ),
         (math.isfinite(solver.gamma), f"gamma: wanted a finite number, got {as_typed(solver.gamma)}"),
         (solver.max_iter > 0, f"max_iter: wanted at least 1, got {solver.max_iter}"),
-        (solver.iter_size > 0, f"iter_size: wanted at least 1, got {solver.iter_size}"),
+        (solver.average_loss > 0, f"average_loss: wanted at least 1, got {solver.average_loss}"),
         (
             solver.snapshot_format == formats["BINARYPROTO"].number,
             "snapshot_format: wanted BINARYPROTO, got HDF5",

@@ -136,7 +136,7 @@ class _SolverRun:
         self.scores: SolverScores | None = None
         self.tables: list[ScoreTable] = []
         self.journal = Journal(self.folder, writes=True)
-        self.shown: deque[float] = deque(maxlen=max(1, plan.solver.average_loss))
+        self.shown: deque[float] = deque(maxlen=plan.solver.average_loss)
         self.took: deque[float] = deque(maxlen=_SPEED_WINDOW)
 
     def start(self, snapshot: Path | None, weights: Path | None) -> None:

@@ -2,6 +2,7 @@
 // is read once against them.
 #include "belief_map_loss.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "belief_plane.h"
@@ -10,6 +11,7 @@ namespace cpm {
 namespace {
 
 constexpr int kLanes = 16;  // float32 sums side by side: vectorisable without changing any order
+constexpr long long kCellsAtOnce = 256 * kLanes;  // then into double precision: longer float32 sums lose small squares
 
 struct Targets {
   std::vector<float> group[2], part;
@@ -36,20 +38,22 @@ struct Targets {
 
 template <typename T>
 double sum_of_squares(const T* map, const float* target, long long cells) {
-  float lanes[kLanes] = {};
-  long long i = 0;
-  for (; i + kLanes <= cells; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const float difference = load(map, i + lane) - target[i + lane];
-      lanes[lane] += difference * difference;
-    }
-  }
   double total = 0.0;
+  long long i = 0;
+  while (i + kLanes <= cells) {
+    float lanes[kLanes] = {};
+    for (const long long end = std::min(cells, i + kCellsAtOnce); i + kLanes <= end; i += kLanes) {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const float difference = load(map, i + lane) - target[i + lane];
+        lanes[lane] += difference * difference;
+      }
+    }
+    for (float lane : lanes) total += (double)lane;
+  }
   for (; i < cells; ++i) {
     const float difference = load(map, i) - target[i];
     total += (double)(difference * difference);
   }
-  for (float lane : lanes) total += (double)lane;
   return total;
 }
 

@@ -11,6 +11,7 @@ namespace loss_kernels {
 
 constexpr int kThreads = 256, kBlocksAtLeast = 3;  // left alone, ptxas takes few registers and spills
 constexpr int kStagesAtOnce = 8;  // sums that a thread keeps in registers
+constexpr long long kCellsAtOnce = 256ll * kThreads;  // then into double precision: longer float32 sums lose small squares
 
 // Sum over the block's threads, in a fixed order; valid in thread 0.
 inline __device__ double block_sum(double value, double* shared) {
@@ -33,24 +34,28 @@ __device__ __forceinline__ void loss_planes_body(const LossParams& p, int first_
   for (long long plane = blockIdx.x; plane < planes; plane += gridDim.x) {
     const long long n = plane / (b.parts + 1);
     const int channel = (int)(plane % (b.parts + 1));
-    float sums[kStagesAtOnce];
-    for (int k = 0; k < kStagesAtOnce; ++k) sums[k] = 0.0f;
-    for (long long cell = threadIdx.x; cell < cells; cell += kThreads) {
-      float target[2];
-      target_at(b, n, channel, cell_pixel((int)(cell % b.w), b.stride), cell_pixel((int)(cell / b.w), b.stride), target);
+    for (long long begin = 0; begin < cells; begin += kCellsAtOnce) {
+      const long long end = cells - begin < kCellsAtOnce ? cells : begin + kCellsAtOnce;
+      float sums[kStagesAtOnce];
+      for (int k = 0; k < kStagesAtOnce; ++k) sums[k] = 0.0f;
+      for (long long cell = begin + threadIdx.x; cell < end; cell += kThreads) {
+        float target[2];
+        target_at(b, n, channel, cell_pixel((int)(cell % b.w), b.stride), cell_pixel((int)(cell / b.w), b.stride), target);
+#pragma unroll
+        for (int k = 0; k < kStagesAtOnce; ++k) {
+          if (first_stage + k >= p.stages) break;
+          const T* map = static_cast<const T*>(p.maps[first_stage + k]) + plane * cells;
+          const float difference = load(map, cell) - (first_stage + k == 0 ? target[1] : target[0]);
+          sums[k] += difference * difference;
+        }
+      }
 #pragma unroll
       for (int k = 0; k < kStagesAtOnce; ++k) {
         if (first_stage + k >= p.stages) break;
-        const T* map = static_cast<const T*>(p.maps[first_stage + k]) + plane * cells;
-        const float difference = load(map, cell) - (first_stage + k == 0 ? target[1] : target[0]);
-        sums[k] += difference * difference;
+        const double total = block_sum((double)sums[k], shared);
+        double& partial = p.partial[(first_stage + k) * planes + plane];  // of this block alone
+        if (threadIdx.x == 0) partial = begin == 0 ? total : partial + total;
       }
-    }
-#pragma unroll
-    for (int k = 0; k < kStagesAtOnce; ++k) {
-      if (first_stage + k >= p.stages) break;
-      const double total = block_sum((double)sums[k], shared);
-      if (threadIdx.x == 0) p.partial[(first_stage + k) * planes + plane] = total;
     }
   }
 }

@@ -190,6 +190,15 @@ def test_cuda_source_of_the_stage_losses(library, dtype, order):
         torch.testing.assert_close(grad, other, **tolerance)
 
 
+def test_sums_of_fine_grids_keep_small_squares(library):
+    """More cells than a block adds up in float32: 256 by each of its threads, and their sums in double."""
+    size, joints, visible = (300, 231), torch.zeros(1, 1, 1, 2), torch.full((1, 1, 1), 2)
+    maps = [torch.stack([torch.full(size, 0.1), torch.full(size, 1.1)])[None] for _ in range(2)]
+    losses, _ = stand_in.belief_map_loss(library, maps, joints, visible, torch.ones(2), 0.5)
+    expected = size[0] * size[1] * (torch.tensor([0.1, 0.1]).double() ** 2).sum() / 2
+    assert losses.double().tolist() == pytest.approx(2 * [expected.item()], rel=2e-6)
+
+
 def test_cuda_source_of_the_losses_of_an_empty_batch(library):
     maps = [torch.zeros(0, 3, 4, 4)]
     losses, _ = stand_in.belief_map_loss(
@@ -347,6 +356,8 @@ def test_cuda_source_refines_positions(library, opencv):
         ("belief_maps_kernel.h", "start = block * steps * step", "start = block * step"),
         ("belief_maps_kernel.h", "if (++column == width)", "if (++column == width + 1)"),
         ("belief_map_loss_kernel.h", "shared[threadIdx.x + half]", "shared[threadIdx.x + half - 1]"),
+        ("belief_map_loss_kernel.h", "begin == 0 ? total : partial + total", "total"),
+        ("belief_map_loss_kernel.h", "cells : begin + kCellsAtOnce", "cells : cells"),
         ("imresize_kernel.h", "* p.inner + j;", "* p.inner;"),
         ("fuse_multiscale_kernel.h", "(int)(tile_y * kBlockRows)", "(int)(tile_y * kLeft)"),
         ("fuse_multiscale_kernel.h", "(int)(tile_x * kTileColumns)", "(int)(tile_x * kRight)"),
@@ -403,6 +414,7 @@ def test_a_planted_mistake_in_the_cuda_source_is_seen(tmp_path, objects, name, r
         assert_like_reference(broken, (5, 8), 8, 7.0, (8, 8))
         assert_like_reference(broken, (6, 6), 8, 7.0, (6, 6))  # vectors of four cells run into the next row
         test_cuda_source_of_the_stage_losses(broken, torch.float32, order=1)
+        test_sums_of_fine_grids_keep_small_squares(broken)
         test_cuda_source_of_imresize(broken, torch.float64, (9, 4), (0.45, 0.4))
         test_cuda_source_of_the_fusion(broken, "enlarging, two tiles wide", opencv=False)
         test_cuda_source_of_the_fusion(broken, "two blocks high, the last cut", opencv=False)

@@ -50,6 +50,17 @@ def test_kernel_equals_reference_with_gradients(compiled, dtype, size):
         torch.testing.assert_close(grad, other, **tolerance)
 
 
+@pytest.mark.parametrize("size", [(300, 231), (1024, 1024)])
+def test_sums_over_fine_grids_keep_small_squares(compiled, size):
+    """One float32 sum of so many equal squares would be off by 3e-5 and 5e-4."""
+    joints, visible = torch.zeros(1, 1, 1, 2), torch.full((1, 1, 1), 2)
+    maps = [torch.stack([torch.full(size, 0.1), torch.full(size, 1.1)])[None] for _ in range(2)]
+    losses = belief_map_loss(maps, joints, visible, backend=compiled)
+    squares = [(stage.double() - torch.tensor([0.0, 1.0])[:, None, None]) ** 2 for stage in maps]
+    expected = torch.stack([square.sum() / 2 for square in squares])
+    torch.testing.assert_close(losses.double(), expected, rtol=2e-6, atol=0)
+
+
 def test_first_stage_sees_everybody_later_ones_the_annotated_person(backend):
     joints, visible, _ = people()
     label = belief_maps(joints, visible, backend="reference")

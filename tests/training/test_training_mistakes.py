@@ -95,6 +95,11 @@ def test_stages_that_the_weights_do_not_have(tmp_path, capsys):
         ("momentum:", "momentum: nan", "momentum: wanted at least 0 and less than 1, got nan"),
         ("weight_decay:", "weight_decay: -1", "weight_decay: wanted 0 or a positive number, got -1"),
         ("gamma:", "gamma: -1", "gamma: wanted more than 0 and at most 1 under lr_policy step, got -1"),
+        ("gamma:", "gamma: 0.3 clip_gradients: nan", "solver: wanted clip_gradients to be a number, got nan"),
+        ("gamma:", "gamma: 0.3 average_loss: -5", "average_loss: wanted at least 1, got -5"),
+        ("gamma:", "gamma: 0.3 iter_size: 0", "solver: wanted an iter_size of at least 1, got 0"),
+        ("gamma:", 'gamma: 0.3 type: "Nesterov"', "solver: wanted type SGD, got Nesterov"),
+        ("gamma:", 'gamma: 0.3 regularization_type: "L1"', "solver: wanted regularization_type L2, got L1"),
         ("gamma:", "gamma: 1e30", "gamma: wanted more than 0 and at most 1 under lr_policy step, got 1e+30"),
     ],
 )
