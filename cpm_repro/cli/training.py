@@ -74,7 +74,9 @@ def add_train(verbs: Any) -> None:
         "--parts", type=int, help="number of parts that the data labels, where the network has another"
     )
     sub.add_argument("--width", type=float, help="width of hidden layers relative to the released network")
-    sub.add_argument("--lr", type=float)
+    sub.add_argument(
+        "--lr", type=float, help="learning rate; with Muon AdamW's part alone, see solver.muon_lr"
+    )
     sub.add_argument(
         "--scheme",
         help="end-to-end, stage-wise, stage-wise-then-end-to-end or last-stage-loss: the paper's (i) to (iv)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +34,20 @@ class Board:
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration + 1)
 
     def update(
-        self, iteration: int, lr: float, losses: Sequence[float], per_pixel: Sequence[float], norm: float
+        self,
+        iteration: int,
+        rates: Mapping[str, float],
+        losses: Sequence[float],
+        per_pixel: Sequence[float],
+        norm: float,
     ) -> None:
         """The scalars of one update."""
         add = self._writer.add_scalar
         for stage, (loss, pixel) in enumerate(zip(losses, per_pixel, strict=True), start=1):
             add(f"loss/stage{stage}", loss, iteration)
             add(f"loss_per_pixel/stage{stage}", pixel, iteration)
-        add("lr", lr, iteration)
+        for name, rate in rates.items():
+            add(name, rate, iteration)
         if math.isfinite(norm):
             add("gradient_norm", norm, iteration)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,12 @@ from cpm_repro.files import atomic_write, write_json
 
 
 def save_failure(
-    folder: Path, iteration: int, batch: Batch, losses: Sequence[float], net: nn.Module, lr: float
+    folder: Path,
+    iteration: int,
+    batch: Batch,
+    losses: Sequence[float],
+    net: nn.Module,
+    rates: Mapping[str, float],
 ) -> Path:
     """Write ``iteration_N.pt`` (the batch, plain tensors) and ``iteration_N.json`` (all the numbers).
 
@@ -24,7 +29,7 @@ def save_failure(
         batch: its people.
         losses: of every stage; as words in the JSON where they are not finite, which JSON cannot say.
         net: with the gradients in place.
-        lr: the learning rate.
+        rates: the learning rates, by the names that the JSON has them under.
 
     Returns:
         Path of the JSON.
@@ -46,7 +51,7 @@ def save_failure(
         path,
         {
             "iteration": iteration,
-            "lr": lr,
+            **rates,
             "loss_per_stage": [_sayable(value) for value in losses],
             "gradient_norm": {name: _sayable(float(value)) for name, value in norms.items()},
             "weight_norm": {name: _sayable(float(w.detach().norm())) for name, w in net.named_parameters()},

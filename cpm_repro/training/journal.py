@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
 from cpm_repro.training.board import Board, board
+from cpm_repro.training.recipe import lower
 from cpm_repro.training.rising import Losses
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.watch import Display, Status, clock
@@ -28,7 +29,7 @@ class Update:
     phase: str
     seconds: float  # of the run so far
     progress: float  # share of the budget spent, 0 to 1
-    lr: float
+    rates: Mapping[str, float]  # learning rates; ``lr`` is always there
     losses: list[float]  # per stage, Caffe's units
     cells: int  # values in one person's maps of one stage: channels times height times width
     gradient_norm: float
@@ -98,7 +99,7 @@ class Journal:
                 "iteration": made.iteration,
                 "phase": made.phase,
                 "seconds": round(made.seconds, 3),
-                "lr": made.lr,
+                **made.rates,
                 "loss": made.losses,
                 "loss_per_pixel": made.per_pixel(),
                 "gradient_norm": made.gradient_norm if math.isfinite(made.gradient_norm) else None,
@@ -110,12 +111,12 @@ class Journal:
         if rise is not None and not self._warned:
             self._warned = True
             self.say(
-                f"warning: {rise} at iteration {made.iteration}: the run may be diverging; lower the "
-                f"learning rate (now {made.lr:.2e})"
+                f"warning: {rise} at iteration {made.iteration}: the run may be diverging; "
+                f"{lower(made.rates)}"
             )
         self.on_board(
             lambda board: board.update(
-                made.iteration, made.lr, made.losses, made.per_pixel(), made.gradient_norm
+                made.iteration, made.rates, made.losses, made.per_pixel(), made.gradient_norm
             )
         )
         self.display.show(self._status(made))
@@ -128,7 +129,7 @@ class Journal:
             seconds_left=made.seconds * (1 - made.progress) / max(made.progress, 1e-9),
             data_time=fmean(item.waited for item in recent),
             step_time=fmean(item.took for item in recent),
-            lr=made.lr,
+            lr=made.rates["lr"],
             losses=[fmean(stage) for stage in zip(*(item.losses for item in recent), strict=True)],
             per_pixel=fmean(item.per_pixel()[-1] for item in recent),
         )

@@ -27,7 +27,7 @@ from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.prefetch import loader_threads, loading
 from cpm_repro.training.ranks import Ranks, joined, restarted
-from cpm_repro.training.recipe import Optimizers, build_optimizers, lr_factor
+from cpm_repro.training.recipe import Optimizers, build_optimizers, learning_rates, lr_factor
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.schemes import check_budget, enter, leave, phase_at, phases_of
 from cpm_repro.training.sharding import Cores, cores_for, keep_freed_memory
@@ -265,7 +265,7 @@ class _Run:
                 phase=phase.name,
                 seconds=self.seconds,
                 progress=self.progress(),
-                lr=self.config.solver.lr * factor,
+                rates=learning_rates(self.config.solver, factor),
                 losses=done.losses,
                 cells=self.net.maps * self.net.map_size(self.config.augment.crop) ** 2,
                 gradient_norm=done.gradient_norm,

@@ -112,6 +112,21 @@ def lr_factor(solver: SolverConfig, iteration: int, progress: float) -> float:
     return warm * 0.5 * (1 - math.cos(math.pi * left))
 
 
+def learning_rates(solver: SolverConfig, factor: float) -> dict[str, float]:
+    """The rates of all optimisers at ``factor`` times their base, by the names of their settings."""
+    names = ("muon_lr", "lr") if solver.optimizer == "muon" else ("lr",)
+    return {name: getattr(solver, name) * factor for name in names}
+
+
+def lower(rates: Mapping[str, float]) -> str:
+    """The advice to lower ``rates``, as :func:`learning_rates` gives them; where several, by name."""
+    if len(rates) == 1:
+        return f"lower the learning rate (now {next(iter(rates.values())):.2e})"
+    return "lower the learning rates " + " and ".join(
+        f"solver.{name} (now {rate:.2e})" for name, rate in rates.items()
+    )
+
+
 class LossScale:
     """What the loss is multiplied by, so that float16 gradients do not vanish; 1 where it is not needed.
 

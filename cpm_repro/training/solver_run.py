@@ -285,7 +285,7 @@ class _SolverRun:
                 phase=_PHASE,
                 seconds=self.seconds,
                 progress=self.iteration / self.until,
-                lr=lr,
+                rates={"lr": lr},
                 losses=losses,
                 cells=(settings.parts + 1) * (height // settings.stride) * (width // settings.stride),
                 gradient_norm=norm,
@@ -334,7 +334,9 @@ class _SolverRun:
             return
         what = "gradient" if math.isfinite(sum(losses)) else "loss"
         lr = self.plan.policy(self.iteration)
-        saved = save_failure(self.folder.path / "nonfinite", self.iteration, batch, losses, self.net, lr)
+        saved = save_failure(
+            self.folder.path / "nonfinite", self.iteration, batch, losses, self.net, {"lr": lr}
+        )
         named = ", ".join(f"{top} {value:g}" for top, value in zip(self.losses, losses, strict=True))
         raise UserError(
             f"the {what} is no longer finite at iteration {self.iteration} ({named}): lower base_lr "

@@ -21,7 +21,7 @@ from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.parallel import Parallel
 from cpm_repro.training.ranks import Ranks
-from cpm_repro.training.recipe import LossScale, Optimizers, autocast_type
+from cpm_repro.training.recipe import LossScale, Optimizers, autocast_type, learning_rates, lower
 from cpm_repro.training.schemes import Phase
 from cpm_repro.training.sharding import Cores, sharded_backward
 
@@ -95,7 +95,7 @@ class Step:
         *own, norm = torch.cat([own_losses, self._unscaled_norm()]).tolist()
         losses = self.ranks.sum(own)
         if not math.isfinite(sum(losses)) or not (math.isfinite(norm) or self.scale.can_fall()):
-            self._fail(batch, iteration, losses, norm, self.config.solver.lr * factor)
+            self._fail(batch, iteration, losses, norm, factor)
         self.scale.update(finite=math.isfinite(norm))
         if math.isfinite(norm):
             if self.recorder is not None:
@@ -167,14 +167,14 @@ class Step:
         if 0 < factor < 1:
             torch._foreach_mul_(self._gradients(), factor)
 
-    def _fail(self, batch: Batch, iteration: int, losses: list[float], norm: float, lr: float) -> None:
+    def _fail(self, batch: Batch, iteration: int, losses: list[float], norm: float, factor: float) -> None:
         folder = self.failures if self.ranks.count == 1 else self.failures / f"rank{self.ranks.rank}"
-        saved = save_failure(folder, iteration, batch, losses, self.net, lr)
+        rates = learning_rates(self.config.solver, factor)
+        saved = save_failure(folder, iteration, batch, losses, self.net, rates)
         what = "gradient" if math.isfinite(sum(losses)) else "loss"
         self.ranks.fail(
             UserError(
                 f"the {what} is no longer finite at iteration {iteration} (loss per stage {losses}, gradient "
-                f"norm {norm:g}): lower the learning rate (now {lr:.2e}); the batch and all norms are in "
-                f"{saved}"
+                f"norm {norm:g}): {lower(rates)}; the batch and all norms are in {saved}"
             )
         )

@@ -265,6 +265,22 @@ def test_a_diverging_run_says_what_to_do(tmp_path):
     assert batch["joints"].shape[0] == 4
 
 
+def test_a_diverging_run_of_muon_names_both_rates(tmp_path):
+    """--lr is AdamW's, which has the few layers at the network's edges: it is not what diverged here."""
+    run = tmp_path / "run"
+    expected = (
+        r"lower the learning rates solver\.muon_lr \(now 1\.\d\de\+04\) and solver\.lr \(now 2\.\d\de-03\)"
+    )
+    changes = {"solver.muon_lr": 1.6e4, "solver.lr": 2.2e-3, "solver.warmup": 0, "validate_every": 1.0}
+    with pytest.raises(UserError, match=f"no longer finite at iteration.*{expected}"):
+        train(small(60, **changes), run)
+    (path,) = (run / "nonfinite").glob("*.json")
+    known = json.loads(path.read_text())
+    made = [record for record in RunFolder(run).records() if record["kind"] == "train"]
+    for record in (known, *made):
+        assert record["muon_lr"] / record["lr"] == pytest.approx(1.6e4 / 2.2e-3)
+
+
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path, monkeypatch):
     """The loss may be finite and its gradient not; such an update would lose every weight."""
     from cpm_repro.training import step

@@ -1,6 +1,7 @@
 """Divergence that stays finite: when a loss has risen and stayed, and who says so."""
 
 import json
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -52,7 +53,7 @@ def test_only_stages_whose_losses_are_trained_count_and_the_worst_is_named():
 
 
 def update(number, loss):
-    return Update(number, "end to end", 1.0, 0.5, 1e-3, [30.0, loss], 60, 1.0, 0.0, 0.1)
+    return Update(number, "end to end", 1.0, 0.5, {"lr": 1e-3}, [30.0, loss], 60, 1.0, 0.0, 0.1)
 
 
 def test_it_is_said_once_recorded_and_in_the_report(tmp_path, capsys):
@@ -71,6 +72,15 @@ def test_it_is_said_once_recorded_and_in_the_report(tmp_path, capsys):
         run, records, HERE
     )
     assert "diverged" not in report_text(run, records[:20], HERE)
+
+
+def test_the_warning_names_the_rates_of_all_optimisers(tmp_path, capsys):
+    journal = Journal(RunFolder(tmp_path), writes=True)
+    for number in range(1, 41):
+        made = update(number, 20.0 if number <= 20 else 200.0)
+        journal.update(replace(made, rates={"muon_lr": 0.015, "lr": 2e-3}))
+    said = capsys.readouterr().out
+    assert "lower the learning rates solver.muon_lr (now 1.50e-02) and solver.lr (now 2.00e-03)" in said
 
 
 def test_a_resumed_run_remembers_how_low_the_loss_was(tmp_path, capsys):

@@ -25,7 +25,7 @@ def test_loss_per_pixel_is_the_mean_squared_difference():
     """Two people, three maps of 4 x 5 cells: Caffe's loss is the sum over 2N, the other one the mean."""
     difference = torch.randn(2, 3, 4, 5)
     caffe = float(difference.square().sum() / (2 * 2))
-    made = Update(1, "all", 1.0, 0.1, 1e-3, [caffe], 3 * 4 * 5, 1.0, 0.0, 0.1)
+    made = Update(1, "all", 1.0, 0.1, {"lr": 1e-3}, [caffe], 3 * 4 * 5, 1.0, 0.0, 0.1)
     assert made.per_pixel() == pytest.approx([float(difference.square().mean())])
 
 
@@ -42,7 +42,9 @@ def test_tensorboard_has_scalars_pictures_and_gradients_per_layer(tmp_path):
     records = [record for record in RunFolder(run).records() if record["kind"] == "train"]
     seen = [(event.step, event.value) for event in found.Scalars("loss/stage3")]
     assert seen == [(r["iteration"], pytest.approx(r["loss"][2])) for r in records]
-    assert {"lr", "gradient_norm", "loss_per_pixel/stage1", "pck/stage2"} <= set(found.Tags()["scalars"])
+    assert {"lr", "muon_lr", "gradient_norm", "loss_per_pixel/stage1", "pck/stage2"} <= set(
+        found.Tags()["scalars"]
+    )
     assert [event.step for event in found.Histograms("gradient/conv1_1.weight")] == [2, 4]
     assert found.Histograms("gradient/Mconv7_stage3.weight")[0].histogram_value.num > 0
     pictures = found.Images("beliefs")
