@@ -138,7 +138,7 @@ def found_in(folder: RunFolder, config: TrainConfig) -> Found | None:
     Raises:
         UserError: the folder's run has other settings, or none of its checkpoints is intact.
     """
-    found = newest_intact([folder.last, folder.previous, folder.best])
+    found = newest_intact(folder.checkpoints)
     if found is None:
         return None
     if (difference := first_difference(found.checkpoint.config, config)) is not None:

@@ -1,4 +1,4 @@
-"""What is kept of an update whose loss or gradient is not finite, so that it can be looked into."""
+"""What is kept of an update whose loss, gradient or weights are not finite, so that it can be looked into."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cpm_repro.files import atomic_write, write_json
 
 def save_failure(
     folder: Path,
+    what: str,
     iteration: int,
     batch: Batch,
     losses: Sequence[float],
@@ -25,7 +26,8 @@ def save_failure(
 
     Args:
         folder: made if it is not there.
-        iteration: 0-based number of the update that was not made.
+        what: is not finite: loss, gradient or weights.
+        iteration: 0-based number of the update that was not made; of weights, of the last that was.
         batch: its people.
         losses: of every stage; as words in the JSON where they are not finite, which JSON cannot say.
         net: with the gradients in place.
@@ -50,6 +52,7 @@ def save_failure(
     write_json(
         path,
         {
+            "not_finite": what,
             "iteration": iteration,
             **rates,
             "loss_per_stage": [_sayable(value) for value in losses],

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cpm_repro.config import TrainConfig, check, flat, schedule_change, to_dict
 from cpm_repro.data import Batch, TrainLoader
@@ -20,7 +21,7 @@ from cpm_repro.model import PoseMachine
 from cpm_repro.training.average import Average
 from cpm_repro.training.board import Board
 from cpm_repro.training.budget import next_validation, spent
-from cpm_repro.training.checkpoint import Checkpoint, Found, found_in, load_checkpoint
+from cpm_repro.training.checkpoint import Checkpoint, Found, found_in, load_checkpoint, newest_intact
 from cpm_repro.training.checkpoint_writer import CheckpointWriter, on_host
 from cpm_repro.training.estimate import estimate
 from cpm_repro.training.gradients import GradientRecorder
@@ -69,7 +70,7 @@ def train(
 
     Raises:
         UserError: a setting, data set or checkpoint that cannot work, before any work is done; a loss or
-            gradient that is no longer finite: the batch and all norms are then in ``nonfinite/``.
+            gradient that is no longer finite, or weights: the batch and all norms are then in ``nonfinite/``.
         EnvironmentFailure: the run folder cannot be written.
     """
     keep_freed_memory()
@@ -312,14 +313,29 @@ class _Run:
         if not self.ranks.first:
             return
         self.writer.wait()
-        largest = torch.nn.utils.get_total_norm(self.net.parameters(), math.inf)
-        largest, state = on_host((largest, self._state()))
-        if not math.isfinite(largest):
-            raise UserError(
-                f"the weights are no longer finite after iteration {self.iteration}: lower the learning "
-                f"rate; the last checkpoint is of an earlier state"
-            )
+        largest, state = on_host((self._largest_weight(), self._state()))
+        self._check_weights(largest)
         self.writer.write(path or self.folder.last, state, self.folder.previous if path is None else None)
+
+    def _largest_weight(self) -> Tensor:
+        """() NaN or infinite if any weight is."""
+        return torch.nn.utils.get_total_norm(self.net.parameters(), math.inf)
+
+    def _check_weights(self, largest: Tensor) -> None:
+        """Stop the run over weights of which the ``largest`` is not finite."""
+        if not math.isfinite(largest):
+            self.writer.wait()
+            self.step.fail_weights(self._kept())
+
+    def _kept(self) -> str:
+        """What of the run there is to go on from."""
+        try:
+            found = newest_intact(self.folder.checkpoints)
+        except UserError as error:
+            return f"no checkpoint is intact ({error})"
+        if found is None:
+            return "there is no checkpoint yet"
+        return f"the last intact checkpoint is of iteration {found.checkpoint.iteration}, {found.path}"
 
     def _state(self) -> Checkpoint:
         return Checkpoint(
@@ -340,7 +356,11 @@ class _Run:
         """Score every stage that the phase runs on the held-out people; keep the phase's best state.
 
         False: a stop was asked for on the way and nothing was scored; a resumed run does it again.
+
+        Raises:
+            UserError: a weight is not finite: nothing is scored.
         """
+        self._check_weights(self._largest_weight())
         phase = self.phases[self.phase]
         try:
             tf32 = self.config.solver.precision == "tf32"

@@ -35,6 +35,11 @@ class RunFolder:
         return self.path / "checkpoints" / "best.pt"
 
     @property
+    def checkpoints(self) -> list[Path]:
+        """All of them, in the order in which a run would go on from them."""
+        return [self.last, self.previous, self.best]
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a line: ``train`` and ``validation`` records."""
         return self.path / "metrics.jsonl"

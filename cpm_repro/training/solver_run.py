@@ -334,9 +334,8 @@ class _SolverRun:
             return
         what = "gradient" if math.isfinite(sum(losses)) else "loss"
         lr = self.plan.policy(self.iteration)
-        saved = save_failure(
-            self.folder.path / "nonfinite", self.iteration, batch, losses, self.net, {"lr": lr}
-        )
+        failures, rates = self.folder.path / "nonfinite", {"lr": lr}
+        saved = save_failure(failures, what, self.iteration, batch, losses, self.net, rates)
         named = ", ".join(f"{top} {value:g}" for top, value in zip(self.losses, losses, strict=True))
         raise UserError(
             f"the {what} is no longer finite at iteration {self.iteration} ({named}): lower base_lr "

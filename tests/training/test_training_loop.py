@@ -257,6 +257,7 @@ def test_a_diverging_run_says_what_to_do(tmp_path):
     (path,) = (run / "nonfinite").glob("*.json")
     known = json.loads(path.read_text())
     assert known["iteration"] == len(losses(run))
+    assert known["not_finite"] == "loss"
     assert len(known["loss_per_stage"]) == 3
     assert set(known["gradient_norm"]) == set(known["weight_norm"]) >= {"conv1_1.weight"}
     assert any(isinstance(value, str) for value in known["loss_per_stage"])
@@ -315,9 +316,44 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(tmp_path, monkey
             self.members[0].param_groups[0]["params"][0].data.fill_(float("inf"))
 
     monkeypatch.setattr(recipe.Optimizers, "step", ruin)
-    with pytest.raises(UserError, match="weights are no longer finite after iteration 3"):
+    expected = (
+        r"weights are no longer finite after iteration 3: .*intact checkpoint is of iteration 2, .*last\.pt"
+    )
+    with pytest.raises(UserError, match=expected):
         train(small(5, checkpoint_iterations=1), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt").iteration == 2
+
+
+def test_weights_that_are_not_finite_are_not_scored_and_what_ruined_them_is_saved(tmp_path):
+    """At this rate AdamW's first step is infinite, of a loss and a gradient that are not."""
+    run = tmp_path / "run"
+    changes = {"solver.lr": 1e38, "solver.warmup": 0, "validate_every": 0.25}
+    with pytest.raises(UserError, match=r"weights are no longer finite after iteration 1: ") as caught:
+        train(small(2, **changes), run)
+    said = str(caught.value)
+    assert "and solver.lr (now 1.00e+38); there is no checkpoint yet; the last update's batch" in said
+    assert not (run / "checkpoints").exists()
+    (record,) = RunFolder(run).records()  # of the update; none of a validation
+    known = json.loads((run / "nonfinite" / "iteration_0.json").read_text())
+    assert str(run / "nonfinite" / "iteration_0.json") in said
+    assert known["not_finite"] == "weights"
+    assert known["loss_per_stage"] == record["loss"]
+    assert all(value >= 0 for value in known["gradient_norm"].values())
+    assert any(isinstance(value, str) for value in known["weight_norm"].values())
+    assert torch.load(run / "nonfinite" / known["batch"], weights_only=True)["image"].shape == (4, 64, 64, 3)
+
+
+def test_weights_that_were_not_finite_from_the_start_are_said_to_be(tmp_path, monkeypatch):
+    """Asked to stop before the first update, a run saves; there is no update to tell of."""
+
+    def ruined(net, *_):
+        net.conv1_1.weight.data.fill_(float("nan"))
+        return ""
+
+    monkeypatch.setattr(loop, "start_from", ruined)
+    monkeypatch.setattr(loop._Run, "_over", lambda run: setattr(run, "stopping", True) or True)
+    with pytest.raises(UserError, match="not finite before any update was made; there is no checkpoint yet"):
+        train(small(2), tmp_path / "run")
 
 
 @pytest.mark.parametrize("limit", [1000, 4096, 20_000, 60_000])
