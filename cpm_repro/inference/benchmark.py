@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cpm_repro.device import usable_device
+from cpm_repro.device import fitting, usable_device
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.evaluation import ScoreTable, ScoreWarning, evaluate
 from cpm_repro.files import atomic_write, write_json
@@ -55,7 +55,7 @@ def evaluate_release(
 
     Raises:
         UserError: unusable weights, device or data, results of other work in ``out``, or people who could not
-            be estimated (after all others are done and written; they count as misses).
+            be estimated (after all others are done and written; they count as misses); too little memory.
     """
     place = usable_device(device)  # refused before a network is built
     model = load_model(weights, arch)
@@ -76,7 +76,9 @@ def evaluate_release(
         "placed": subjects.placed,
     }
     journal = Journal(None if out is None else out / JOURNAL, about)
-    failures = _estimate_all(procedure, subjects, count, journal, out)
+    kept = "" if out is None else f"; who is done is kept in {out}"
+    with fitting("a person at the scales of the procedure", f"give another --device{kept}"):
+        failures = _estimate_all(procedure, subjects, count, journal, out)
     return _finish(Predictions.collect(subjects, count, journal.entries), subjects, about, out, failures)
 
 

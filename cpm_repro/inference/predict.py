@@ -75,6 +75,7 @@ def predict(options: PredictOptions) -> int:
     if not sources.found:
         report.finish()
     # Importing torch takes seconds, for which a refusal of all that was named need not wait.
+    from cpm_repro.device import fitting
     from cpm_repro.inference.estimator import PoseEstimator
     from cpm_repro.inference.weights import BUNDLED
 
@@ -88,7 +89,12 @@ def predict(options: PredictOptions) -> int:
     images = [source for source in sources.found if not source.is_video]
     grids = options.pictures and len(images) <= MANY if options.grids is None else options.grids
     wanted = Wanted(Path(options.out), tuple(options.formats), options.pictures, grids, options.maps)
-    with Outputs(wanted, estimator.skeleton) as outputs, quiet_opencv():
+    crop = estimator.augment.crop
+    memory = fitting(
+        f"a batch of {estimator.batch} crops of {crop}x{crop} px",
+        "lower --batch, or give fewer --scales or another --device",
+    )
+    with Outputs(wanted, estimator.skeleton) as outputs, quiet_opencv(), memory:
         try:
             _predict_images(images, estimator, outputs, options, report)
             outputs.wanted = wanted.of_video(options.grids)

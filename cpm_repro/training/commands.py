@@ -10,7 +10,7 @@ import numpy as np
 
 from cpm_repro.config import TrainConfig, requested, solver_options
 from cpm_repro.data import open_dataset
-from cpm_repro.device import usable_device
+from cpm_repro.device import fitting, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import atomic_write, write_json
@@ -101,7 +101,9 @@ def evaluate_weights(
     if order := compare_parts(str(weights), model.skeleton, data, dataset.skeleton):
         raise UserError(f"{order}: scores would compare other parts")
     net = model.net.to(place)
-    with cores_for(net, place, batch=16) as cores:
+    crop = model.augment.crop
+    memory = fitting(f"a batch of 16 crops of {crop}x{crop} px", "give another --device")
+    with memory, cores_for(net, place, batch=16) as cores:
         predictions = predict_dataset(net, dataset, model.augment, cores)
     tables = score_stages(predictions, dataset)
     text = scores_markdown(tables)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cpm_repro.config import TrainConfig, check, flat, schedule_change, to_dict
 from cpm_repro.data import Batch, TrainLoader
-from cpm_repro.device import float32_products
+from cpm_repro.device import fitting, float32_products
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.model import PoseMachine
@@ -70,12 +70,13 @@ def train(
 
     Raises:
         UserError: a setting, data set or checkpoint that cannot work, before any work is done; a loss or
-            gradient that is no longer finite, or weights: the batch and all norms are then in ``nonfinite/``.
+            gradient that is no longer finite, or weights: the batch and all norms are then in ``nonfinite/``;
+            too little memory.
         EnvironmentFailure: the run folder cannot be written.
     """
     keep_freed_memory()
     folder = RunFolder(out)
-    with joined(device) as ranks, stop_on_signals() as stop:
+    with _memory(config), joined(device) as ranks, stop_on_signals() as stop:
         resume = resume or restarted()
         ranks.together(lambda: check(config, ranks.count))
         ranks.same({**flat(to_dict(replace(config, workers=0))), "out": str(out), "resume": resume})
@@ -92,6 +93,17 @@ def train(
             return run.finish()
         finally:
             run.close()
+
+
+def _memory(config: TrainConfig) -> AbstractContextManager[None]:
+    """Inside, too little memory is said in one line, with what to lower."""
+    solver, crop = config.solver, config.augment.crop
+    recompute = "" if solver.recompute else ", --set solver.recompute=true"
+    return fitting(
+        f"a batch of {solver.batch} crops of {crop}x{crop} px",
+        f"raise --set solver.accumulate (now {solver.accumulate}: the batch goes through in so many parts)"
+        f"{recompute}, or lower --batch or --set augment.crop; checkpoints are as they were",
+    )
 
 
 class _Run:

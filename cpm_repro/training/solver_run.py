@@ -17,7 +17,7 @@ from cpm_repro.caffe.net import CaffeNet
 from cpm_repro.caffe.resume import optimizer_for
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
-from cpm_repro.device import float32_products, measured_convolutions, usable_device
+from cpm_repro.device import fitting, float32_products, measured_convolutions, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import write_json
@@ -99,7 +99,12 @@ def train_solver(
     until = iterations or plan.solver.max_iter
     run = _SolverRun(plan, dataset, out, until, seed, validate_every, place)
     try:
-        with float32_products(place, tf32=False):  # as Caffe computes
+        size = f"{plan.data.augment.crop_size_x}x{plan.data.augment.crop_size_y} px"
+        memory = fitting(
+            f"a batch of {plan.data.batch} crops of {size}",
+            "lower the data layer's batch_size and raise iter_size; snapshots are as they were",
+        )
+        with memory, float32_products(place, tf32=False):  # as Caffe computes
             run.start(snapshot, weights)
             run.hold_out(source, validate_people)
             return run.work(loader_threads(workers, place))

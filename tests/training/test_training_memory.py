@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from tf32_settings import tf32_allowed, tf32_flags
 
+from cpm_repro.cli import main
 from cpm_repro.config import AugmentConfig, SolverConfig, TrainConfig, check, override, preset
 from cpm_repro.data import Batch
 from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
+from cpm_repro.inference.weights import BUNDLED
 from cpm_repro.model import build, initialise, pose_machine
 from cpm_repro.training import load_checkpoint, train
 from cpm_repro.training.estimate import estimate
@@ -21,6 +26,7 @@ from cpm_repro.training.schemes import enter, phases_of
 from cpm_repro.training.sharding import Cores
 from cpm_repro.training.step import Step
 
+PROTOS = Path(__file__).parents[2] / "protos_reference"
 SMALL = {
     "network.width": 0.05,
     "augment.crop": 64,
@@ -36,6 +42,78 @@ def run(folder, iterations=4, **changes):
     train(override(config, {**SMALL, **changes}), folder)
     losses = [record["loss"] for record in RunFolder(folder).records() if record["kind"] == "train"]
     return losses, load_checkpoint(folder / "checkpoints" / "last.pt")
+
+
+TIGHT = torch.OutOfMemoryError(
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"
+)
+TINY = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--set=validate_people=2"]
+
+
+def said_by(capsys, *arguments):
+    """The one line of a command that ends with exit code 2."""
+    assert main([str(argument) for argument in arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_crop_that_no_memory_holds_is_one_line_and_the_folder_is_free_again(tmp_path, capsys):
+    command = ["train", "--out", tmp_path / "run", "--iterations=1", *TINY]
+    said = said_by(capsys, *command, "--set=augment.crop=10000000")
+    assert (
+        "error: a batch of 2 crops of 10000000x10000000 px does not fit into memory (torch tried to al"
+        in said
+    )
+    for setting in ("solver.accumulate (now 1", "solver.recompute=true", "--batch", "augment.crop"):
+        assert setting in said
+    assert main([str(argument) for argument in command]) == 0
+
+
+def test_a_gpu_that_fills_up_on_the_way_leaves_the_checkpoints(tmp_path, capsys, monkeypatch):
+    from cpm_repro.training import step
+
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    original = step.sharded_backward
+
+    def backward(*given, **more):
+        if last.exists():
+            raise TIGHT
+        return original(*given, **more)
+
+    monkeypatch.setattr(step, "sharded_backward", backward)
+    command = ["train", "--out", tmp_path / "run", "--iterations=3", "--checkpoint-iterations=2", *TINY]
+    said = said_by(capsys, *command, "--set=solver.recompute=true")
+    assert (
+        "does not fit into memory (torch tried to allocate 2.00 gib): raise --set solver.accumulate" in said
+    )
+    assert "recompute" not in said  # it is on already
+    assert said.endswith("checkpoints are as they were")
+    assert load_checkpoint(last).iteration >= 1
+
+
+def test_scoring_that_does_not_fit_is_one_line(tmp_path, capsys, monkeypatch):
+    """By ``cpm eval``, by the release's procedure, by ``cpm predict``, and a solver prototxt's training."""
+
+    def full(*_, **__):
+        raise TIGHT
+
+    weights, solver = BUNDLED, PROTOS / "mpii_6stage" / "pose_solver.prototxt"
+    monkeypatch.setattr("cpm_repro.training.commands.predict_dataset", full)
+    said = said_by(capsys, "eval", "--weights", weights, "--data=synthetic")
+    assert "a batch of 16 crops of 128x128 px does not fit into memory" in said
+    monkeypatch.setattr("cpm_repro.inference.benchmark.BenchmarkProcedure.__call__", full)
+    release = ["eval", "--weights", weights, "--data=synthetic", "--procedure=release", "--first=1"]
+    said = said_by(capsys, *release, "--out", tmp_path / "scores")
+    assert f"another --device; who is done is kept in {tmp_path / 'scores'}" in said
+    monkeypatch.setattr("cpm_repro.inference.estimator.PoseEstimator.estimate", full)
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 64, 3), np.uint8))
+    said = said_by(capsys, "predict", tmp_path / "a.png", "--out", tmp_path / "poses")
+    assert "a batch of 8 crops of 128x128 px does not fit into memory" in said
+    assert "lower --batch" in said
+    monkeypatch.setattr("cpm_repro.training.solver_run.estimate_solver", full)
+    said = said_by(capsys, "train", "--solver", solver, "--data=synthetic", "--out", tmp_path / "run")
+    assert "368x368 px does not fit into memory" in said
+    assert "lower the data layer's batch_size and raise iter_size" in said
 
 
 def test_accumulated_passes_make_the_same_updates(tmp_path):
