@@ -11,6 +11,7 @@ import torch
 
 from cpm_repro.errors import one_line
 from cpm_repro.ops import _library
+from cpm_repro.ops._shown import shown
 
 BACKENDS = ("cpu", "cuda", "cupy", "reference")
 
@@ -19,7 +20,7 @@ def choose(backend: str | None, operator: str, device: torch.device) -> str:
     """Name of the back end for ``operator`` on tensors of ``device``.
 
     ``backend`` wins over the environment variable CPM_BACKEND; without either, the compiled kernel of the
-    device is taken, then CuPy on CUDA devices, then the reference with one warning.
+    device is taken, then CuPy on CUDA devices, then the reference; these two with one warning.
 
     Raises:
         ValueError: an unknown name, or a back end that cannot run on this device or is not installed.
@@ -50,8 +51,8 @@ def name_of(backend: str | None) -> str | None:
         ValueError: an unknown name.
     """
     wanted = backend if backend is not None else os.environ.get("CPM_BACKEND") or None
-    if wanted is not None and wanted not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {wanted!r}")
+    if wanted is not None and (not isinstance(wanted, str) or wanted not in BACKENDS):
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {shown(wanted)}")
     return wanted
 
 
@@ -71,6 +72,10 @@ def _automatic(operator: str, device_type: str) -> str:
     reasons = _why_not(device_type, operator)
     if device_type == "cuda":
         if (reason := _why_no_cupy()) is None:
+            _warn_once(
+                f"cpm_repro runs CuPy's kernels, compiled at their first call, on cuda tensors: {reasons}; "
+                f"build the extension's with `{_library.BUILD_COMMAND}`"
+            )
             return "cupy"
         reasons += f"; CuPy {reason}"
     if device_type in ("cpu", "cuda"):
@@ -84,7 +89,9 @@ def _automatic(operator: str, device_type: str) -> str:
 def _why_not(device_type: str, operator: str) -> str:
     if _library.LOAD_ERROR is not None:
         return f"the extension does not load: {str(_library.LOAD_ERROR).splitlines()[0]}"
-    return f"the extension was built without {device_type.upper()} code for {operator}"
+    without = f"the extension was built without {device_type.upper()} code"
+    built = any(_library.has_kernel(name, device_type) for name in _library.OPERATORS)
+    return f"{without} for {operator}" if built else without
 
 
 @functools.cache

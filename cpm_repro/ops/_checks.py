@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import math
 import operator
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
 from cpm_repro.ops import _library
+from cpm_repro.ops._shown import shown
 
 MAX_SIDE = 2**30  # so that a side and a block more still fit 32 bits in the kernels
 # Of a sample: the place of one, a person on, and the number of its label's channels fit 32 bits too.
@@ -25,15 +29,41 @@ MAX_PEAK_SIDE, MAX_PEAK_PIXELS = 2**24, 2**32 - 1  # of images of which only pea
 FLOAT32_TINY, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 FLOAT64_MAX = sys.float_info.max
 OUTPUT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+# What can be made float32 and int32: torch has types, such as two floats in a byte, that it cannot convert.
+FLOATS = frozenset(
+    {
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+        *(torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz),
+        torch.float8_e8m0fnu,
+    }
+)
+_WHOLE = frozenset(
+    {
+        *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+        *(torch.int8, torch.int16, torch.int32, torch.int64),
+    }
+)
 
 
 def tensor(name: str, value: object) -> torch.Tensor:
     """``value``, if it is an ordinary (dense) tensor."""
+    given = _strided(name, value)
+    if given.is_nested:
+        raise _nested(name)
+    return given
+
+
+def _strided(name: str, value: object) -> torch.Tensor:
+    """`tensor`, or a nested one, which has this layout but no shape."""
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
     if value.layout != torch.strided:
         raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
     return value
+
+
+def _nested(name: str) -> TypeError:
+    return TypeError(f"{name} must be a dense tensor, got a nested one")
 
 
 def tensors(name: str, value: object, one: str) -> list[torch.Tensor]:
@@ -44,7 +74,7 @@ def tensors(name: str, value: object, one: str) -> list[torch.Tensor]:
         raise TypeError(f"{name} must be a list with one tensor per {one}, got {type(value).__name__}")
     return [
         item
-        if isinstance(item, torch.Tensor) and item.layout == torch.strided
+        if isinstance(item, torch.Tensor) and item.layout == torch.strided and not item.is_nested
         else tensor(f"{name}[{index}]", item)
         for index, item in enumerate(value)
     ]
@@ -52,11 +82,14 @@ def tensors(name: str, value: object, one: str) -> list[torch.Tensor]:
 
 def positions(name: str, value: object, shape: str) -> torch.Tensor:
     """``value`` as contiguous float32, if it is a floating-point tensor of ``shape``, such as "(N, 2)"."""
-    given = tensor(name, value)
+    given = _strided(name, value)
     plain = given.dtype == torch.float32
-    if not plain and not given.is_floating_point():
+    if not plain and given.dtype not in FLOATS:
         raise TypeError(f"{name} must be a floating-point tensor of pixels, got {given.dtype}")
-    sides = given.shape
+    try:
+        sides = given.shape
+    except RuntimeError:  # cheaper than to ask every tensor whether it is nested
+        raise _nested(name) from None
     if len(sides) != shape.count(",") + 1 or sides[-1] != 2:
         raise ValueError(f"{name} must have shape {shape}, got {tuple(sides)}")
     # Under torch.compile it would be a promise about sizes that are not known yet.
@@ -76,12 +109,16 @@ def _few_enough(name: str, sides: Sequence[int]) -> None:
 
 def visibility(value: object, joints: torch.Tensor) -> torch.Tensor:
     """``value`` as contiguous int32 codes, if it is an integer tensor that fits ``joints``."""
-    given = tensor("visible", value)
+    given = _strided("visible", value)
     plain = given.dtype == torch.int32
-    if not plain and (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool):
+    if not plain and given.dtype not in _WHOLE:
         raise TypeError(f"visible must be an integer tensor of Visibility codes, got {given.dtype}")
-    if given.shape != joints.shape[:-1]:
-        raise ValueError(f"visible must have shape {tuple(joints.shape[:-1])}, got {tuple(given.shape)}")
+    try:
+        sides = given.shape
+    except RuntimeError:
+        raise _nested("visible") from None
+    if sides != joints.shape[:-1]:
+        raise ValueError(f"visible must have shape {tuple(joints.shape[:-1])}, got {tuple(sides)}")
     same_device("visible", given, "joints", joints)
     if plain and given.is_contiguous():
         return given
@@ -97,11 +134,29 @@ def same_device(name: str, value: torch.Tensor, other: str, reference: torch.Ten
         raise ValueError(f"{name} must be on the device of {other} ({reference.device}), got {value.device}")
 
 
-def shown(value: object) -> str:
-    """``value`` for a message; Python does not write integers of thousands of digits."""
-    if isinstance(value, int) and value.bit_length() > 64:
-        return f"an integer of {value.bit_length()} bits"
-    return repr(value)
+def choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Refuse what is none of the ``allowed`` names."""
+    if not isinstance(value, str) or value not in allowed:
+        *others, last = map(repr, allowed)
+        raise ValueError(f"{name} must be {', '.join(others)} or {last}, got {shown(value)}")
+
+
+def flag(name: str, value: object) -> bool:
+    """``value`` as True or False."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return bool(value)
+    except (TypeError, ValueError, RuntimeError):  # an array of several values is neither
+        raise TypeError(f"{name} must be True or False, got {shown(value)}") from None
+
+
+def count(value: object) -> int:
+    """How many entries ``value`` has; -1 if it has no length."""
+    try:
+        return len(value)  # type: ignore[arg-type]
+    except TypeError:
+        return -1
 
 
 def positive(name: str, value: object) -> float:
@@ -136,8 +191,8 @@ def size(name: str, value: Sequence[int]) -> tuple[int, int]:
     """``value`` as (height, width), both from 1 to 2**30."""
     try:
         height, width = map(operator.index, value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be two whole numbers (height, width), got {value!r}") from None
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be two whole numbers (height, width), got {shown(value)}") from None
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise ValueError(
             f"{name} must be (height, width) between 1 and {MAX_SIDE}, got ({shown(height)}, {shown(width)})"
@@ -167,8 +222,12 @@ def map_size(name: str, value: Sequence[int]) -> tuple[int, int]:
 
 def output_type(dtype: torch.dtype) -> torch.dtype:
     """``dtype``, if maps can be written in it."""
-    if dtype not in OUTPUT_TYPES:
-        raise TypeError(f"dtype must be float32, float16 or bfloat16, got {dtype}")
+    try:
+        known = dtype in OUTPUT_TYPES
+    except (ValueError, RuntimeError):  # an array, which compares entry by entry
+        known = False
+    if not known:
+        raise TypeError(f"dtype must be float32, float16 or bfloat16, got {shown(dtype)}")
     return dtype
 
 
@@ -185,6 +244,36 @@ def allocate(name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.
         ) from None
 
 
+def in_memory(name: str, *sides: Sequence[int]) -> AbstractContextManager[None]:
+    """Around kernels, which make tables for results of ``sides``: ``name`` must leave memory for them."""
+    return contextlib.nullcontext() if torch.compiler.is_compiling() else _InMemory(name, sides)
+
+
+class _InMemory(AbstractContextManager[None]):  # a function with @contextmanager takes a microsecond more
+    def __init__(self, name: str, sides: Sequence[Sequence[int]]) -> None:
+        self.name, self.sides = name, sides
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and _is_out_of_memory(error):
+            wanted = "must leave a result that fits into memory with the tables it takes"
+            largest = tuple(max(self.sides, key=math.prod))
+            raise ValueError(f"{self.name} {wanted}, got {largest}") from None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):  # CuPy's error is a MemoryError, too
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    text = str(error)
+    # torch's allocator for CPUs has no type of its own. Of what a thread throws, the stable ABI tells only
+    # where it was called from; the work that kernels hand to threads throws nothing but lack of memory.
+    return "DefaultCPUAllocator: " in text or text.startswith("torch_parallel_for(")
+
+
 def report_values(
     name: str, value: torch.Tensor, codes: torch.Tensor | None = None, visible: torch.Tensor | None = None
 ) -> None:
@@ -195,7 +284,7 @@ def report_values(
     Only on the CPU and outside of torch.compile: elsewhere looking at values would stall the device. The
     kernels are safe either way: such joints are not drawn.
     """
-    if torch.compiler.is_compiling() or not value.is_cpu or value.numel() == 0:
+    if torch.compiler.is_compiling() or not value.is_cpu:
         return
     if _library.all_plain(value, codes):
         return
@@ -218,23 +307,27 @@ def whole_rows(name: str, value: Any, rows: int, columns: int) -> list[list[int]
     """``value`` (tensor, array or nested lists) as ``rows`` lists of ``columns`` whole numbers."""
     if torch.compiler.is_compiling() and isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be lists of whole numbers under torch.compile and export, got a tensor")
-    listed = value.tolist() if hasattr(value, "tolist") else value
     try:
+        listed = value.tolist() if hasattr(value, "tolist") else value
         table = [[int(entry) for entry in row] for row in listed]
         exact = all(
             a == b for row, given in zip(table, listed, strict=True) for a, b in zip(row, given, strict=True)
         )
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         raise TypeError(
-            f"{name} must be a ({rows}, {columns}) table of whole numbers, got {value!r}"
+            f"{name} must be a ({rows}, {columns}) table of whole numbers, got {shown(value)}"
         ) from None
     if len(table) != rows or any(len(row) != columns for row in table):
         got = (len(table), *sorted({len(row) for row in table}))
         raise ValueError(f"{name} must have shape ({rows}, {columns}), got {got}")
     if not exact or any(abs(entry) > MAX_SIDE // 2 for row in table for entry in row):
-        entries = ", ".join(shown(entry) for row in listed for entry in row)
-        raise ValueError(f"{name} must hold whole numbers below {MAX_SIDE // 2}, got {entries}")
+        raise ValueError(f"{name} must hold whole numbers below {MAX_SIDE // 2}, got {shown(listed)}")
     return table
+
+
+def reusable(weights: Any) -> Any:
+    """``weights`` for several people: what can be walked through only once becomes a list."""
+    return list(itertools.islice(weights, MAX_SCALES + 1)) if hasattr(weights, "__next__") else weights
 
 
 def scale_weights(weights: Sequence[float] | None, scales: int) -> list[float]:
@@ -245,11 +338,14 @@ def scale_weights(weights: Sequence[float] | None, scales: int) -> list[float]:
         values = [float(weight) for weight in weights]
     except OverflowError:
         raise ValueError("weights must be finite, got an integer beyond float64") from None
-    except (TypeError, ValueError):
-        raise TypeError(f"weights must be numbers, one per scale ({scales}), got {weights!r}") from None
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"weights must be numbers, one per scale ({scales}), got {shown(weights)}") from None
     if len(values) != scales:
         raise ValueError(f"weights must have one entry per scale ({scales}), got {len(values)}")
-    total = math.fsum(values)
-    if not all(math.isfinite(value) and value >= 0 for value in values) or not 0 < total < math.inf:
-        raise ValueError(f"weights must be finite, not negative and not all zero, got {values}")
+    if not all(math.isfinite(value) and value >= 0 for value in values) or not any(values):
+        raise ValueError(f"weights must be finite, not negative and not all zero, got {shown(values)}")
+    try:
+        total = math.fsum(values)
+    except OverflowError:
+        raise ValueError(f"weights must have a sum that is finite, got {shown(values)}") from None
     return [value / total for value in values]

@@ -17,7 +17,7 @@ Mode = Literal["matlab", "opencv"]
 class Options:
     """What holds for all people of a call."""
 
-    weights: Sequence[float] | None
+    weights: Sequence[float] | None  # walked through once per person
     mode: Mode
     stride: int
     background: bool
@@ -54,8 +54,7 @@ def check_options(options: Options) -> Options:
     Raises:
         TypeError, ValueError: naming the argument, what was wanted and what was got.
     """
-    if options.mode not in ("matlab", "opencv"):
-        raise ValueError(f"mode must be 'matlab' or 'opencv', got {options.mode!r}")
+    _checks.choice("mode", options.mode, ("matlab", "opencv"))
     stride = options.stride
     if isinstance(stride, bool) or not isinstance(stride, int):
         raise TypeError(f"stride must be a whole number, got {type(stride).__name__}")
@@ -75,7 +74,7 @@ def check_people(
     count = len(_checks.tensors("maps", maps, "person"))
     images = [image_hw] * count if _is_one_image(image_hw) else image_hw
     for name, value in (("pads", pads), ("sizes", sizes), ("image_hw", images)):
-        length = len(value) if hasattr(value, "__len__") else -1
+        length = _checks.count(value)
         if length != count:
             got = length if length >= 0 else type(value).__name__
             raise ValueError(f"{name} must have one entry per person ({count}), got {got}")
@@ -85,8 +84,7 @@ def check_people(
 
 def _is_one_image(image_hw: Any) -> bool:
     """True for (H, W), False for a list of them."""
-    has_two = hasattr(image_hw, "__len__") and len(image_hw) == 2
-    return has_two and not any(hasattr(side, "__len__") and getattr(side, "ndim", 1) for side in image_hw)
+    return _checks.count(image_hw) == 2 and not any(_checks.count(side) >= 0 for side in image_hw)
 
 
 def check_person(
@@ -119,7 +117,7 @@ def check_person(
 
 def _check_maps(name: str, maps: torch.Tensor) -> torch.Tensor:
     given = _checks.tensor(name, maps)
-    if not given.is_floating_point():
+    if given.dtype not in _checks.FLOATS:
         raise TypeError(f"{name} must be a floating-point tensor, got {given.dtype}")
     if given.ndim != 4 or 0 in given.shape[2:]:
         raise ValueError(f"{name} must have shape (S, C, h, w) with cells in it, got {tuple(given.shape)}")

@@ -77,7 +77,8 @@ def belief_maps(
         center_sigma: of the centre map, in pixels.
         center_size: (H, W) of the centre map; default grid * stride.
         dtype: of the results: float32, float16 or bfloat16.
-        out: tensors to write into instead of new ones: the label, or (label, centre map).
+        out: tensors to write into instead of new ones: the label, or (label, centre map). That these two
+            share no memory is not checked.
         backend: cpu, cuda, cupy or reference; default: CPM_BACKEND, else the fastest there is.
 
     Returns:
@@ -154,15 +155,16 @@ def center_map(
     positions = _checks.positions("center", center, "(N, 2)")
     height, width = _checks.map_size("size", size)
     sigma, dtype = _checks.positive("sigma", sigma), _checks.output_type(dtype)
+    cutoff = _checks.flag("cutoff", cutoff)
     _checks.report_values("center", positions)
     out = _checks.allocate("size", (positions.shape[0], 1, height, width), dtype, positions.device)
     chosen = choose(backend, "center_map_out", positions.device)
     if chosen == "reference":
-        return out.copy_(_reference.center_map(positions, (height, width), sigma, bool(cutoff)))
+        return out.copy_(_reference.center_map(positions, (height, width), sigma, cutoff))
     if chosen == "cupy":
-        _cupy.center_map_out(positions, sigma, bool(cutoff), out)
+        _cupy.center_map_out(positions, sigma, cutoff, out)
         return out
-    torch.ops.cpm_repro.center_map_out(positions, sigma, bool(cutoff), out)
+    torch.ops.cpm_repro.center_map_out(positions, sigma, cutoff, out)
     return out
 
 
@@ -186,7 +188,11 @@ def _outputs(
     if out is None:
         names = ("grid", "center_size")
         return [_checks.allocate(*pair, dtype, device) for pair in zip(names, shapes, strict=False)]
-    given = [out] if isinstance(out, torch.Tensor) else _checks.tensors("out", out, "result")
+    given = (
+        [_checks.tensor("out", out)]
+        if isinstance(out, torch.Tensor)
+        else _checks.tensors("out", out, "result")
+    )
     fits = len(given) == len(shapes)
     for t, s in zip(given, shapes, strict=False):
         fits = fits and t.shape == s and t.dtype == dtype and t.device == device and t.is_contiguous()

@@ -56,7 +56,7 @@ def fuse_multiscale(
     Raises:
         TypeError, ValueError: naming the argument, what was wanted and what was got.
     """
-    options = check_options(Options(weights, mode, stride, bool(background)))
+    options = _options(weights, mode, stride, background)
     if isinstance(maps, torch.Tensor):
         person = check_person(maps, pads, sizes, image_hw, options)
         return _fuse([person], options, None if out is None else [out], backend)[0]
@@ -101,15 +101,20 @@ def fuse_multiscale_peaks(
     Raises:
         TypeError, ValueError: naming the argument, what was wanted and what was got.
     """
-    if order not in ("column", "row"):
-        raise ValueError(f"order must be 'column' or 'row', got {order!r}")
-    options = check_options(Options(weights, mode, stride, bool(background)))
+    _checks.choice("order", order, ("column", "row"))
+    refine = _checks.flag("subpixel", subpixel)
+    options = _options(weights, mode, stride, background)
     if isinstance(maps, torch.Tensor):
         person = check_person(maps, pads, sizes, image_hw, options)
-        positions, scores = _peaks([person], options, order, bool(subpixel), backend)
+        positions, scores = _peaks([person], options, order, refine, backend)
         return positions[0], scores[0]
     people = check_people(maps, pads, sizes, image_hw, options)
-    return _peaks(people, options, order, bool(subpixel), backend)
+    return _peaks(people, options, order, refine, backend)
+
+
+def _options(weights: Sequence[float] | None, mode: Mode, stride: int, background: bool) -> Options:
+    known = _checks.flag("background", background)
+    return check_options(Options(_checks.reusable(weights), mode, stride, known))
 
 
 def _fuse(
@@ -131,15 +136,18 @@ def _fuse(
         return results
     if chosen == "reference":
         for person, result in work:
-            result.copy_(person.reference(options))
+            with _checks.in_memory("image_hw", person.image):
+                result.copy_(person.reference(options))
         return results
     busy = [person for person, _ in work]
     if chosen != "cpu":
         _check_tiles(busy)
     operators: Any = _cupy if chosen == "cupy" else torch.ops.cpm_repro
-    operators.fuse_multiscale_out(
-        *_sources(busy), options.stride, options.background, options.mode == "opencv", [r for _, r in work]
-    )
+    opencv = options.mode == "opencv"
+    with _checks.in_memory("image_hw", *[p.image for p in busy]):
+        operators.fuse_multiscale_out(
+            *_sources(busy), options.stride, options.background, opencv, [r for _, r in work]
+        )
     return results
 
 
@@ -157,21 +165,23 @@ def _peaks(
     row_major = order == "row"
     if chosen == "reference":
         find = _reference_resize.peaks
-        pairs = [find(person.reference(options), row_major, subpixel) for person in people]
+        with _checks.in_memory("image_hw", *[p.image for p in people]):
+            pairs = [find(person.reference(options), row_major, subpixel) for person in people]
         return [xy for xy, _ in pairs], [score for _, score in pairs]
     images = [side for person in people if person.maps.shape[1] for side in person.image]
     if chosen != "cpu":
         _check_tiles(people)
     operators: Any = _cupy if chosen == "cupy" else torch.ops.cpm_repro
-    xy, score = operators.fuse_multiscale_peaks(
-        *_sources([person for person in people if person.maps.shape[1]]),
-        images,
-        options.stride,
-        options.background,
-        options.mode == "opencv",
-        row_major,
-        subpixel,
-    )
+    with _checks.in_memory("image_hw", *[p.image for p in people]):
+        xy, score = operators.fuse_multiscale_peaks(
+            *_sources([person for person in people if person.maps.shape[1]]),
+            images,
+            options.stride,
+            options.background,
+            options.mode == "opencv",
+            row_major,
+            subpixel,
+        )
     return list(xy.split(counts)), list(score.split(counts))
 
 

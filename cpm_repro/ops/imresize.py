@@ -56,11 +56,12 @@ def _resize(
     name = "size" if scale is None else "scale"
     _checks.allocate(name, [*wanted, *given.shape[2:]], given.dtype, given.device)
     chosen = choose(backend, "imresize", given.device)
-    if chosen == "reference":
-        return _reference_resize.imresize(given, wanted, scales)
-    if chosen == "cupy":
-        return _cupy.imresize(given, *wanted, *scales)
-    return torch.ops.cpm_repro.imresize(given, *wanted, *scales)
+    with _checks.in_memory(name, wanted):
+        if chosen == "reference":
+            return _reference_resize.imresize(given, wanted, scales)
+        if chosen == "cupy":
+            return _cupy.imresize(given, *wanted, *scales)
+        return torch.ops.cpm_repro.imresize(given, *wanted, *scales)
 
 
 def _as_tensor(array: object) -> torch.Tensor:
@@ -77,7 +78,8 @@ def _wanted(
 ) -> tuple[tuple[int, int], tuple[float, float]]:
     """Result size and scale per axis."""
     if (scale is None) == (size is None):
-        raise ValueError(f"imresize wants either scale or size, got scale={scale} and size={size}")
+        got = f"scale={_checks.shown(scale)} and size={_checks.shown(size)}"
+        raise ValueError(f"imresize wants either scale or size, got {got}")
     height, width = array.shape[:2]
     if size is not None:
         wanted = _checks.size("size", size)

@@ -265,9 +265,12 @@ def test_older_cupy_gets_its_external_stream(tmp_path, monkeypatch):
 def test_the_automatic_choice_takes_cupy_where_nothing_is_compiled(monkeypatch):
     monkeypatch.setattr(_backend._library, "has_kernel", lambda *_: False)
     monkeypatch.setattr(_backend, "_why_no_cupy", lambda: None)
-    for operator in _backend._library.OPERATORS:
-        assert _backend.choose(None, operator, torch.device("cuda")) == "cupy"
-        assert _backend.choose("cupy", operator, torch.device("cuda")) == "cupy"
+    _backend._warn_once.cache_clear()
+    operators, cuda = _backend._library.OPERATORS, torch.device("cuda")
+    with pytest.warns(RuntimeWarning, match="runs CuPy's kernels") as caught:
+        chosen = [_backend.choose(asked, name, cuda) for name in operators for asked in (None, "cupy")]
+    assert set(chosen) == {"cupy"}
+    assert len(caught) == 1
     monkeypatch.setattr(_backend, "_why_no_cupy", lambda: "is not installed: install the extra [cuda12]")
     with pytest.raises(ValueError, match=r"backend 'cupy' is not installed: install the extra \[cuda12\]"):
         _backend.choose("cupy", "imresize", torch.device("cuda"))

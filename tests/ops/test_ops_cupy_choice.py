@@ -57,14 +57,25 @@ def test_a_cupy_that_does_not_import_is_passed_over_with_one_warning(package, mo
 
 def test_a_cupy_that_imports_is_taken_and_imported_once(package, monkeypatch):
     package("import sys\nsys.imports_of_cupy = getattr(sys, 'imports_of_cupy', 0) + 1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert _backend.choose(None, "imresize", CUDA) == "cupy"
+    words = "CuPy's kernels.* on cuda tensors: .*; build the extension's with `python setup.py build_ext"
+    with pytest.warns(RuntimeWarning, match=words) as caught:
+        chosen = [_backend.choose(None, name, CUDA) for name in ("imresize", "belief_maps_out", "imresize")]
+    assert chosen == ["cupy"] * 3
+    assert len(caught) == 1  # whatever operators are called
     assert _backend.choose("cupy", "imresize", CUDA) == "cupy"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert available_backends() == ("cupy", "reference")
     assert sys.imports_of_cupy == 1
     del sys.imports_of_cupy
+
+
+def test_cupy_that_is_asked_for_is_taken_in_silence(package, monkeypatch):
+    package("")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _backend.choose("cupy", "imresize", CUDA) == "cupy"
+        monkeypatch.setenv("CPM_BACKEND", "cupy")
+        assert _backend.choose(None, "imresize", CUDA) == "cupy"
 
 
 def test_it_is_not_imported_where_nobody_needs_it(package, monkeypatch):

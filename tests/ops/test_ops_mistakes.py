@@ -1,5 +1,7 @@
 """What else a caller can get wrong, function by function: one sentence naming argument, wanted and got."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -16,6 +18,9 @@ MAPS, PADS, SIZES, IMAGE = torch.zeros(2, 3, 4, 4), [[0, 0, 0, 0]] * 2, [[32, 32
 PEOPLE = {"maps": [MAPS, MAPS], "pads": [PADS, PADS], "sizes": [SIZES, SIZES]}
 IMAGES = torch.zeros(4, 4)
 LARGE = 2**30
+NESTED = torch.nested.as_nested_tensor([JOINTS[0], JOINTS[1]], layout=torch.strided)
+HALF_BYTES = torch.zeros(2, 1, 3, 2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+SEVERAL = np.array(["cpu", "row"])  # compared with a name it is neither true nor false
 
 FUNCTIONS = {
     "belief_maps": (ops.belief_maps, {"joints": JOINTS, "visible": VISIBLE}),
@@ -148,7 +153,7 @@ MISTAKES = [
         "center_map",
         {"dtype": "float32"},
         TypeError,
-        "dtype must be float32, float16 or bfloat16, got float32",
+        "dtype must be float32, float16 or bfloat16, got 'float32'",
     ),
     ("center_map", {"backend": 3}, ValueError, "backend must be one of cpu, cuda, cupy, reference, got 3"),
     # Losses.
@@ -333,6 +338,144 @@ MISTAKES = [
     ("imresize", {"array": np.zeros((4, 4), complex)}, TypeError, "array must be uint8, float32 or float64"),
     ("imresize", {"array": np.zeros((4, 4), object)}, TypeError, "array must be uint8, float32 or float64"),
     ("imresize", {"array": np.zeros((2, 2, 2, 2))}, ValueError, "array must be a non-empty"),
+    # Types that torch has and cannot convert, tensors without a shape, tensors without values.
+    (
+        "belief_maps",
+        {"visible": torch.quantize_per_tensor(JOINTS[..., 0], 1.0, 0, torch.quint8)},
+        TypeError,
+        "visible must be an integer tensor of Visibility codes, got torch.quint8",
+    ),
+    (
+        "belief_maps",
+        {"visible": VISIBLE.to(torch.uint8).view(torch.bits8)},
+        TypeError,
+        "visible must be an integer tensor of Visibility codes, got torch.bits8",
+    ),
+    *(
+        (name, {argument: HALF_BYTES}, TypeError, f"{argument} must be a floating-point tensor.*float4")
+        for name, argument in (
+            ("belief_maps", "joints"),
+            ("center_map", "center"),
+            ("fuse_multiscale", "maps"),
+        )
+    ),
+    *(
+        (name, {argument: NESTED}, TypeError, f"{argument} must be a dense tensor, got a nested one")
+        for name, argument in (
+            ("belief_maps", "joints"),
+            ("belief_maps", "center"),
+            ("belief_maps", "out"),
+            ("belief_map_loss", "joints"),
+            ("fuse_multiscale", "maps"),
+            ("imresize", "array"),
+        )
+    ),
+    (
+        "belief_maps",
+        {"visible": torch.nested.as_nested_tensor([VISIBLE[0]], layout=torch.strided)},
+        TypeError,
+        "visible must be a dense tensor, got a nested one",
+    ),
+    (
+        "belief_map_loss",
+        {"maps": [NESTED]},
+        TypeError,
+        r"maps\[0\] must be a dense tensor, got a nested one",
+    ),
+    (
+        "fuse_multiscale",
+        {"pads": torch.zeros(2, 4, dtype=torch.int64, device="meta")},
+        TypeError,
+        r"pads must be a \(2, 4\) table of whole numbers, got Tensor of shape \(2, 4\)",
+    ),
+    (
+        "fuse_multiscale",
+        {"image_hw": torch.zeros(2, dtype=torch.int64, device="meta")},
+        TypeError,
+        r"image_hw must be two whole numbers \(height, width\), got Tensor of shape \(2,\)",
+    ),
+    # Values that Python does not write, or over many lines.
+    (
+        "belief_maps",
+        {"grid": (10**5000,)},
+        TypeError,
+        r"grid must be two whole numbers \(height, width\), got \(an integer of 16610 bits,\)",
+    ),
+    (
+        "fuse_multiscale",
+        {"pads": [[10**5000, "x", 0, 0]] * 2},
+        TypeError,
+        r"pads must be a \(2, 4\) table of whole numbers, got \[\[an integer of 16610 bits, 'x', 0, 0\]",
+    ),
+    (
+        "imresize",
+        {"scale": 10**5000, "size": (3, 3)},
+        ValueError,
+        r"either scale or size, got scale=an integer of 16610 bits and size=\(3, 3\)",
+    ),
+    (
+        "fuse_multiscale",
+        {"pads": torch.zeros(2, 4, 1)},
+        TypeError,
+        r"pads must be a \(2, 4\) table of whole numbers, got Tensor of shape \(2, 4, 1\)",
+    ),
+    (
+        "fuse_multiscale",
+        {"weights": torch.ones(2, 2)},
+        TypeError,
+        r"weights must be numbers, one per scale \(2\), got Tensor of shape \(2, 2\)",
+    ),
+    (
+        "belief_maps",
+        {"grid": np.zeros((9, 9))},
+        TypeError,
+        r"grid must be two .* got ndarray of shape \(9, 9\)",
+    ),
+    # Several values for one name or one yes or no.
+    ("fuse_multiscale", {"mode": SEVERAL}, ValueError, r"mode must be 'matlab' or 'opencv', got ndarray"),
+    ("fuse_multiscale_peaks", {"order": SEVERAL}, ValueError, "order must be 'column' or 'row', got ndarray"),
+    *(
+        (name, {"backend": SEVERAL}, ValueError, "backend must be one of .* got ndarray")
+        for name in FUNCTIONS
+    ),
+    ("belief_maps", {"dtype": SEVERAL}, TypeError, "dtype must be float32, float16 or bfloat16, got ndarray"),
+    (
+        "center_map",
+        {"cutoff": SEVERAL},
+        TypeError,
+        r"cutoff must be True or False, got ndarray of shape \(2,\)",
+    ),
+    ("center_map", {"cutoff": torch.ones(2)}, TypeError, "cutoff must be True or False, got Tensor of shape"),
+    ("fuse_multiscale", {"background": SEVERAL}, TypeError, "background must be True or False, got ndarray"),
+    (
+        "fuse_multiscale_peaks",
+        {"subpixel": SEVERAL},
+        TypeError,
+        "subpixel must be True or False, got ndarray",
+    ),
+    # Weights without a sum that divides them, and lengths of what has none.
+    (
+        "fuse_multiscale",
+        {"weights": [1e308, 1e308]},
+        ValueError,
+        "weights must have a sum that is finite, got",
+    ),
+    *(
+        ("fuse_multiscale", {"weights": [value, -value]}, ValueError, "weights must be finite, not negative")
+        for value in (float("inf"), float("nan"), 1.0)
+    ),
+    (
+        "fuse_multiscale",
+        {**PEOPLE, "pads": torch.tensor(0)},
+        ValueError,
+        r"pads must have one entry per person \(2\), got Tensor",
+    ),
+    (
+        "fuse_multiscale",
+        {**PEOPLE, "image_hw": np.array(7)},
+        ValueError,
+        r"image_hw must have one entry per person \(2\), got ndarray",
+    ),
 ]
 
 
@@ -389,3 +532,67 @@ def test_a_centre_that_is_no_number_gives_an_empty_map_and_is_reported_once(back
     with pytest.warns(RuntimeWarning, match="center holds NaN or infinite positions"):
         maps = ops.center_map(center, (6, 7), backend=backend)
     assert [float(one.max()) for one in maps] == [0.0, 0.0, 1.0]
+
+
+def test_weights_that_can_be_walked_through_once_are_everybodys(backend):
+    people = [torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    arguments = (people, PEOPLE["pads"], PEOPLE["sizes"], IMAGE)
+    expected = ops.fuse_multiscale(*arguments, weights=[1.0, 3.0], backend=backend)
+    got = ops.fuse_multiscale(*arguments, weights=(w for w in (1.0, 3.0)), backend=backend)
+    assert all(torch.equal(*pair) for pair in zip(got, expected, strict=True))
+
+
+# Results that fit into the half gigabyte that is left, whose tables or steps do not.
+BEYOND_MEMORY = """
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from cpm_repro import ops
+
+torch.set_num_threads(2)
+backend = sys.argv[1]
+scales = (torch.rand(64, 1, 3, 3), [[0] * 4] * 64, [[24, 24]] * 64)
+dot = torch.zeros(1, 1, dtype=torch.uint8)
+ops.fuse_multiscale(*scales, (40, 60), backend=backend)  # threads and code are there
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 2**29, taken + 2**29))
+for call in (
+    lambda: ops.imresize(dot, size=(1, 2**27), backend=backend),
+    lambda: ops.fuse_multiscale(*scales, (1, 2**25), backend=backend),
+    lambda: ops.fuse_multiscale(*([each] for each in scales), [(1, 2**25)], backend=backend),
+    lambda: ops.fuse_multiscale_peaks(*scales, (4, 2**24), backend=backend),
+):
+    try:
+        call()
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit on memory")
+def test_sizes_whose_tables_do_not_fit_into_memory_are_named(backend):
+    command = [sys.executable, "-W", "ignore", "-c", BEYOND_MEMORY, backend]
+    result = subprocess.run(command, capture_output=True, text=True)
+    words = "must leave a result that fits into memory with the tables it takes, got"
+    assert result.stdout.splitlines() == [
+        f"ValueError size {words} (1, 134217728)",
+        f"ValueError image_hw {words} (1, 33554432)",
+        f"ValueError image_hw {words} (1, 33554432)",
+        f"ValueError image_hw {words} (4, 16777216)",
+    ], result.stderr
+
+
+def test_other_failures_of_kernels_are_told_as_they_are():
+    for error in (RuntimeError("CUDA error: an illegal memory access"), ValueError("memory"), KeyError("x")):
+        with pytest.raises(type(error)) as caught, _checks.in_memory("size", (1, 1)):
+            raise error
+        assert caught.value is error
+    for error in (MemoryError("std::bad_alloc"), torch.OutOfMemoryError("CUDA out of memory")):
+        with (
+            pytest.raises(ValueError, match=r"size must leave a result that fits .*, got \(3, 4\)$"),
+            _checks.in_memory("size", (1, 1), (3, 4)),
+        ):
+            raise error
