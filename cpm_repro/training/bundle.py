@@ -47,10 +47,14 @@ def bundle(run: Path, target: Path) -> Path:
     if target.stat().st_size > LARGEST:
         raise UserError(f"{target}: {target.stat().st_size} bytes, wanted at most {LARGEST}")
     config = read_json(run / "config.json")
-    data = Path(config["data"]).name
+    for name in ("data", "weights", "vgg19"):  # a stranger's folders are others
+        config[name] = config[name] and Path(config[name]).name
+    data = config["data"]
     minutes, iterations = config["minutes"], config["iterations"]
     budget = f"--minutes {minutes:g}" if minutes is not None else f"--iterations {iterations}"
-    command = " ".join([f"cpm train --preset {config['name']} --data path/to/{data} {budget}", *_set(config)])
+    begun = f" --weights path/to/{config['weights']}" if config["weights"] else ""
+    begin = f"cpm train --preset {config['name']} --data path/to/{data}{begun} {budget}"
+    command = " ".join([begin, *_set(config)])
     title, _, body = report.read_text(encoding="utf-8").partition("\n")
     lines = [
         f"# {target.stem}",
@@ -70,7 +74,7 @@ def bundle(run: Path, target: Path) -> Path:
         "## Settings",
         "",
     ]
-    lines += ["```json", json.dumps({**config, "data": data}, indent=2), "```", ""]
+    lines += ["```json", json.dumps(config, indent=2), "```", ""]
     card = target.with_suffix(".md")
     with atomic_write(card, "w") as file:
         file.write("\n".join(lines))

@@ -51,9 +51,11 @@ def test_a_budget_in_minutes_is_told_in_minutes(run, tmp_path):
     other.mkdir()
     for name in ("report.md", "checkpoints"):
         (other / name).symlink_to(run / name)
-    (other / "config.json").write_text(json.dumps(config | {"minutes": 20.0, "data": "some/where/lspet"}))
+    given = {"minutes": 20.0, "data": "some/where/lspet", "weights": "/some/where/first.safetensors"}
+    (other / "config.json").write_text(json.dumps(config | given))
     card = bundle(other, tmp_path / "x.safetensors").read_text(encoding="utf-8")
-    assert "--data path/to/lspet --minutes 20 --set" in card
+    assert "--data path/to/lspet --weights path/to/first.safetensors --minutes 20 --set" in card
+    assert '"weights": "first.safetensors"' in card
     assert "some/where" not in card
 
 
