@@ -1,7 +1,5 @@
 """What else a caller can get wrong, function by function: one sentence naming argument, wanted and got."""
 
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -540,59 +538,3 @@ def test_weights_that_can_be_walked_through_once_are_everybodys(backend):
     expected = ops.fuse_multiscale(*arguments, weights=[1.0, 3.0], backend=backend)
     got = ops.fuse_multiscale(*arguments, weights=(w for w in (1.0, 3.0)), backend=backend)
     assert all(torch.equal(*pair) for pair in zip(got, expected, strict=True))
-
-
-# Results that fit into the half gigabyte that is left, whose tables or steps do not.
-BEYOND_MEMORY = """
-import resource
-import sys
-from pathlib import Path
-
-import torch
-
-from cpm_repro import ops
-
-torch.set_num_threads(2)
-backend = sys.argv[1]
-scales = (torch.rand(64, 1, 3, 3), [[0] * 4] * 64, [[24, 24]] * 64)
-dot = torch.zeros(1, 1, dtype=torch.uint8)
-ops.fuse_multiscale(*scales, (40, 60), backend=backend)  # threads and code are there
-taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (taken + 2**29, taken + 2**29))
-for call in (
-    lambda: ops.imresize(dot, size=(1, 2**27), backend=backend),
-    lambda: ops.fuse_multiscale(*scales, (1, 2**25), backend=backend),
-    lambda: ops.fuse_multiscale(*([each] for each in scales), [(1, 2**25)], backend=backend),
-    lambda: ops.fuse_multiscale_peaks(*scales, (4, 2**24), backend=backend),
-):
-    try:
-        call()
-    except Exception as error:
-        print(type(error).__name__, error)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit on memory")
-def test_sizes_whose_tables_do_not_fit_into_memory_are_named(backend):
-    command = [sys.executable, "-W", "ignore", "-c", BEYOND_MEMORY, backend]
-    result = subprocess.run(command, capture_output=True, text=True)
-    words = "must leave a result that fits into memory with the tables it takes, got"
-    assert result.stdout.splitlines() == [
-        f"ValueError size {words} (1, 134217728)",
-        f"ValueError image_hw {words} (1, 33554432)",
-        f"ValueError image_hw {words} (1, 33554432)",
-        f"ValueError image_hw {words} (4, 16777216)",
-    ], result.stderr
-
-
-def test_other_failures_of_kernels_are_told_as_they_are():
-    for error in (RuntimeError("CUDA error: an illegal memory access"), ValueError("memory"), KeyError("x")):
-        with pytest.raises(type(error)) as caught, _checks.in_memory("size", (1, 1)):
-            raise error
-        assert caught.value is error
-    for error in (MemoryError("std::bad_alloc"), torch.OutOfMemoryError("CUDA out of memory")):
-        with (
-            pytest.raises(ValueError, match=r"size must leave a result that fits .*, got \(3, 4\)$"),
-            _checks.in_memory("size", (1, 1), (3, 4)),
-        ):
-            raise error
