@@ -54,6 +54,17 @@ class Skeleton:
                 raise UserError(
                     f"skeleton {self.name}: pair {pair} does not index the {len(self.parts)} parts"
                 )
+        turned = self.flip_permutation
+        for part, other in enumerate(turned):
+            if turned[other] != part:  # mirrored twice it would be another part, or two parts one
+                raise UserError(
+                    f"skeleton {self.name}: {self.parts[other]} is in more than one of the flip pairs"
+                )
+        if self.torso and self.torso[0] == self.torso[1]:
+            raise UserError(
+                f"skeleton {self.name}: the torso is a distance between two parts, "
+                f"got {self.parts[self.torso[0]]} twice"
+            )
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -147,13 +158,28 @@ _FLIC_PARTS = (
 )  # fmt: skip
 
 
-def _pairs(parts: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """(right, left) index pairs of all two-sided parts, in the order of the right ones."""
+def named_pairs(parts: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """(right, left) index pairs of the parts called right... and left... that else are the same.
+
+    In the order of the right ones; capitals make no difference.
+    """
+    places = {part.lower(): index for index, part in enumerate(parts)}
     return tuple(
-        (index, parts.index(name.replace("right_", "left_", 1)))
-        for index, name in enumerate(parts)
-        if name.startswith("right_")
+        (index, places[other])
+        for index, part in enumerate(parts)
+        if part.lower().startswith("right") and (other := "left" + part.lower()[5:]) in places
     )
+
+
+def named_torso(parts: Sequence[str]) -> tuple[int, int] | None:
+    """Indices of left_shoulder and right_hip, PCK's torso; None where they are not both there."""
+    ends = ("left_shoulder", "right_hip")
+    return (parts.index(ends[0]), parts.index(ends[1])) if set(ends) <= set(parts) else None
+
+
+def skeleton_from_names(name: str, parts: Sequence[str], limbs: Sequence[tuple[int, int]] = ()) -> Skeleton:
+    """A skeleton whose left/right pairs and torso follow from the names."""
+    return Skeleton(name, tuple(parts), named_pairs(parts), tuple(limbs), named_torso(parts))
 
 
 def _limbs(parts: Sequence[str], chains: Sequence[Sequence[str]]) -> tuple[tuple[int, int], ...]:
@@ -174,9 +200,9 @@ def _body(name: str, parts: tuple[str, ...], chains: Sequence[Sequence[str]]) ->
     return Skeleton(
         name=name,
         parts=parts,
-        flip_pairs=_pairs(parts),
+        flip_pairs=named_pairs(parts),
         limbs=_limbs(parts, chains),
-        torso=(parts.index("left_shoulder"), parts.index("right_hip")),
+        torso=named_torso(parts),
         groups=_body_groups(parts),
     )
 

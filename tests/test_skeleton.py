@@ -16,6 +16,7 @@ from cpm_repro.skeleton import (
     SKELETONS,
     Skeleton,
     limb_colours,
+    named_pairs,
     part_colours,
 )
 
@@ -80,6 +81,24 @@ def test_colours_differ():
 def test_nonsense_is_refused(parts, pairs, limbs):
     with pytest.raises(UserError, match="skeleton mine"):
         Skeleton("mine", parts, pairs, limbs)
+
+
+def test_pairs_by_which_parts_would_be_lost_are_refused():
+    """Of three parts in a chain of pairs mirroring made two copies of one, and lost another."""
+    parts = ("nose", "left_ear", "right_ear")
+    for pairs in (((0, 1), (1, 2)), ((0, 1), (0, 2)), ((0, 1), (1, 2), (2, 0))):
+        with pytest.raises(UserError, match=r"skeleton mine: .* is in more than one of the flip pairs"):
+            Skeleton("mine", parts, pairs, ())
+    assert Skeleton("mine", parts, ((1, 2), (2, 1)), ()).flip_permutation == (0, 2, 1)
+    with pytest.raises(UserError, match="distance between two parts, got nose twice"):
+        Skeleton("mine", parts, (), (), torso=(0, 0))
+
+
+def test_sides_are_told_by_the_names_whatever_their_capitals():
+    assert named_pairs(("RightHand", "tail", "LeftHand", "right_ear", "right foot", "Left Foot")) == (
+        (0, 2),
+        (4, 5),
+    )
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))

@@ -19,6 +19,8 @@ from cpm_repro.data.augment import (
     warp,
 )
 from cpm_repro.data.check import CheckReport, check_data
+from cpm_repro.data.coco import read_coco
+from cpm_repro.data.csv_table import read_csv
 from cpm_repro.data.device import warp_windows
 from cpm_repro.data.exact import ExactConfig, ExactDraw, exact_crop, exact_draw, generator_dice, glibc_dice
 from cpm_repro.data.flic import read_flic
@@ -30,7 +32,6 @@ from cpm_repro.data.lsp import LspetDataset, read_lsp, read_lspet_joints
 from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
 from cpm_repro.data.open import open_dataset, read_annotations
-from cpm_repro.data.own import read_coco, read_csv
 from cpm_repro.data.readable import Readable
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import read_records, write_records

@@ -83,6 +83,15 @@ class Annotations:
         return f"{self.name}: {self.read} people read, {used} used, {self.read - used} reported"
 
 
+_BUILT_IN = ("mpii", "flic", "lsp", "lspet", "synthetic")
+
+
+def own_name(path: str | Path) -> str:
+    """What a user's data set is called: as its file, but never as one that is treated in a way of its own."""
+    stem = Path(path).stem
+    return f"own {stem}" if stem in _BUILT_IN else stem
+
+
 class DataWarning(UserWarning):
     """People of a data set are left out; the message counts and names them."""
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from cpm_repro.data.annotations import Annotations, PeopleDataset, split_people, warn_of
+from cpm_repro.data.coco import read_coco
+from cpm_repro.data.csv_table import read_csv
 from cpm_repro.data.flic import read_flic
 from cpm_repro.data.lmdb_store import LmdbDataset, is_lmdb_folder
 from cpm_repro.data.lsp import LspetDataset, lspet_folder, read_lsp
 from cpm_repro.data.mixed import MixedDataset
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
-from cpm_repro.data.own import read_coco, read_csv
 from cpm_repro.data.sample import PoseDataset
 from cpm_repro.data.skeleton_file import SUFFIXES, read_skeleton
 from cpm_repro.data.synthetic import SyntheticDataset

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_repro.errors import UserError
-from cpm_repro.skeleton import Skeleton
+from cpm_repro.skeleton import Skeleton, named_pairs, named_torso
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,6 +29,7 @@ def read_skeleton(path: str | Path) -> Skeleton:
         torso = ["left_thumb", "wrist"]        # optional: the distance that normalises PCK
 
     Without ``flip_pairs`` they are told by the names, left_x and right_x; ``flip_pairs = []`` means none.
+    Without ``torso`` it is left_shoulder to right_hip where there are both.
     A file called .yaml or .yml holds the same keys in YAML.
 
     Raises:
@@ -51,10 +52,10 @@ def read_skeleton(path: str | Path) -> Skeleton:
         flip_pairs=(
             _pairs(path, parts, "flip_pairs", values["flip_pairs"])
             if "flip_pairs" in values
-            else _named_pairs(parts)
+            else named_pairs(parts)
         ),
         limbs=_pairs(path, parts, "limbs", values.get("limbs", [])),
-        torso=torso[0] if torso else None,
+        torso=torso[0] if torso else named_torso(parts),
     )
 
 
@@ -93,22 +94,3 @@ def _pairs(path: Path, parts: Sequence[str], key: str, value: Any) -> tuple[tupl
         if name not in parts:
             raise UserError(f"{path}: {key}: {name!r} is not among the parts")
     return tuple((parts.index(a), parts.index(b)) for a, b in value)
-
-
-def skeleton_from_names(name: str, parts: Sequence[str], limbs: Sequence[tuple[int, int]] = ()) -> Skeleton:
-    """A skeleton whose left/right pairs follow from the names (left_x and right_x)."""
-    if len(set(parts)) != len(parts) or not parts:
-        raise UserError(f"{name}: part names must be unique and not empty, got {list(parts)}")
-    both = all(side in parts for side in ("left_shoulder", "right_hip"))
-    torso = (list(parts).index("left_shoulder"), list(parts).index("right_hip")) if both else None
-    return Skeleton(name, tuple(parts), _named_pairs(parts), tuple(limbs), torso)
-
-
-def _named_pairs(parts: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of indices whose names begin with right and left and else are the same."""
-    places = {part: index for index, part in enumerate(parts)}
-    return tuple(
-        (index, places[other])
-        for index, part in enumerate(parts)
-        if part.startswith("right") and (other := part.replace("right", "left", 1)) in places
-    )

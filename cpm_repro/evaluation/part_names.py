@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from cpm_repro.errors import UserError
-from cpm_repro.skeleton import SKELETONS, Skeleton
+from cpm_repro.skeleton import SKELETONS, Skeleton, skeleton_from_names
 
 _SHORT = {
     "sho": "shoulder",
@@ -68,8 +68,4 @@ def skeleton_of(parts: Sequence[str]) -> Skeleton:
     for skeleton in SKELETONS.values():
         if skeleton.parts == parts:
             return skeleton
-    pairs = [(parts.index(name), parts.index("left_" + name[6:]))
-             for name in parts if name.startswith("right_") and "left_" + name[6:] in parts]  # fmt: skip
-    has_torso = {"left_shoulder", "right_hip"} <= set(parts)
-    torso = (parts.index("left_shoulder"), parts.index("right_hip")) if has_torso else None
-    return Skeleton("file", parts, tuple(pairs), (), torso)
+    return skeleton_from_names("file", parts)

@@ -10,9 +10,11 @@ import pytest
 
 from cpm_repro.data import open_dataset
 from cpm_repro.data.annotations import DataWarning
-from cpm_repro.data.own import read_coco, read_csv
+from cpm_repro.data.coco import read_coco
+from cpm_repro.data.csv_table import read_csv
 from cpm_repro.data.skeleton_file import read_skeleton
 from cpm_repro.errors import UserError
+from cpm_repro.skeleton import skeleton_from_names
 
 
 def coco(parts: list[str]) -> dict:
@@ -81,6 +83,52 @@ def test_a_coco_file_of_other_things_is_refused_in_one_line(tmp_path, key, item)
     path.write_text(json.dumps(COCO | {key: [item]}))
     with pytest.raises(UserError, match=r"coco\.json: "):
         read_coco(path)
+
+
+THREE = COCO | {
+    "categories": [{"name": "x", "keypoints": ["wrist", "thumb", "tip"]}],
+    "annotations": [{"id": 1, "image_id": 1, "keypoints": [1, 2, 2, 3, 4, 1, 5, 6, 2]}],
+}
+
+
+def test_parts_of_a_skeleton_file_are_found_by_their_names(tmp_path):
+    """They were taken in the file's order: the wrist's place was called tip."""
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(THREE))
+    for parts, joints in (
+        (("tip", "thumb", "wrist"), [[5, 6], [3, 4], [1, 2]]),
+        (("tip", "wrist"), [[5, 6], [1, 2]]),
+        (("mine 1", "mine 2", "mine 3"), [[1, 2], [3, 4], [5, 6]]),
+    ):
+        annotations = read_coco(path, skeleton_from_names("hand", parts))
+        (person,) = (person for _, person in annotations.people())
+        assert annotations.skeleton.parts == parts
+        assert person.joints.tolist() == joints
+    for parts, absent in ((("tip", "thumb", "palm"), "palm"), (("a", "b"), "a")):
+        with pytest.raises(UserError, match=f"has a part {absent}, the file's key points are wrist, thumb"):
+            read_coco(path, skeleton_from_names("hand", parts))
+
+
+def test_an_image_id_of_two_files_belongs_to_neither(tmp_path):
+    """Two files put together, each of which counts from 1: everybody was put on the last one's pictures."""
+    path = tmp_path / "coco.json"
+    images = [{"id": 1, "file_name": name} for name in ("a.jpg", "b.jpg", "a.jpg")]
+    path.write_text(json.dumps(THREE | {"images": images}))
+    annotations = read_coco(path)
+    assert (annotations.read, annotations.images) == (1, ())
+    assert [str(problem) for problem in annotations.problems] == [
+        "annotation 1: image_id 1 is a.jpg and b.jpg"
+    ]
+    path.write_text(json.dumps(THREE | {"images": images[::2]}))
+    assert len(read_coco(path).images) == 1
+
+
+def test_annotations_without_an_id_are_not_one(tmp_path):
+    path = tmp_path / "coco.json"
+    item = THREE["annotations"][0]
+    items = [{**item, "id": None}, {**item, "id": None}, item, {k: item[k] for k in item if k != "id"}]
+    path.write_text(json.dumps(THREE | {"annotations": items}))
+    assert not read_coco(path).problems
 
 
 @pytest.mark.parametrize("bbox", ["x", [1, "x"], {"a": 1}, [[1], [2, 3]], [10**400, 0, 1, 1]])

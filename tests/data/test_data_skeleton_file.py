@@ -73,3 +73,10 @@ def test_pairs_that_are_not_said_are_told_by_the_names(tmp_path, line, pairs):
     """A file that named only the torso stopped mirrored sides from changing places."""
     (tmp_path / "skeleton.toml").write_text(f'parts = ["root", "left_tip", "right_tip"]\n{line}')
     assert read_skeleton(tmp_path / "skeleton.toml").flip_pairs == pairs
+
+
+@pytest.mark.parametrize(("line", "torso"), [("", (2, 1)), ('torso = ["nose", "right_hip"]\n', (0, 1))])
+def test_a_body_that_names_no_torso_has_pcks(tmp_path, line, torso):
+    """Training wanted one of a body whose file named only its parts."""
+    (tmp_path / "skeleton.toml").write_text(f'parts = ["nose", "right_hip", "left_shoulder"]\n{line}')
+    assert read_skeleton(tmp_path / "skeleton.toml").torso == torso

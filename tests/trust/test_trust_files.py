@@ -24,10 +24,11 @@ from safetensors.numpy import save_file
 
 from cpm_repro.caffe.weight_files import read_weight_file
 from cpm_repro.config import TrainConfig, to_dict
+from cpm_repro.data.coco import read_coco
+from cpm_repro.data.csv_table import read_csv
 from cpm_repro.data.flic import read_flic
 from cpm_repro.data.lsp import read_lsp, read_lspet_joints
 from cpm_repro.data.mpii import read_mpii_json, read_mpii_mat, read_val_pairs
-from cpm_repro.data.own import read_coco, read_csv
 from cpm_repro.data.record_json import read_records
 from cpm_repro.data.skeleton_file import read_skeleton
 from cpm_repro.errors import UserError
