@@ -149,9 +149,7 @@ def test_csv_with_a_skeleton_file(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((60, 60, 3), np.uint8))
     skeleton = read_skeleton(tmp_path / "skeleton.toml")
     annotations = read_csv(tmp_path / "hands.csv", skeleton)
-    assert [str(p) for p in annotations.problems] == [
-        "line 4: expected numbers: could not convert string to float: 'x'"
-    ]
+    assert [str(p) for p in annotations.problems] == ["line 4: right_tip_x: expected a number, got 'x'"]
     sample = open_dataset(str(tmp_path), "train")[0]
     assert sample.joints[0].tolist() == [[10, 20], [30.5, 40], [1, 2]]
     assert sample.visible[0].tolist() == [1, 0, 1]
@@ -194,3 +192,44 @@ def test_half_a_point_is_refused(tmp_path, column, other):
     (tmp_path / "x.csv").write_text(f"image,root_x,root_y,{column}\na.png,1,2,3\n")
     with pytest.raises(UserError, match=f"expected a column {other} beside {column}"):
         read_csv(tmp_path / "x.csv")
+
+
+def test_a_line_that_is_not_the_headers_is_reported_by_its_number(tmp_path):
+    """A comma too many, of a decimal say, moved every number behind it; a cut line lost its last points."""
+    lines = [
+        "image, left_tip_x, left_tip_y, right_tip_x, right_tip_y, right_tip_visible",
+        "a.png, 10, 20, 30, 40, 0",
+        "",
+        "b.png,10,5,20,30,40,1",
+        "c.png,10,20,30",
+        "d.png,10,20,30,40,1,,",
+        "e.png,10,20,30,40,2",
+        "f.png,10,20, ,,",
+        "g.png,10,20,30,4O,1",
+    ]
+    (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
+    annotations = read_csv(tmp_path / "x.csv")
+    assert annotations.skeleton.parts == ("left_tip", "right_tip")
+    assert annotations.skeleton.flip_pairs == ((1, 0),)
+    assert [str(problem) for problem in annotations.problems] == [
+        "line 4: expected 6 cells as in the header, got 7",
+        "line 5: expected 6 cells as in the header, got 4",
+        "line 7: right_tip_visible: expected 1, 0 (hidden) or nothing, got 2",
+        "line 8: the box of the labelled joints has no size",
+        "line 9: right_tip_y: expected a number, got '4O'",
+    ]
+    assert [image.path for image in annotations.images] == ["a.png", "d.png"]
+    assert annotations.images[0].people[0].visible.tolist() == [1, 0]
+
+
+def test_a_column_that_comes_twice_is_refused(tmp_path):
+    """The last one counted."""
+    (tmp_path / "x.csv").write_text("image,a_x,a_y,b_x,b_y,b_x\na.png,1,2,3,4,50\n")
+    with pytest.raises(UserError, match="expected one column b_x, got several"):
+        read_csv(tmp_path / "x.csv", skeleton_from_names("mine", ("a", "b")))
+
+
+def test_half_a_centre_is_reported(tmp_path):
+    """The box of the joints stood in without a word."""
+    (tmp_path / "x.csv").write_text("image,a_x,a_y,b_x,b_y,center_x,center_y\na.png,1,2,3,4,5,\n")
+    assert "one of them" in str(read_csv(tmp_path / "x.csv").problems[0])
