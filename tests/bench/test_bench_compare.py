@@ -1,6 +1,7 @@
 """Two reports compared: real changes are seen, noise and busy machines are not."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -45,6 +46,19 @@ def test_too_few_rounds_are_not_called_the_same():
         samples |= {way: values[:3] for way, values in samples.items()}
     (change,) = changes_between(old, new)
     assert (change.verdict, change.ratio) == ("too few rounds", pytest.approx(3, rel=0.2))
+
+
+def test_ten_rounds_suffice_among_a_hundred_cases():
+    """A tripled time is found by the exact test; the approximation's least p for ten rounds is 1.8e-4."""
+    old, new = made(1, 5, seed=0), made(3, 5, seed=1)
+    for report in (old, new):
+        cases = report.answers[0].cases
+        samples = cases[0].samples
+        samples |= {way: values[:10] for way, values in samples.items()}
+        cases += [dataclasses.replace(cases[0], name=f"N={n}") for n in range(2, 101)]
+    changes = changes_between(old, new)
+    assert [change.verdict for change in changes] == ["slower"] * 100
+    assert changes[0].p_value == pytest.approx(2 / math.comb(20, 10))
 
 
 def memory(*megabytes: float, device: str = "A") -> BenchReport:
