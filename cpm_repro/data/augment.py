@@ -20,6 +20,9 @@ from cpm_repro.skeleton import Skeleton
 BORDER = 128
 """Grey outside the photograph: it becomes 0 in the network's input (spec `transform.md`)."""
 
+_TOO_LONG = 32_767
+"""OpenCV's warps keep a photograph's coordinates in 16 bits: a side of so many pixels is refused."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -129,7 +132,7 @@ def warp_image(
 
     A map that shrinks by a factor of 2 or more skips pixels, so the part of the photograph that the
     crop sees is first halved until the warp's factor is above ``least``. Each halving averages 2 x 2 pixels,
-    which OpenCV does far faster than the average over a larger block.
+    which OpenCV does far faster than the average over a larger block. The photograph may be of any size.
 
     Args:
         image: the photograph.
@@ -138,7 +141,7 @@ def warp_image(
         least: at 0.5 no pixel is skipped.
     """
     size = (crop, crop) if isinstance(crop, int) else crop
-    if halvings(matrix, least):
+    if halvings(matrix, least) or max(image.shape[:2]) >= _TOO_LONG:
         image, matrix = cut_window(image, matrix, size, least)
     warped = cv2.warpAffine(
         image,

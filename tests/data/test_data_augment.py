@@ -119,6 +119,20 @@ def test_cutting_before_the_reduction_changes_nothing(block):
     assert np.abs(warp_image(image, matrix, 64).astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("factor", [0.3, 0.9, 2.5])
+def test_a_panorama_is_cut_as_its_part_is(factor):
+    """OpenCV's warp refuses photographs of 32,767 pixels along a side, such as stitched ones."""
+    rng = np.random.default_rng(0)
+    part = cv2.GaussianBlur(rng.integers(0, 256, (60, 400, 3), dtype=np.uint8), (0, 0), 1.5)
+    panorama = np.full((60, 33_000, 3), 128, np.uint8)
+    panorama[:, 32_400:32_800] = part
+    matrix = np.array([[factor, 0, 32 - 200 * factor], [0, factor, 32 - 30 * factor]])
+    further = matrix + np.array([[0, 0, -32_400 * factor], [0, 0, 0]])
+    difference = warp_image(panorama, further, 64).astype(int) - warp_image(part, matrix, 64)
+    assert np.abs(difference).max() <= 1
+    assert warp_image(part, matrix, 64).std() > 5
+
+
 def test_draws_cover_their_ranges():
     config = AugmentConfig(shift=0.1)
     rng = np.random.default_rng(0)
