@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,11 +131,15 @@ class LspetDataset:
         return len(self._people)
 
     def __getitem__(self, index: int) -> PoseSample:
+        return replace(self.labels(index), image=self._cache.read(self._paths[self._people[index]]))
+
+    def labels(self, index: int) -> PoseSample:
+        """The sample without its photograph, which is not read: an image of no pixels."""
         person = int(self._people[index])
         joints, visible = self._joints[person], self._visible[person]
         center, extent = center_and_extent(joints, visible)
         return PoseSample(
-            image=self._cache.read(self._paths[person]),
+            image=np.empty((0, 0, 3), np.uint8),
             joints=joints[None],
             visible=visible[None],
             center=center,

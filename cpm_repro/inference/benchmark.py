@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from cpm_repro.device import fitting, usable_device
@@ -20,7 +21,7 @@ from cpm_repro.inference.journal import Journal
 from cpm_repro.inference.predictions import Predictions, write_predictions
 from cpm_repro.inference.procedure import MULTIPLIERS, BenchmarkProcedure
 from cpm_repro.inference.subjects import Split, Subjects, open_subjects
-from cpm_repro.inference.weights import load_model, own_data
+from cpm_repro.inference.weights import load_model, own_data, refuse_other_parts
 from cpm_repro.model import PoseMachine
 
 JOURNAL = "progress.jsonl"
@@ -64,14 +65,14 @@ def evaluate_release(
         raise UserError(f"first: wanted at least one person, got {first}")
     procedure = BenchmarkProcedure(model.net, box=model.augment.crop, device=place)
     subjects = open_subjects(data, split, model.augment)
-    if len(subjects.skeleton) != model.net.parts:
-        raise UserError(f"{data} labels {len(subjects.skeleton)} parts, the network has {model.net.parts}")
+    refuse_other_parts(model, weights, data, subjects.skeleton)
     count = min(len(subjects), first or len(subjects))
     about = {
         "weights": weights_digest(model.net),
         "data": subjects.name,
         "split": split,
         "people": count,
+        "set of people": people_digest(subjects, count),
         "box": procedure.box,
         "placed": subjects.placed,
     }
@@ -88,6 +89,16 @@ def weights_digest(net: PoseMachine) -> str:
     for name, value in net.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def people_digest(subjects: Subjects, count: int) -> str:
+    """Names the first people of a data set by what is stated of them, as `weights_digest` names a network."""
+    digest = hashlib.sha256()
+    for person in map(subjects.truth, range(count)):
+        digest.update(repr((person.id, person.number, person.stated)).encode())
+        if person.joints is not None:
+            digest.update(np.ascontiguousarray(person.joints, np.float64).tobytes())
     return digest.hexdigest()[:16]
 
 

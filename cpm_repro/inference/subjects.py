@@ -13,7 +13,7 @@ import numpy as np
 from cpm_repro.config import FULL_CROP, AugmentConfig, unknown
 from cpm_repro.data import Annotations, PoseDataset, center_and_extent, open_dataset, read_annotations
 from cpm_repro.data.lmdb_store import is_lmdb_folder
-from cpm_repro.data.lsp import lspet_folder
+from cpm_repro.data.lsp import LspetDataset, lspet_folder
 from cpm_repro.data.mpii_test import read_mpii_test
 from cpm_repro.data.open import MPII_MAT, split_people
 from cpm_repro.errors import UserError
@@ -46,6 +46,7 @@ class Truth:
     head_size: float = math.nan  # px
     torso_box_wh: tuple[float, float] | None = None  # px
     number: tuple[int, int] = (0, 0)  # 1-based image and person in MPII's RELEASE
+    stated: tuple[float, ...] = ()  # centre x, y and scale, where the data set states them
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ class AnnotatedSubjects:
             if box is not None and self.name == "flic"
             else None,
             number=(image.number, person.number),
+            stated=() if person.center is None else (*_point(person.center), person.scale),
         )
 
     def subject(self, index: int) -> Subject:
@@ -218,8 +220,9 @@ class SampledSubjects:
         return len(self._dataset)
 
     def truth(self, index: int) -> Truth:
-        """See `Subjects`; decodes the image, which the sample brings with it."""
-        sample = self._dataset[index]
+        """See `Subjects`; but of LSP-extended decodes the image, which the sample brings with it."""
+        people = self._dataset
+        sample = people.labels(index) if isinstance(people, LspetDataset) else people[index]
         return Truth(
             id=sample.id,
             image=sample.id,
@@ -257,7 +260,10 @@ class UnlabelledSubjects:
         """See `Subjects`."""
         person = self._people[index]
         return Truth(
-            id=f"{person.image}#{person.person}", image=person.image, number=(person.number, person.person)
+            id=f"{person.image}#{person.person}",
+            image=person.image,
+            number=(person.number, person.person),
+            stated=(*person.center, person.scale),
         )
 
     def subject(self, index: int) -> Subject:

@@ -130,6 +130,42 @@ def own_data(model: LoadedModel, weights: str | Path) -> str:
     return data
 
 
+def compare_parts(weights: str, theirs: Skeleton | None, data: str, ours: Skeleton) -> str:
+    """Hold the parts that ``weights`` were trained for against those that ``data`` labels, by name.
+
+    Returns:
+        A line where only the order differs, else nothing; nothing too where the weights carry no names, or
+        another number of parts: what gives a part's map is then of another shape.
+
+    Raises:
+        UserError: as many parts, of other names.
+    """
+    if theirs is None or len(theirs) != len(ours) or theirs.parts == ours.parts:
+        return ""
+    pairs = enumerate(zip(theirs.parts, ours.parts, strict=True), start=1)
+    number, (their, our) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
+    if set(theirs.parts) == set(ours.parts):
+        return f"{data} has its parts in another order than {weights}: part {number} is {our}, was {their}"
+    missing = next(part for part in ours.parts if part not in theirs.parts)
+    raise UserError(
+        f"{weights} was trained for other parts than {data} labels: {missing} is none of its {len(theirs)} "
+        f"(its part {number} is {their}, the data's {our}); as a .caffemodel (cpm convert), which carries no "
+        f"names, the weights are taken for any"
+    )
+
+
+def refuse_other_parts(model: LoadedModel, weights: str | Path, data: str, skeleton: Skeleton) -> None:
+    """Before ``model``, read from ``weights``, is scored on ``data``, which labels the parts of ``skeleton``.
+
+    Raises:
+        UserError: they are not the network's, or in another order.
+    """
+    if len(skeleton) != model.net.parts:
+        raise UserError(f"{data} labels {len(skeleton)} parts, the network has {model.net.parts}")
+    if order := compare_parts(str(weights), model.skeleton, data, skeleton):
+        raise UserError(f"{order}: scores would compare other parts")
+
+
 def load_model(
     path: str | Path, arch: str | None = None, *, parts: int | None = None, width: float | None = None
 ) -> LoadedModel:

@@ -14,7 +14,7 @@ from cpm_repro.device import fitting, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import atomic_write, write_json
-from cpm_repro.inference.weights import load_model, own_data
+from cpm_repro.inference.weights import load_model, own_data, refuse_other_parts
 from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.person import PersonCentres
@@ -23,7 +23,7 @@ from cpm_repro.training.report import Finished, report, scores_markdown
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.sharding import cores_for
 from cpm_repro.training.solver_run import train_solver
-from cpm_repro.training.start import check_held_out, compare_parts
+from cpm_repro.training.start import check_held_out
 from cpm_repro.training.validate import predict_dataset, score_stages
 
 
@@ -96,10 +96,7 @@ def evaluate_weights(
     check_held_out(data, dataset)
     if model.net.input_channels == 3:
         dataset = PersonCentres(dataset)
-    if len(dataset.skeleton) != model.net.parts:
-        raise UserError(f"{data} labels {len(dataset.skeleton)} parts, the network has {model.net.parts}")
-    if order := compare_parts(str(weights), model.skeleton, data, dataset.skeleton):
-        raise UserError(f"{order}: scores would compare other parts")
+    refuse_other_parts(model, weights, data, dataset.skeleton)
     net = model.net.to(place)
     crop = model.augment.crop
     memory = fitting(f"a batch of 16 crops of {crop}x{crop} px", "give another --device")

@@ -13,7 +13,7 @@ from cpm_repro.caffe.weight_files import load_weights, read_weight_file
 from cpm_repro.config import TrainConfig
 from cpm_repro.data import PoseDataset, open_dataset
 from cpm_repro.errors import UserError
-from cpm_repro.inference.weights import build_from
+from cpm_repro.inference.weights import build_from, compare_parts
 from cpm_repro.model import PoseMachine, describe, initialise, initialise_from_vgg19, load_by_name
 from cpm_repro.ops._checks import MAX_STAGES
 from cpm_repro.skeleton import Skeleton
@@ -82,30 +82,6 @@ def build_net(config: TrainConfig, labelled: int) -> PoseMachine:
     check_parts(config, labelled, net.parts)
     initialise(net, config.solver.initialisation, torch.Generator().manual_seed(config.seed))
     return net
-
-
-def compare_parts(weights: str, theirs: Skeleton | None, data: str, ours: Skeleton) -> str:
-    """Hold the parts that ``weights`` were trained for against those that ``data`` labels, by name.
-
-    Returns:
-        A line where only the order differs, else nothing; nothing too where the weights carry no names, or
-        another number of parts: what gives a part's map is then of another shape.
-
-    Raises:
-        UserError: as many parts, of other names.
-    """
-    if theirs is None or len(theirs) != len(ours) or theirs.parts == ours.parts:
-        return ""
-    pairs = enumerate(zip(theirs.parts, ours.parts, strict=True), start=1)
-    number, (their, our) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
-    if set(theirs.parts) == set(ours.parts):
-        return f"{data} has its parts in another order than {weights}: part {number} is {our}, was {their}"
-    missing = next(part for part in ours.parts if part not in theirs.parts)
-    raise UserError(
-        f"{weights} was trained for other parts than {data} labels: {missing} is none of its {len(theirs)} "
-        f"(its part {number} is {their}, the data's {our}); as a .caffemodel (cpm convert), which carries no "
-        f"names, the weights are taken for any"
-    )
 
 
 def start_from(net: PoseMachine, config: TrainConfig, skeleton: Skeleton) -> str:

@@ -1,6 +1,7 @@
 """``cpm eval --procedure release``: whole data sets, their files, and going on where it was cut off."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ from cpm_repro.data.mpii_test import read_mpii_test
 from cpm_repro.evaluation import read_predictions
 from cpm_repro.inference import benchmark
 from cpm_repro.inference.procedure import BenchmarkProcedure, person_scale
+from cpm_repro.inference.subjects import open_subjects
+from cpm_repro.inference.weights import bundled_weights
 from cpm_repro.skeleton import CPM14, FLIC9, LSP14
 
 LSP_ORDER = [14, 13, 9, 8, 7, 10, 11, 12, 3, 2, 1, 4, 5, 6]  # spec `data.md`: 1-based target of our parts
@@ -172,6 +175,65 @@ def test_a_broken_photograph_is_a_miss_and_the_others_go_on(weights, lsp, tmp_pa
     good = (folder / "images" / "im1002.jpg").read_bytes()
     (copy / "images" / "im1002.jpg").write_bytes(good)
     assert run("--weights", weights, "--arch", "tiny", "--data", copy, "--out", out) == 0
+
+
+def test_results_of_other_people_are_not_mixed_in(weights, lsp, tmp_path, capsys):
+    """As many people of a data set of the same name: their joints, or where MPII says they are, differ."""
+    folder, _ = lsp
+    other = tmp_path / "lsp"
+    shutil.copytree(folder, other)
+    joints = scipy.io.loadmat(folder / "joints.mat")["joints"]
+    scipy.io.savemat(other / "joints.mat", {"joints": joints + [[[1.0]], [[0.0]], [[0.0]]]})
+    known = ["--weights", weights, "--arch", "tiny", "--first", "1", "--out", tmp_path / "out"]
+    assert run(*known, "--data", folder) == 0
+    assert run(*known, "--data", folder) == 0
+    capsys.readouterr()
+    assert run(*known, "--data", other) == 2
+    assert "holds results for another set of people" in capsys.readouterr().err
+
+
+def test_people_whose_joints_are_secret_are_told_by_their_places(mpii):
+    file = mpii / "mpii_human_pose_v1_u12_1.mat"
+    subjects = open_subjects(str(mpii), "test-all", AugmentConfig())
+    before = benchmark.people_digest(subjects, 3)
+    assert before != benchmark.people_digest(subjects, 2)
+    release = scipy.io.loadmat(file)["RELEASE"]
+    release["annolist"][0, 0]["annorect"][0, 1]["scale"][0, 0][:] = 0.41
+    scipy.io.savemat(file, {"RELEASE": release})
+    assert before != benchmark.people_digest(open_subjects(str(mpii), "test-all", AugmentConfig()), 3)
+
+
+def test_a_broken_photograph_of_lspet_is_a_miss_and_the_others_go_on(weights, tmp_path, capsys):
+    data = write_lspet(tmp_path / "lspet", people=19)
+    (data / "images" / "im00001.jpg").write_text("<html>")
+    out = tmp_path / "out"
+    assert run("--weights", weights, "--arch", "tiny", "--data", data, "--out", out) == 2
+    assert "1 of 2 people count as misses: lspet/im00001.jpg: " in capsys.readouterr().err
+    people = json.loads((out / "predictions.json").read_text())["people"]
+    assert [person["keypoints"] is None for person in people] == [True, False]
+    with np.load(out / "predictions.npz") as file:
+        assert file["labelled"].any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (CPM14.parts[::-1], "has its parts in another order than"),
+        (tuple(f"finger_{index}" for index in range(14)), "was trained for other parts than"),
+    ],
+)
+def test_other_parts_than_the_networks_are_not_scored(lsp, tmp_path, capsys, parts, words):
+    """As without the procedure: a name would have another part's score."""
+    _, images = lsp
+    cv2.imwrite(str(tmp_path / "a.png"), images[0])
+    points = np.column_stack([np.random.default_rng(0).uniform(5, 60, (14, 2)), np.full(14, 2)])
+    person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": points.ravel().tolist()}
+    category = {"id": 1, "name": "person", "keypoints": list(parts), "skeleton": []}
+    image = {"id": 1, "file_name": "a.png", "width": 64, "height": 70}
+    data = tmp_path / "own.json"
+    data.write_text(json.dumps({"images": [image], "categories": [category], "annotations": [person]}))
+    assert run("--weights", bundled_weights(), "--data", data, "--split", "all") == 2
+    assert words in capsys.readouterr().err
 
 
 def test_flic_is_scored_by_its_rule(tmp_path, capsys):

@@ -7,8 +7,8 @@ import pytest
 from cpm_repro.cli import main
 from cpm_repro.data import SyntheticDataset
 from cpm_repro.errors import UserError
+from cpm_repro.inference.weights import compare_parts
 from cpm_repro.skeleton import CPM14, FLIC9, LSP14
-from cpm_repro.training.start import compare_parts
 
 SMALL = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--set=validate_people=4"]
 WINGED = replace(CPM14, name="winged", parts=(*CPM14.parts[:3], "right_wing", *CPM14.parts[4:]))
