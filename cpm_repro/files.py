@@ -85,11 +85,20 @@ def read_json(path: str | Path) -> Any:
         UserError: it is missing, no JSON, or nested deeper than anything sensible.
     """
     try:
-        return parse_json(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_bytes())  # of bytes a byte order mark is understood
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path}: expected JSON: {error}") from error
+
+
+def json_head(path: str | Path) -> str:
+    """The beginning of a JSON file, to tell what it holds unparsed; "" of one that cannot be read."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            return file.read(200).lstrip()
+    except OSError:
+        return ""
 
 
 def parse_json(text: str | bytes) -> Any:

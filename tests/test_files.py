@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.files import atomic_write, inside, parse_json, read_json, write_json
+from cpm_repro.files import atomic_write, inside, json_head, parse_json, read_json, write_json
 
 
 def test_writes_and_makes_folders(tmp_path):
@@ -103,3 +103,11 @@ def test_json_that_is_nested_too_deeply_is_no_json():
 def test_a_failure_is_one_line_whatever_a_file_makes_it_say(kind):
     assert str(kind("x.csv: got a\nb\r\n\x1b[31mc\u2028d\x9be")) == "x.csv: got a b [31mc d e"
     assert str(kind("résumé.png: \udcff")) == "résumé.png: \udcff"
+
+
+def test_json_with_a_byte_order_mark_is_json(tmp_path):
+    """As editors and spreadsheets on Windows write it."""
+    (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf [1]")
+    assert read_json(tmp_path / "x.json") == [1]
+    assert json_head(tmp_path / "x.json") == "[1]"
+    assert json_head(tmp_path) == ""

@@ -42,11 +42,15 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """One picture: its path relative to the image folder, its 1-based number in the file, its people."""
+    """One picture: its path relative to the image folder, its 1-based number in the file, its people.
+
+    ``size`` is the (width, height) in which the file counts, where it says so.
+    """
 
     path: str
     number: int
     people: tuple[Person, ...]
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,8 @@ class Intake:
     strict: bool = False
     read: int = 0
     problems: list[Problem] = field(default_factory=list)
-    _images: dict[str, tuple[int, list[Person]]] = field(default_factory=dict)
+    _images: dict[str, AnnotatedImage] = field(default_factory=dict)
+    _people: dict[str, list[Person]] = field(default_factory=dict)
 
     def report(self, identity: str, what: str) -> None:
         """Count a person who cannot be used."""
@@ -124,23 +129,33 @@ class Intake:
             raise UserError(str(self.problems[-1]))
 
     def add(
-        self, identity: str, path: str, person: Person, image: int | None = None, rank: int | None = None
+        self,
+        identity: str,
+        path: str,
+        person: Person,
+        image: int | None = None,
+        rank: int | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         """Count a person and check what every data set has to fulfil.
 
         ``image`` and ``rank`` number image and person (from 1) where the file does; else they are counted.
+        ``size`` is the image's, where the file says so.
         """
         what = fault(person)
         if what:
             self.report(identity, what)
             return
         self.read += 1
-        _, people = self._images.setdefault(path, (image or len(self._images) + 1, []))
+        self._images.setdefault(path, AnnotatedImage(path, image or len(self._images) + 1, (), size))
+        people = self._people.setdefault(path, [])
         people.append(replace(person, number=rank or len(people) + 1))
 
     def done(self, name: str, skeleton: Skeleton) -> Annotations:
         """The finished annotations."""
-        images = tuple(AnnotatedImage(path, n, tuple(people)) for path, (n, people) in self._images.items())
+        images = tuple(
+            replace(image, people=tuple(self._people[path])) for path, image in self._images.items()
+        )
         return Annotations(name, skeleton, images, tuple(self.problems), self.read)
 
 

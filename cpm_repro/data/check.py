@@ -11,17 +11,19 @@ import numpy as np
 
 from cpm_repro.data.annotations import AnnotatedImage, Annotations, Intake, Person, Problem
 from cpm_repro.data.flic import faces_away, read_flic
+from cpm_repro.data.lmdb_store import is_lmdb_folder
 from cpm_repro.data.lsp import lspet_folder, read_lspet_joints
 from cpm_repro.data.open import read_annotations
+from cpm_repro.data.sample import outside
 from cpm_repro.errors import UserError
 from cpm_repro.files import inside
-from cpm_repro.image_file import read_image
+from cpm_repro.image_file import read_image, turned_size
 from cpm_repro.skeleton import FLIC9, LSP14, Skeleton, Visibility
 
 SAME_PERSON_PX = 2.0
 """Two people of one image whose common joints lie this close on average are one person labelled twice."""
 
-KINDS = ("unusable", "image", "outside", "swapped", "duplicate", "scale")
+KINDS = ("unusable", "image", "size", "turned", "outside", "swapped", "duplicate", "scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,9 @@ class CheckReport:
 def check_data(path: str | Path, strict: bool = False, progress: bool = False) -> CheckReport:
     """Check a data set: everything `open_dataset` reads except LMDBs and the synthetic people.
 
-    Reported are people that cannot be used; images that do not open; labelled joints outside of their image;
-    left and right that look swapped; people labelled twice; people without a scale where others have
-    one, or of a pixel or two.
+    Reported are people that cannot be used; images that do not open, are of another size than the file says,
+    or are turned by viewers; labelled joints outside of their image; left and right that look swapped; people
+    labelled twice; people without a scale where others have one, or of a pixel or two.
 
     Args:
         path: folder or annotation file.
@@ -91,6 +93,7 @@ def check_data(path: str | Path, strict: bool = False, progress: bool = False) -
     for image in tqdm(annotations.images, disable=not progress, unit="images"):
         size = _size(images, image, findings, strict)
         lost += len(image.people) if size is None else 0
+        findings += [] if size is None else _other_pixels(images, image, size)
         for person in image.people:
             name = f"{image.path} person {person.number}"
             notes = {"outside": _outside(person, size), "swapped": _swapped(person, annotations)}
@@ -104,6 +107,8 @@ def _read(path: Path, strict: bool) -> tuple[Annotations, Path]:
     """The annotations as they are in the file: FLIC's people are not swapped first."""
     if not path.exists():
         raise UserError(f"{path}: expected a data set, but there is no such file or folder")
+    if is_lmdb_folder(path):
+        raise UserError(f"{path}: an LMDB has no annotation file to check; `cpm data show` draws its people")
     if folder := lspet_folder(path):
         return _read_lspet(folder, strict), folder / "images"
     annotations, images, _ = read_annotations(path, strict)
@@ -135,12 +140,31 @@ def _size(
     return width, height
 
 
+def _other_pixels(images: Path, image: AnnotatedImage, size: tuple[int, int]) -> list[Finding]:
+    """Joints that may have been set in other pixels than those that are read."""
+    found, stored = [], _of(size)
+    if shown := turned_size(inside(images, image.path)):
+        what = (
+            f"its EXIF data makes viewers turn it to {_of(shown)}; joints are taken in the {stored} as stored"
+        )
+        found.append(Finding("turned", Problem(image.path, what)))
+    if image.size is not None and image.size != size:
+        what = f"the annotations are of {_of(image.size)} pixels, the image has {stored}"
+        found.append(Finding("size", Problem(image.path, what)))
+    return found
+
+
+def _of(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
 def _outside(person: Person, size: tuple[int, int] | None) -> str:
+    """Joints that training leaves out."""
     if size is None:
         return ""
     labelled = person.joints[person.visible != Visibility.CROPPED]
-    count = int(((labelled < -0.5) | (labelled > np.array(size) - 0.5)).any(axis=1).sum())
-    return f"{count} labelled joints outside of the {size[0]} x {size[1]} image" if count else ""
+    count = int(outside(labelled, size).sum())
+    return f"{count} labelled joints outside of the {_of(size)} image" if count else ""
 
 
 def _too_small(person: Person) -> str:

@@ -35,7 +35,7 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
     parts = _key_points(path, category)
     skeleton = skeleton or _skeleton(path, category, parts)
     order = _order(path, parts, skeleton)
-    files = _files(images)
+    pictures = _pictures(images)
     others = {other["id"] for other in categories if "id" in other} - {category.get("id")}
     intake, seen = Intake(strict), set()
     for rank, item in enumerate(annotations):
@@ -43,21 +43,22 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
             continue
         number = item.get("id")
         identity = f"annotation {rank if number is None else number}"
-        names = files.get(item.get("image_id"), [])
+        found = pictures.get(item.get("image_id"), {})
         person = _person(item, len(parts), order)
         if number is not None and number in seen:
             intake.report(identity, "an annotation of this id came before")
-        elif not names:
+        elif not found:
             intake.report(identity, f"image_id {item.get('image_id')} is not among the images")
-        elif len(names) > 1:
-            intake.report(identity, f"image_id {item.get('image_id')} is {names[0]} and {names[1]}")
+        elif len(found) > 1:
+            intake.report(identity, f"image_id {item.get('image_id')} is {' and '.join(found)}")
         elif person is None:
             intake.report(
                 identity,
                 f"keypoints: expected {3 * len(parts)} numbers with v of 0, 1 or 2; bbox: four, or none",
             )
         else:
-            intake.add(identity, names[0], person)
+            ((name, size),) = found.items()
+            intake.add(identity, name, person, size=size)
         seen.add(number)
     return intake.done(own_name(path), skeleton)
 
@@ -65,6 +66,8 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
 def _content(path: str | Path) -> list[list[dict[str, Any]]]:
     """Images, annotations and categories of a COCO file: objects whose ids are plain."""
     content, lists = read_json(path), []
+    if isinstance(content, dict) and "root" in content:
+        raise UserError(f"{path}: a file of the release's records, which `cpm data lmdb` takes")
     for key in ("images", "annotations", "categories"):
         items = content.get(key) if isinstance(content, dict) else None
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
@@ -78,14 +81,20 @@ def _content(path: str | Path) -> list[list[dict[str, Any]]]:
     return lists
 
 
-def _files(images: Sequence[dict[str, Any]]) -> dict[Any, list[str]]:
-    """File names by image id: several where files were put together whose ids are the same."""
-    files: dict[Any, list[str]] = {}
+def _pictures(images: Sequence[dict[str, Any]]) -> dict[Any, dict[str, tuple[int, int] | None]]:
+    """File names and sizes by image id: several where files were put together whose ids are the same."""
+    pictures: dict[Any, dict[str, tuple[int, int] | None]] = {}
     for image in images:
-        name, names = image.get("file_name"), files.setdefault(image.get("id"), [])
-        if isinstance(name, str) and name not in names:
-            names.append(name)
-    return files
+        found = pictures.setdefault(image.get("id"), {})
+        if isinstance(name := image.get("file_name"), str):
+            found.setdefault(name, _size(image.get("width"), image.get("height")))
+    return pictures
+
+
+def _size(width: Any, height: Any) -> tuple[int, int] | None:
+    """The sides of a picture where they are given as whole numbers."""
+    whole = isinstance(width, int) and isinstance(height, int)
+    return (width, height) if whole and min(width, height) > 0 else None
 
 
 def _key_points(path: str | Path, category: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from cpm_repro.data.sample import PoseDataset
 from cpm_repro.data.skeleton_file import SUFFIXES, read_skeleton
 from cpm_repro.data.synthetic import SyntheticDataset
 from cpm_repro.errors import UserError
-from cpm_repro.files import read_json
+from cpm_repro.files import json_head
 from cpm_repro.skeleton import CPM14, MPII16, Skeleton
 
 Split = Literal["train", "val"]
@@ -117,7 +117,7 @@ def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Pat
         return (mark_validation(annotations, read_val_pairs(pairs)) if pairs else annotations), images, CPM14
     if file.suffix == ".csv":
         return read_csv(file, own, strict), images, None
-    if isinstance(read_json(file), list):
+    if json_head(file).startswith("["):
         return read_mpii_json(file, own or MPII16, strict), images, None if own else CPM14
     return read_coco(file, own, strict), images, None
 

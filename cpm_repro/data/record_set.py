@@ -17,7 +17,7 @@ from cpm_repro.data.record import RELEASE_JOINTS, PersonRecord, record_fault
 from cpm_repro.data.record_json import read_record_items, record_of, rounded
 from cpm_repro.data.release_records import annotation_records, gets_record, leeds_records, refuse
 from cpm_repro.errors import UserError
-from cpm_repro.files import inside
+from cpm_repro.files import inside, json_head
 from cpm_repro.skeleton import FLIC9, MPII16
 
 _LEEDS = ("lspet_dataset", "lsp_dataset")
@@ -99,9 +99,7 @@ def _record_items(path: Path) -> list[Any] | None:
     """The items of a record file; None when ``path`` is something else."""
     if not path.is_file() or path.suffix != ".json":
         return None
-    with open(path, encoding="utf-8", errors="replace") as file:
-        head = file.read(200)
-    return read_record_items(path) if head.lstrip("\ufeff \r\n\t{").startswith('"root"') else None
+    return read_record_items(path) if json_head(path).lstrip("{ \r\n\t").startswith('"root"') else None
 
 
 def _leeds_folders(path: Path) -> dict[str, Path]:

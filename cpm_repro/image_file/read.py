@@ -29,6 +29,24 @@ def read_image(path: str | Path, *, exif: bool = False) -> np.ndarray:
         UserError: the file is missing, a folder, may not be read, is empty, of no size that its header tells,
             larger than MAX_PIXELS, or does not decode.
     """
+    return decode_image(_content(path), str(path), exif=exif)
+
+
+def turned_size(path: str | Path) -> tuple[int, int] | None:
+    """(width, height) of a picture as viewers show it, if its EXIF data makes them turn or mirror it.
+
+    Raises:
+        UserError: see `read_image`.
+    """
+    data = _content(path)
+    if not any(sign in data.tobytes() for sign in (b"Exif\0\0", b"eXIf", b"EXIF")):
+        return None
+    shown = decode_image(data, str(path), exif=True)
+    same = np.array_equal(shown, decode_image(data, str(path)))
+    return None if same else (shown.shape[1], shown.shape[0])
+
+
+def _content(path: str | Path) -> np.ndarray:
     path = wanted_file(path, "an image file")
     try:
         data = np.fromfile(path, dtype=np.uint8)
@@ -36,7 +54,7 @@ def read_image(path: str | Path, *, exif: bool = False) -> np.ndarray:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not data.size:
         raise UserError(f"{path}: expected an image, got an empty file")
-    return decode_image(data, str(path), exif=exif)
+    return data
 
 
 def decode_image(data: np.ndarray, name: str, *, exif: bool = False) -> np.ndarray:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import cv2
 import numpy as np
@@ -13,9 +14,10 @@ from cpm_repro.cli import main
 from cpm_repro.data import SyntheticDataset, open_dataset
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.check import check_data
+from cpm_repro.data.sample import seen_in_image
 from cpm_repro.data.show import show_samples
 from cpm_repro.errors import UserError
-from cpm_repro.skeleton import MPII16
+from cpm_repro.skeleton import MPII16, Visibility
 
 
 def upright(**moved) -> list[list[float]]:
@@ -176,3 +178,59 @@ def test_what_training_will_take_of_a_table_is_said_and_shares_are_no_pixels(tmp
     )
     said = check_data(tmp_path).to_text()
     assert "mirrored: right_rim - left_rim; scores divide by: left_rim - base" in said
+
+
+def photograph(orientation: int) -> bytes:
+    """A JPEG of 60 x 40 pixels, brighter to the right and below, with an EXIF orientation."""
+    picture = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)
+    plain = cv2.imencode(".jpg", picture)[1].tobytes()
+    tag = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    exif = b"Exif\0\0" + tag
+    return plain[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + plain[2:]
+
+
+def test_pictures_that_the_points_were_not_set_in_are_reported(tmp_path):
+    """Of pictures resized later, or turned by viewers, every point was elsewhere in training."""
+    for name, orientation in (("plain.jpg", 1), ("turned.jpg", 6), ("upside_down.jpg", 3)):
+        (tmp_path / name).write_bytes(photograph(orientation))
+    sizes = {"plain.jpg": (120, 80), "turned.jpg": (40, 60), "upside_down.jpg": (60, 40)}
+    images = [{"id": name, "file_name": name, "width": w, "height": h} for name, (w, h) in sizes.items()]
+    people = [{"id": name, "image_id": name, "keypoints": [3, 4, 2, 30, 20, 2]} for name in sizes]
+    categories = [{"id": 1, "name": "x", "keypoints": ["a", "b"]}]
+    (tmp_path / "x.json").write_text(
+        json.dumps({"images": images, "annotations": people, "categories": categories})
+    )
+    found = kinds(check_data(tmp_path))
+    assert found["size"] == [
+        "plain.jpg: the annotations are of 120 x 80 pixels, the image has 60 x 40",
+        "turned.jpg: the annotations are of 40 x 60 pixels, the image has 60 x 40",
+    ]
+    assert [line.split(";")[0] for line in found["turned"]] == [
+        "turned.jpg: its EXIF data makes viewers turn it to 40 x 60",
+        "upside_down.jpg: its EXIF data makes viewers turn it to 60 x 40",
+    ]
+    assert set(found) == {"size", "turned"}
+
+
+def test_joints_outside_are_those_that_training_leaves_out(tmp_path):
+    """The two had rules of their own at the borders."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    (tmp_path / "x.csv").write_text(
+        "image,a_x,a_y,b_x,b_y,c_x,c_y,d_x,d_y,split\n"
+        "a.png,-0.4,5,59.9,5,5,39.9,0,40,train\na.png,1,2,3,4,5,6,7,8,val\n"
+    )
+    (line,) = kinds(check_data(tmp_path))["outside"]
+    assert line == "a.png person 1: 2 labelled joints outside of the 60 x 40 image"
+    seen = seen_in_image(open_dataset(str(tmp_path), "train")[0])[0]
+    assert (seen == Visibility.CROPPED).sum() == 2
+
+
+def test_what_has_no_annotations_to_check_is_refused_by_what_it_is(tmp_path):
+    (tmp_path / "lmdb").mkdir()
+    (tmp_path / "lmdb" / "data.mdb").touch()
+    (tmp_path / "lmdb" / "cpm_write_plan.json").write_text("{}")
+    with pytest.raises(UserError, match="lmdb: an LMDB has no annotation file"):
+        check_data(tmp_path / "lmdb")
+    (tmp_path / "MPI_annotations.json").write_text('{"root": []}')
+    with pytest.raises(UserError, match="a file of the release's records, which `cpm data lmdb` takes"):
+        check_data(tmp_path / "MPI_annotations.json")
