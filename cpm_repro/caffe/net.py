@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,9 @@ class CaffeNet(nn.Module):
         self.inputs: dict[str, Shape] = {}
         self.inputs = self._build(net, input_shapes or {})
         share(self.steps())
+        for group in self.param_groups():
+            # As in Caffe: what does not move has no gradient, which clip_gradients would count.
+            group["params"][0].requires_grad_(group["lr_mult"] != 0)
         self.train(phase == "TRAIN")
         self.fill(seed)
 
@@ -149,6 +153,19 @@ class CaffeNet(nn.Module):
                     if blob not in wanted and last_use.get(blob, -1) <= index:
                         blobs.pop(blob, None)
         return blobs if wanted is None else {blob: blobs[blob] for blob in wanted}
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Inside, what passes through the net leaves no trace in BatchNorm's statistics."""
+        norms = [module for _, module in self.steps() if isinstance(module, learned.BatchNorm)]
+        modes = [module.training for module in norms]
+        for module in norms:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module, training in zip(norms, modes, strict=True):
+                module.training = training
 
     def objective(self, blobs: Mapping[str, Tensor]) -> Tensor:
         """The number Caffe minimises: the sum of all losses times their ``loss_weight`` (1 where not set)."""

@@ -36,6 +36,7 @@ def optimizer_for(net: CaffeNet, solver: str | Path | Any) -> CaffeSGD:
         weight_decay=as_typed(solver.weight_decay),
         iter_size=solver.iter_size,
         clip_gradients=solver.clip_gradients,
+        missing_as_zero=True,
     )
 
 

@@ -33,7 +33,10 @@ class CaffeSGD(torch.optim.Optimizer):
         clip_gradients: largest L2 norm of all gradients together, applied to the accumulated sum before
             anything else; negative: off.
         fused: False computes the three lines above with PyTorch's list operations, one pass over memory
-            each, on any device; the fused kernel is for CPU and CUDA.
+            each, on any device; the fused kernel is for CPU and CUDA, and for a momentum that is not 0.
+        missing_as_zero: what has no gradient (its lr_mult is 0, or no loss depends on it) is updated with
+            one of 0, as Caffe does: it goes on decaying, and moving by the momentum that it has. False
+            leaves it alone.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class CaffeSGD(torch.optim.Optimizer):
         iter_size: int = 1,
         clip_gradients: float = -1.0,
         fused: bool = True,
+        missing_as_zero: bool = False,
     ) -> None:
         if iter_size < 1:
             raise ValueError(f"iter_size: wanted at least 1, got {iter_size}")
@@ -60,10 +64,11 @@ class CaffeSGD(torch.optim.Optimizer):
         self.iter_size = iter_size
         self.clip_gradients = clip_gradients
         self.fused = fused
+        self.missing_as_zero = missing_as_zero
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Apply one update; parameters without a gradient are left alone."""
+        """Apply one update."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -74,18 +79,21 @@ class CaffeSGD(torch.optim.Optimizer):
             if share != 1:
                 gradients = list(torch._foreach_mul(gradients, share))
             buffers = [self._buffer(weight) for weight in weights]
-            update = _fused if self.fused and device.type in ("cpu", "cuda") else _plain
+            # Without a momentum the fused kernel takes no buffers, and then no rate either.
+            fused = self.fused and momentum != 0 and device.type in ("cpu", "cuda")
+            update = _fused if fused else _plain
             update(weights, gradients, buffers, rate, decay, momentum)
         return loss
 
     def _alike(self) -> dict[_Key, list[Tensor]]:
-        """Parameters that have a gradient, by rate, decay, momentum, device and type."""
+        """Parameters that are updated, by rate, decay, momentum, device and type."""
         alike: dict[_Key, list[Tensor]] = {}
         for group in self.param_groups:
             rate = group["lr"] * group["lr_mult"]
             decay = group["weight_decay"] * group["decay_mult"]
             for weight in group["params"]:
-                if weight.grad is not None:
+                moves = rate * decay != 0 or "momentum_buffer" in self.state.get(weight, ())
+                if weight.grad is not None or (self.missing_as_zero and moves):
                     key = (rate, decay, group["momentum"], weight.device, weight.dtype)
                     alike.setdefault(key, []).append(weight)
         return alike
@@ -109,8 +117,9 @@ class CaffeSGD(torch.optim.Optimizer):
 
 
 def _gradient(weight: Tensor) -> Tensor:
-    """The gradient in its parameter's memory layout, which the fused kernel takes for granted."""
-    assert weight.grad is not None
+    """The gradient in its parameter's memory layout, which the fused kernel takes for granted; 0 without."""
+    if weight.grad is None:
+        return torch.zeros_like(weight)
     if weight.grad.stride() == weight.stride():
         return weight.grad
     return torch.empty_like(weight).copy_(weight.grad)

@@ -81,6 +81,15 @@ def test_shared_multipliers_merge_and_must_agree():
         build(conv("a", 1, 'name: "w" lr_mult: 2') + conv("b", 1, 'name: "w" lr_mult: 7'))
 
 
+def test_what_lr_mult_0_keeps_still_has_no_gradient():
+    """Caffe makes none, so that clip_gradients does not count it and nothing is computed below it."""
+    net = build(conv("a", 1, "lr_mult: 0") + conv("b", 1, "lr_mult: 3"))
+    net(x=torch.ones(1, 2, 4, 4))["b"].sum().backward()
+    assert net.a.weight.grad is None
+    assert net.b.weight.grad is not None
+    assert [g["lr_mult"] for g in net.param_groups()] == [0, 3]
+
+
 def test_propagate_down_false_stops_the_gradient():
     text = conv("a", 1, "") + conv("b", 1, "", bottom="a", more="propagate_down: {}")
     for word, reached in (("true", True), ("false", False)):

@@ -83,6 +83,29 @@ def test_without_any_gradient_nothing_happens():
     assert weight.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_without_momentum_every_step_is_the_rate_times_the_gradient(fused):
+    """A solver prototxt need not name a momentum; Caffe's is 0 then."""
+    lrs = [0.1, 0.1, 0.01]
+    got = run(lambda w: CaffeSGD([w], lr=0.1, momentum=0, weight_decay=0.01, fused=fused), GRADIENTS, lrs)
+    assert got == pytest.approx(by_hand(np.array([1.0, -2.0]), GRADIENTS, lrs, 0.0, 0.01), abs=1e-15)
+
+
+def test_what_no_gradient_reaches_decays_and_coasts_where_that_is_asked_for():
+    """As in Caffe, whose gradients are there for all arrays; the presets' frozen stages must stay."""
+    for missing_as_zero in (True, False):
+        unreached, frozen, new = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
+        rates = [{"params": [w], "lr_mult": m} for w, m in ((unreached, 1.0), (frozen, 0.0), (new, 0.0))]
+        optimizer = CaffeSGD(rates, 0.1, weight_decay=0.5, missing_as_zero=missing_as_zero)
+        optimizer.state[frozen]["momentum_buffer"] = torch.full((2,), 0.25)
+        optimizer.step()
+        decayed = 1 - 0.1 * 0.5 if missing_as_zero else 1
+        assert unreached.tolist() == pytest.approx([decayed] * 2)
+        assert frozen.tolist() == pytest.approx([1 - 0.9 * 0.25 if missing_as_zero else 1] * 2)
+        assert new.tolist() == [1, 1]
+        assert new not in optimizer.state
+
+
 def test_iter_size_must_be_positive():
     with pytest.raises(ValueError, match="iter_size: wanted at least 1, got 0"):
         CaffeSGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, iter_size=0)
