@@ -3,14 +3,60 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cpm_repro.data import Batch
+from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write, write_json
+
+
+@dataclass(frozen=True)
+class LastUpdate:
+    """The last update, for when the weights turn out not to have survived it."""
+
+    batch: Batch
+    iteration: int  # 0-based
+    losses: Sequence[float]  # of every stage, before it
+    rates: Mapping[str, float]  # learning rates by name
+
+
+def largest_weight(net: nn.Module) -> Tensor:
+    """() NaN or infinite if any weight is; nothing is read from the device."""
+    return torch.nn.utils.get_total_norm(net.parameters(), math.inf)
+
+
+def lost_weights(
+    folder: Path,
+    last: LastUpdate | None,
+    net: nn.Module,
+    kept: str,
+    lower: Callable[[Mapping[str, float]], str],
+) -> UserError:
+    """What to stop a run with whose weights are not finite; the last update is saved as by save_failure.
+
+    They are looked at only before they are scored or saved, since that waits for the device: an update
+    before the last may have ruined them, where the losses did not show it.
+
+    Args:
+        folder: as in :func:`save_failure`.
+        last: None: no update was made yet.
+        net: with the last update's gradients in place.
+        kept: what of the run there is to go on from.
+        lower: the advice to lower the rates.
+    """
+    if last is None:
+        return UserError(f"the weights are not finite before any update was made; {kept}")
+    saved = save_failure(folder, "weights", last.iteration, last.batch, last.losses, net, last.rates)
+    return UserError(
+        f"the weights are no longer finite after iteration {last.iteration + 1}: {lower(last.rates)}; "
+        f"{kept}; the last update's batch, losses (before it) and gradient norms are in {saved}"
+    )
 
 
 def save_failure(

@@ -29,7 +29,7 @@ class Update:
     phase: str
     seconds: float  # of the run so far
     progress: float  # share of the budget spent, 0 to 1
-    rates: Mapping[str, float]  # learning rates; ``lr`` is always there
+    rates: Mapping[str, float]  # learning rates, by the names of their settings
     losses: list[float]  # per stage, Caffe's units
     cells: int  # values in one person's maps of one stage: channels times height times width
     gradient_norm: float
@@ -51,6 +51,7 @@ class Journal:
         self.display = Display() if writes else None
         self._recent: deque[Update] = deque(maxlen=_WINDOW)
         self._losses, self._warned = Losses(), False
+        self._since = 0.0, 0.0  # seconds and progress of the run when this process took it up
 
     def say(self, line: str) -> None:
         """Print a line of its own."""
@@ -80,8 +81,15 @@ class Journal:
         self._recent.clear()
         self._losses, self._warned = Losses(), False
 
-    def recall(self, phase: str) -> None:
-        """Take note of the losses that the records of an interrupted run have of ``phase``."""
+    def recall(self, phase: str, seconds: float, progress: float) -> None:
+        """Take note of an interrupted run: the losses that its records have of ``phase``, and how far it is.
+
+        Args:
+            phase: that the run is in.
+            seconds: that it has taken.
+            progress: share of the budget spent.
+        """
+        self._since = seconds, progress
         for record in self.folder.records():
             if record["kind"] == "train" and record.get("phase") == phase and "loss" in record:
                 self._losses.add(record["loss"])
@@ -123,13 +131,15 @@ class Journal:
 
     def _status(self, made: Update) -> Status:
         recent = self._recent
+        seconds, progress = self._since
+        share = max(made.progress - progress, 1e-9)
         return Status(
             iteration=made.iteration,
             progress=made.progress,
-            seconds_left=made.seconds * (1 - made.progress) / max(made.progress, 1e-9),
+            seconds_left=(made.seconds - seconds) * (1 - made.progress) / share,
             data_time=fmean(item.waited for item in recent),
             step_time=fmean(item.took for item in recent),
-            lr=made.rates["lr"],
+            rates=made.rates,
             losses=[fmean(stage) for stage in zip(*(item.losses for item in recent), strict=True)],
             per_pixel=fmean(item.per_pixel()[-1] for item in recent),
         )

@@ -24,6 +24,7 @@ from cpm_repro.training.budget import next_validation, spent
 from cpm_repro.training.checkpoint import Checkpoint, Found, found_in, load_checkpoint, newest_intact
 from cpm_repro.training.checkpoint_writer import CheckpointWriter, on_host
 from cpm_repro.training.estimate import estimate
+from cpm_repro.training.failure import largest_weight
 from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.prefetch import loader_threads, loading
@@ -164,7 +165,7 @@ class _Run:
         if self.resume:
             (self.validated,) = self.ranks.sum([self._rewind() if self.ranks.first else 0.0])
             if self.ranks.first:
-                self.journal.recall(self.phases[self.phase].name)
+                self.journal.recall(self.phases[self.phase].name, self.seconds, self.progress())
 
     def _size(self) -> str:
         """The network, how many people are there, and how many threads prepare them."""
@@ -325,13 +326,9 @@ class _Run:
         if not self.ranks.first:
             return
         self.writer.wait()
-        largest, state = on_host((self._largest_weight(), self._state()))
+        largest, state = on_host((largest_weight(self.net), self._state()))
         self._check_weights(largest)
         self.writer.write(path or self.folder.last, state, self.folder.previous if path is None else None)
-
-    def _largest_weight(self) -> Tensor:
-        """() NaN or infinite if any weight is."""
-        return torch.nn.utils.get_total_norm(self.net.parameters(), math.inf)
 
     def _check_weights(self, largest: Tensor) -> None:
         """Stop the run over weights of which the ``largest`` is not finite."""
@@ -372,7 +369,7 @@ class _Run:
         Raises:
             UserError: a weight is not finite: nothing is scored.
         """
-        self._check_weights(self._largest_weight())
+        self._check_weights(largest_weight(self.net))
         phase = self.phases[self.phase]
         try:
             tf32 = self.config.solver.precision == "tf32"

@@ -80,6 +80,9 @@ def report_text(run: Finished, records: list[dict[str, Any]], started: dict[str,
     ``started`` is the environment that the run was started in.
     """
     steps = [record for record in records if record["kind"] == "train"]
+    made = f"{run.iterations} of {run.batch} people, {run.optimizer}"
+    if len(steps) < run.iterations:  # from a snapshot of another folder: time and records are of the rest
+        made = f"{made}; here the last {len(steps)}, of which the next lines are"
     waited = sum(record["data_time"] for record in steps) / max(sum(s["step_time"] for s in steps), 1e-9)
     here = started
     rows = [
@@ -87,10 +90,10 @@ def report_text(run: Finished, records: list[dict[str, Any]], started: dict[str,
         ("commit", here["commit"] or "not a checkout"),
         ("data", run.data),
         ("network", f"{run.network}, crop {run.crop}"),
-        ("updates", f"{run.iterations} of {run.batch} people, {run.optimizer}"),
+        ("updates", made),
         ("scheme", run.scheme),
         ("time", f"{run.seconds / 60:.1f} min including validation on the way"),
-        ("samples/s", f"{run.iterations * run.batch / max(run.seconds, 1e-9):.1f}"),
+        ("samples/s", f"{len(steps) * run.batch / max(run.seconds, 1e-9):.1f}"),
         ("waiting for data", f"{100 * waited:.1f} % of step time"),
         ("hardware", f"{here['gpu'] or here['processor']}, {here['threads']} threads"),
         ("versions", f"Python {here['python']}, torch {here['torch']}"),

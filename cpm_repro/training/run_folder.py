@@ -75,8 +75,11 @@ class RunFolder:
     def rewind(self, iteration: int, *, keep_validation: bool = True) -> None:
         """Forget metrics of updates after ``iteration``: the resumed run makes them again.
 
-        Without ``keep_validation`` scores of ``iteration`` itself are forgotten too.
+        Without ``keep_validation`` scores of ``iteration`` itself are forgotten too. No file is made where
+        there is none: it would say that the folder holds a run.
         """
+        if not self.metrics.exists():
+            return
         kept = [
             record
             for record in self.records()

@@ -83,6 +83,8 @@ def read_plan(path: Path) -> SolverPlan:
     _check(solver, path)
     net = _net_of(solver, path)
     unused = {_NOT_DONE[field.name] for field, _ in solver.ListFields() if field.name in _NOT_DONE}
+    if not solver.snapshot_after_train:
+        unused.add("the last state is written although snapshot_after_train is false")
     data = _data_settings(net, solver)
     return SolverPlan(path, solver, net, policy, data, (*sorted(unused), *_cut_off(data.augment)))
 

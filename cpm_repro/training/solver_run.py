@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -23,7 +23,7 @@ from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import write_json
 from cpm_repro.training.budget import next_validation
 from cpm_repro.training.estimate import estimate_solver
-from cpm_repro.training.failure import save_failure
+from cpm_repro.training.failure import LastUpdate, largest_weight, lost_weights, save_failure
 from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.prefetch import loader_threads, loading
 from cpm_repro.training.report import Finished
@@ -40,6 +40,16 @@ _PHASE = "solver"
 
 _SPEED_WINDOW = 50
 """Iterations over which the time left is estimated."""
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What one update tells about itself; losses before it, means over its passes."""
+
+    losses: list[float]  # of every loss layer, as it stands
+    objective: float  # what is minimised: each times its loss_weight
+    lr: float
+    norm: float  # of the mean gradient
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,8 @@ def train_solver(
 
     Raises:
         UserError: prototxts, data or snapshots that cannot be trained from, before any work is done; a loss
-            or gradient that is no longer finite: the batch and all norms are then in ``nonfinite/``.
+            or gradient that is no longer finite, or weights: the batch and all norms are then in
+            ``nonfinite/``.
     """
     plan = read_plan(path)
     if snapshot is not None and weights is not None:
@@ -132,14 +143,19 @@ class _SolverRun:
         self.net = CaffeNet(plan.net, "TRAIN", level=state.level, stages=plan.stages, seed=seed)
         self.net.to(self.device)
         self.optimizer = optimizer_for(self.net, plan.solver)
+        if not any(weight.requires_grad for weight in self.net.parameters()):
+            raise UserError(f"net {self.net.net_name!r}: nothing is trained, every lr_mult is 0")
         self.losses = [layer.top[0] for layer, _ in self.net.steps() if layer.type.endswith("Loss")]
         self.folder = RunFolder(out)
+        self.failures = out / "nonfinite"
         self.prefix = out / (plan.solver.snapshot_prefix or "snapshot")
         self.iteration, self.seconds, self.best = 0, 0.0, -1.0
         self.waited = 0.0  # seconds of the last update for its batches
         self.validated = 0.0  # share of the iterations made at the last validation
         self.scores: SolverScores | None = None
         self.tables: list[ScoreTable] = []
+        self.last: LastUpdate | None = None
+        self.kept = "there is no snapshot yet"  # what to go on from, in words
         self.journal = Journal(self.folder, writes=True)
         self.shown: deque[float] = deque(maxlen=plan.solver.average_loss)
         self.took: deque[float] = deque(maxlen=_SPEED_WINDOW)
@@ -148,7 +164,8 @@ class _SolverRun:
         """Load what is gone on from, and say what will be done."""
         if snapshot is not None:
             self.iteration = read_snapshot(snapshot, self.net, self.optimizer)
-            if self.iteration >= self.until:
+            self.kept = f"the last snapshot is {snapshot}"
+            if self.iteration > self.until or (self.iteration == self.until and not self._unscored()):
                 raise UserError(
                     f"{snapshot} is of iteration {self.iteration}, and the run ends at {self.until}"
                 )
@@ -174,9 +191,9 @@ class _SolverRun:
     def _go_on(self) -> None:
         """Forget the metrics of updates that are made again; take note of those that are not."""
         self.folder.rewind(self.iteration)
-        self.journal.recall(_PHASE)
         kept = self.folder.records()
         self.seconds = kept[-1].get("seconds", 0.0) if kept else 0.0
+        self.journal.recall(_PHASE, self.seconds, self.iteration / self.until)
         scored = [record for record in kept if record["kind"] == "validation"]
         if scored:
             self.validated = scored[-1]["iteration"] / self.until
@@ -193,12 +210,17 @@ class _SolverRun:
             self.journal.say(f"nothing is scored on the way: {error}")
         self.journal.open_board(self.iteration)
 
+    def _unscored(self) -> bool:
+        """Whether the folder's run stands where this one does, and was stopped before its scores."""
+        kinds = {r["kind"] for r in self.folder.records() if r["iteration"] == self.iteration}
+        return kinds == {"train"}
+
     def _estimate(self) -> str:
         """Memory and time of what is left, from one empty crop."""
         blobs = batch_blobs(nobody(self.plan.data), self.plan.data, self.device)
-        found = estimate_solver(
-            lambda: self.net(**blobs), self.net.parameters(), self.plan.data.batch, self.optimizer.iter_size
-        )
+        batch, passes = self.plan.data.batch, self.optimizer.iter_size
+        with self.net.still():
+            found = estimate_solver(lambda: self.net(**blobs), self.net.parameters(), batch, passes)
         return found.said_of_solver(self.until - self.iteration)
 
     def work(self, workers: int) -> SolverResult:
@@ -227,10 +249,8 @@ class _SolverRun:
                 written = self._snapshot()
             if self.iteration == self.until and self._validate(stop):
                 return SolverResult(written, self._finished())
-        if self.iteration < self.until:
-            self.journal.say(f"stopped; go on with --snapshot {written.with_suffix('.solverstate')}")
-        else:
-            self.journal.say(f"stopped before the scores; all iterations are made: {written}")
+        when = "" if self.iteration < self.until else " before the scores, after all iterations"
+        self.journal.say(f"stopped{when}; go on with --snapshot {written.with_suffix('.solverstate')}")
         return SolverResult(written, None)
 
     def _validation_due(self) -> bool:
@@ -242,18 +262,19 @@ class _SolverRun:
         """Score the held-out people, if there are any; keep the best weights. False: a stop was asked for."""
         if self.scores is None:
             return True
+        self._check_weights()
         try:
             self.tables = self.scores.score(stop)
         except Stopped:
             return False
         self.validated = self.iteration / self.until
         totals = [table.total for table in self.tables]
+        if totals[-1] > self.best:  # before the record of it, by which a run that goes on knows the best
+            self.best = totals[-1]
+            self.net.save(Path(f"{self.prefix}_best.caffemodel"))
         self.journal.validation(self.iteration, _PHASE, self.seconds, totals)
         scores, iteration = self.scores, self.iteration
         self.journal.on_board(lambda board: scores.draw(board, iteration))
-        if totals[-1] > self.best:
-            self.best = totals[-1]
-            self.net.save(Path(f"{self.prefix}_best.caffemodel"))
         return True
 
     def _finished(self) -> Finished:
@@ -277,7 +298,7 @@ class _SolverRun:
         """One update, and what is told of it."""
         begin = time.monotonic()
         self.waited = 0.0
-        losses, lr, norm = self._step(batches)
+        done = self._step(batches)
         self.iteration += 1
         now = time.monotonic()
         self.seconds = now - started
@@ -290,26 +311,22 @@ class _SolverRun:
                 phase=_PHASE,
                 seconds=self.seconds,
                 progress=self.iteration / self.until,
-                rates={"lr": lr},
-                losses=losses,
+                rates={"lr": done.lr},
+                losses=done.losses,
                 cells=(settings.parts + 1) * (height // settings.stride) * (width // settings.stride),
-                gradient_norm=norm,
+                gradient_norm=done.norm,
                 waited=self.waited,
                 took=now - begin,
             )
         )
-        self._show(losses, lr)
+        self._show(done)
 
-    def _step(self, batches: Iterator[Batch]) -> tuple[list[float], float, float]:
-        """One update over ``iter_size`` batches.
-
-        Returns:
-            Mean loss of every loss layer before it, the rate, and the norm of the mean gradient.
-        """
+    def _step(self, batches: Iterator[Batch]) -> _Done:
+        """One update over ``iter_size`` batches."""
         torch.manual_seed(self.seed * 1_000_003 + self.iteration)  # dropout is the same after a resume
         self.optimizer.zero_grad()
         passes = self.optimizer.iter_size
-        sums, norm = [0.0] * len(self.losses), 0.0
+        sums, objective, norm = [0.0] * len(self.losses), 0.0, 0.0
         for _ in range(passes):
             asked = time.monotonic()
             batch = next(batches)
@@ -317,16 +334,21 @@ class _SolverRun:
             given = batch_blobs(batch, self.plan.data, self.device)
             with measured_convolutions(self.device):  # crops have one size
                 blobs = self.net(**given)
-                self.net.objective(blobs).backward()
+                total = self.net.objective(blobs)
+                total.backward()
             # The one read of a pass: until here the host only queues work.
-            *made, norm = torch.stack([*(blobs[top].detach() for top in self.losses), self._norm()]).tolist()
+            losses = [blobs[top].detach() for top in self.losses]
+            *made, whole, norm = torch.stack([*losses, total.detach(), self._norm()]).tolist()
             self._check_finite(batch, made, norm)
-            sums = [total + loss for total, loss in zip(sums, made, strict=True)]
+            objective += whole
+            sums = [so_far + loss for so_far, loss in zip(sums, made, strict=True)]
         lr = self.plan.policy(self.iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
-        return [total / passes for total in sums], lr, norm / passes
+        means = [loss / passes for loss in sums]
+        self.last = LastUpdate(batch, self.iteration, means, {"lr": lr})
+        return _Done(means, objective / passes, lr, norm / passes)
 
     def _norm(self) -> Tensor:
         """() the norm of the gradient so far."""
@@ -338,28 +360,45 @@ class _SolverRun:
         if math.isfinite(sum(losses)) and math.isfinite(norm):
             return
         what = "gradient" if math.isfinite(sum(losses)) else "loss"
-        lr = self.plan.policy(self.iteration)
-        failures, rates = self.folder.path / "nonfinite", {"lr": lr}
-        saved = save_failure(failures, what, self.iteration, batch, losses, self.net, rates)
+        rates = {"lr": self.plan.policy(self.iteration)}
+        saved = save_failure(self.failures, what, self.iteration, batch, losses, self.net, rates)
         named = ", ".join(f"{top} {value:g}" for top, value in zip(self.losses, losses, strict=True))
         raise UserError(
-            f"the {what} is no longer finite at iteration {self.iteration} ({named}): lower base_lr "
-            f"(the rate is now {lr:.2e}); the batch and all norms are in {saved}"
+            f"the {what} is no longer finite at iteration {self.iteration} ({named}): {_lower(rates)}; the "
+            f"batch and all norms are in {saved}"
         )
 
-    def _show(self, losses: list[float], lr: float) -> None:
+    def _check_weights(self) -> None:
+        """Stop the run over weights that are not finite: they are neither scored nor saved."""
+        if not math.isfinite(largest_weight(self.net)):
+            raise lost_weights(self.failures, self.last, self.net, self.kept, _lower)
+
+    def _show(self, done: _Done) -> None:
         """Caffe's line, every ``display`` iterations."""
-        self.shown.append(sum(losses))
+        self.shown.append(done.objective)
         every = self.plan.solver.display
         if every and self.iteration % every == 0:
-            named = " ".join(f"{top} {value:.3f}" for top, value in zip(self.losses, losses, strict=True))
+            named = " ".join(
+                f"{top} {value:.3f}" for top, value in zip(self.losses, done.losses, strict=True)
+            )
             left = clock(fmean(self.took) * (self.until - self.iteration))
             self.journal.say(
-                f"iteration {self.iteration}  loss {fmean(self.shown):.4f}  {named}  lr {lr:.3e}"
+                f"iteration {self.iteration}  loss {fmean(self.shown):.4f}  {named}  lr {done.lr:.3e}"
                 f"  {fmean(self.took):.2f} s  left {left}"
             )
 
     def _snapshot(self) -> Path:
+        """Write one. Training waits for it: 8 bytes a parameter go to the disk, 250 MB of six stages."""
+        self._check_weights()
+        begin = time.monotonic()
         model = write_snapshot(self.prefix, self.iteration, self.net, self.optimizer, self.plan.policy)
-        self.journal.say(f"snapshot {model}")
+        waited = time.monotonic() - begin
+        self.kept = f"the last snapshot is {model.with_suffix('.solverstate')}"
+        long = f", for which training waited {waited:.0f} s" if waited >= 1 else ""
+        self.journal.say(f"snapshot {model}{long}")
         return model
+
+
+def _lower(rates: Mapping[str, float]) -> str:
+    """The advice to lower the rate of a solver prototxt."""
+    return f"lower base_lr (the rate is now {rates['lr']:.2e})"

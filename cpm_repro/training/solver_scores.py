@@ -38,7 +38,7 @@ class SolverScores:
         if people.skeleton.torso is None:
             raise UserError(f"the skeleton of {people.name} names no torso, by which scores divide distances")
         shape = (1, self.stages.input_channels, data.augment.crop_size_y, data.augment.crop_size_x)
-        with torch.no_grad():
+        with torch.no_grad(), net.still():
             made = self.stages(torch.zeros(shape, device=next(net.parameters()).device))
         if not made or any(maps.ndim != 4 or maps.shape[1] != self.stages.maps for maps in made):
             raise UserError(

@@ -30,18 +30,24 @@ def read_snapshot(path: Path, net: CaffeNet, optimizer: CaffeSGD) -> int:
     """Put ``net`` and ``optimizer`` into the state of the solverstate ``path``; returns its iteration.
 
     Raises:
-        UserError: no solverstate, of another net, or one whose weights are not there.
+        UserError: no solverstate, of another net, or one whose weights are not there, or not all of them.
     """
     state = read_solverstate(path)
-    net.load(_learned_net(state, path))
+    model = _learned_net(state, path)
+    missing = net.load(model).untouched
+    if missing:  # at their filler they would have the momentum of others
+        raise UserError(f"{path}: its weights {model} lack those of {', '.join(missing)}: another net's")
     return restore_history(optimizer, state)
 
 
 def _learned_net(state: SolverState, path: Path) -> Path:
-    """The caffemodel that a solverstate names: where it says, or beside it."""
+    """The caffemodel that a solverstate names: beside it, where it was written, or where it says.
+
+    Both may have been moved together, and where they were there may be another run's by now.
+    """
     places = [
-        Path(state.learned_net),
         path.parent / Path(state.learned_net).name,
+        Path(state.learned_net),
         path.with_suffix(".caffemodel"),
     ]
     for place in places:

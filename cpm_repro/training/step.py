@@ -17,7 +17,7 @@ from cpm_repro.device import float32_products, measured_convolutions
 from cpm_repro.errors import UserError
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
-from cpm_repro.training.failure import save_failure
+from cpm_repro.training.failure import LastUpdate, lost_weights, save_failure
 from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.losses import stage_losses
 from cpm_repro.training.parallel import Parallel
@@ -33,16 +33,6 @@ class Done:
 
     losses: list[float]  # of every stage that ran, before the update
     gradient_norm: float  # of all trained parameters together, before clipping; not finite: update skipped
-
-
-@dataclass(frozen=True)
-class _Made:
-    """The last update, for when the weights turn out not to have survived it."""
-
-    batch: Batch
-    iteration: int  # 0-based
-    factor: float
-    done: Done
 
 
 class Step:
@@ -78,7 +68,7 @@ class Step:
         self.parallel: Parallel | None = None
         self.parallel_for: Phase | None = None
         self.weights, self.weights_sent = torch.empty(0), list[float]()
-        self.last: _Made | None = None
+        self.last: LastUpdate | None = None
 
     def __call__(self, batch: Batch, iteration: int, phase: Phase, factor: float) -> Done:
         """Move the weights once.
@@ -114,9 +104,8 @@ class Step:
                 self.recorder.record(iteration, self.net)
             self._clip(norm)
             self.optimizers.step(factor)
-        done = Done(losses, norm)
-        self.last = _Made(batch, iteration, factor, done)
-        return done
+        self.last = LastUpdate(batch, iteration, losses, self._rates(factor))
+        return Done(losses, norm)
 
     def _compiled(self, net: nn.Module) -> nn.Module:
         compiled = self.config.solver.compile and self.device.type == "cuda"
@@ -182,39 +171,25 @@ class Step:
             torch._foreach_mul_(self._gradients(), factor)
 
     def fail_weights(self, kept: str) -> NoReturn:
-        """Stop over weights that are not finite; the last update's batch, losses and norms are saved.
-
-        They are looked at only before they are scored or saved, since that waits for the device: an update
-        before the last may have ruined them, where the losses did not show it.
-
-        Args:
-            kept: what of the run there is to go on from.
+        """Stop over weights that are not finite; ``kept`` is what of the run there is to go on from.
 
         Raises:
             UserError: always, on rank 0. SystemExit: on the others.
         """
-        if (last := self.last) is None:
-            self.ranks.fail(UserError(f"the weights are not finite before any update was made; {kept}"))
-        losses = last.done.losses
-        saved, rates = self._save("weights", last.batch, last.iteration, losses, last.factor)
-        self.ranks.fail(
-            UserError(
-                f"the weights are no longer finite after iteration {last.iteration + 1}: {lower(rates)}; "
-                f"{kept}; the last update's batch, losses (before it) and gradient norms are in {saved}"
-            )
-        )
+        self.ranks.fail(lost_weights(self._failures(), self.last, self.net, kept, lower))
 
-    def _save(
-        self, what: str, batch: Batch, iteration: int, losses: list[float], factor: float
-    ) -> tuple[Path, dict[str, float]]:
-        """Write what is known of an update that went wrong; the file that names all, and the rates."""
-        folder = self.failures if self.ranks.count == 1 else self.failures / f"rank{self.ranks.rank}"
-        rates = learning_rates(self.config.solver, factor)
-        return save_failure(folder, what, iteration, batch, losses, self.net, rates), rates
+    def _rates(self, factor: float) -> dict[str, float]:
+        """The learning rates of an update, by the names of their settings."""
+        return learning_rates(self.config.solver, factor)
+
+    def _failures(self) -> Path:
+        """This rank's folder for what is known about an update that went wrong."""
+        return self.failures if self.ranks.count == 1 else self.failures / f"rank{self.ranks.rank}"
 
     def _fail(self, batch: Batch, iteration: int, losses: list[float], norm: float, factor: float) -> None:
         what = "gradient" if math.isfinite(sum(losses)) else "loss"
-        saved, rates = self._save(what, batch, iteration, losses, factor)
+        rates = self._rates(factor)
+        saved = save_failure(self._failures(), what, iteration, batch, losses, self.net, rates)
         self.ranks.fail(
             UserError(
                 f"the {what} is no longer finite at iteration {iteration} (loss per stage {losses}, gradient "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tqdm import tqdm
@@ -20,15 +21,16 @@ class Status:
     seconds_left: float
     data_time: float  # seconds an average step waited for its batch
     step_time: float  # seconds an average step took altogether
-    lr: float
+    rates: Mapping[str, float]  # learning rates, by the names of their settings
     losses: list[float]  # per stage, smoothed, Caffe's units
     per_pixel: float  # the last stage's mean squared difference, smoothed
 
     def __str__(self) -> str:
+        rates = "  ".join(f"{name} {rate:.2e}" for name, rate in self.rates.items())
         losses = " ".join(f"{loss:.2f}" for loss in self.losses)
         return (
             f"iter {self.iteration}  left {clock(self.seconds_left)}  data {1e3 * self.data_time:.0f} ms"
-            f"  step {1e3 * self.step_time:.0f} ms  lr {self.lr:.2e}  loss per stage {losses}"
+            f"  step {1e3 * self.step_time:.0f} ms  {rates}  loss per stage {losses}"
             f" (last per pixel {self.per_pixel:.2e})"
         )
 

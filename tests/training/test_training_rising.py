@@ -89,7 +89,7 @@ def test_a_resumed_run_remembers_how_low_the_loss_was(tmp_path, capsys):
     for number in range(1, 21):
         before.update(update(number, 20.0))
     after = Journal(folder, writes=True)
-    after.recall("end to end")
+    after.recall("end to end", 20.0, 0.5)
     for number in range(21, 31):
         after.update(update(number, 200.0))
     assert "10.0 times the lowest it was (20;" in capsys.readouterr().out

@@ -1,8 +1,6 @@
 """``cpm train --solver``: what the prototxts say is what is trained, and snapshots are Caffe's."""
 
 import json
-import os
-import signal
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -11,53 +9,24 @@ import numpy as np
 import pytest
 import torch
 from device_reads import Reads
+from solver_prototxts import FLIC_AT_64, SOLVER, metrics, train, write
 from support import golden
 from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro.caffe import CaffeNet, read_caffemodel, read_solverstate
-from cpm_repro.caffe.generate import train_text
 from cpm_repro.caffe.weight_files import load_weights
 from cpm_repro.cli import main
 from cpm_repro.data import TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
-from cpm_repro.model import build, describe_training, load_by_name
+from cpm_repro.model import build, load_by_name
 from cpm_repro.training import prefetch, solver_run
 from cpm_repro.training.caffe_stages import CaffeStages
 from cpm_repro.training.report import report
 from cpm_repro.training.solver_data import batch_blobs
 from cpm_repro.training.solver_plan import read_plan
 from cpm_repro.training.solver_run import train_solver
-
-SOLVER = """
-net: "train.prototxt" base_lr: 8e-05 lr_policy: "step" gamma: 0.333 stepsize: 2 momentum: 0.9
-weight_decay: 0.0005 display: 1 max_iter: 5 snapshot: 2 snapshot_prefix: "snapshots/pose" random_seed: 3
-"""
-
-FLIC_AT_64 = {"crop_size_x: 368": "crop_size_x: 64", "crop_size_y: 368": "crop_size_y: 64",
-              "num_parts: 9": "num_parts: 14", "np_in_lmdb: 9": "np_in_lmdb: 16",
-              "num_output: 10": "num_output: 15", "slice_point: 10": "slice_point: 15"}  # fmt: skip
-
-
-def write(folder, solver=SOLVER, arch="tiny", width=0.05, batch=2, **changes):
-    text = train_text(describe_training(arch, width=width)).replace("batch_size: 16", f"batch_size: {batch}")
-    for old, new in changes.items():
-        assert old in text
-        text = text.replace(old, new)
-    (folder / "train.prototxt").write_text(text)
-    (folder / "solver.prototxt").write_text(solver)
-    return folder / "solver.prototxt"
-
-
-def metrics(folder, kind="train"):
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if record["kind"] == kind]
-
-
-def train(solver, out, **given):
-    """The caffemodel that a run of few held-out people, scored at its end, writes last."""
-    return train_solver(solver, out, validate_every=1.0, validate_people=3, **given).model
 
 
 def test_the_prototxts_are_trained_and_snapshots_written(tmp_path, capsys):
@@ -139,11 +108,11 @@ def test_a_pass_waits_for_its_device_once(tmp_path):
         given = [next(batches) for _ in range(4)]
     run._step(iter(given[:2]))  # momentum is made
     with Reads() as reads:
-        losses, _, norm = run._step(iter(given[2:]))
+        done = run._step(iter(given[2:]))
     assert reads.seen == ["Tensor.tolist"] * 2
-    assert len(losses) == 3
+    assert len(done.losses) == 3
     gradients = [weight.grad for weight in run.net.parameters()]
-    assert norm == pytest.approx(float(torch.nn.utils.get_total_norm(gradients)) / 2)
+    assert done.norm == pytest.approx(float(torch.nn.utils.get_total_norm(gradients)) / 2)
 
 
 def test_what_is_scored_is_what_the_deploy_net_says(tmp_path):
@@ -176,24 +145,6 @@ def test_a_run_that_nobody_can_be_scored_of_goes_on(tmp_path, capsys, monkeypatc
     assert "nothing is scored on the way: synthetic: nobody is in the split val" in capsys.readouterr().out
     report(finished)
     assert "Nobody was held out: nothing is scored." in (tmp_path / "run" / "report.md").read_text()
-
-
-@pytest.mark.parametrize("arch", ["tiny", "flic_4stage"])
-def test_a_snapshot_is_gone_on_from_exactly(tmp_path, arch):
-    """flic_4stage has dropout; iter_size takes two batches an update."""
-    changes = FLIC_AT_64 if arch == "flic_4stage" else {}
-    solver = write(tmp_path, SOLVER + "iter_size: 2", arch, width=0.03, **changes)
-    whole = train(solver, tmp_path / "whole", data="synthetic")
-    train(solver, tmp_path / "parts", data="synthetic", iterations=2)
-    state = tmp_path / "parts" / "snapshots" / "pose_iter_2.solverstate"
-    parts = train(solver, tmp_path / "parts", data="synthetic", snapshot=state)
-    assert [record["loss"] for record in metrics(tmp_path / "parts")] == [
-        record["loss"] for record in metrics(tmp_path / "whole")
-    ]
-    a, b = read_caffemodel(whole), read_caffemodel(parts)
-    assert all(np.array_equal(x, y) for name in a for x, y in zip(a[name], b[name], strict=True))
-    ends = [read_solverstate(path.with_suffix(".solverstate")) for path in (whole, parts)]
-    assert all(np.array_equal(x, y) for x, y in zip(ends[0].history, ends[1].history, strict=True))
 
 
 def test_data_parameters_come_from_the_prototxt(tmp_path):
@@ -287,32 +238,46 @@ def test_a_rate_that_diverges_says_when(tmp_path):
     assert path.with_suffix(".pt").exists()
 
 
+def test_what_the_losses_weigh_is_what_is_shown(tmp_path, capsys):
+    """Caffe's line has the objective, beside every loss as it stands."""
+    half = {'name: "loss_stage2"': 'name: "loss_stage2" loss_weight: 0.5'}
+    train(write(tmp_path, **half), tmp_path / "run", data="synthetic", iterations=1)
+    (line,) = [text for text in capsys.readouterr().out.splitlines() if text.startswith("iteration 1  ")]
+    (losses,) = [record["loss"] for record in metrics(tmp_path / "run")]
+    whole = losses[0] + 0.5 * losses[1] + losses[2]
+    assert line.startswith(f"iteration 1  loss {whole:.4f}  loss_stage1 {losses[0]:.3f}")
+
+
+BATCH_NORM = """layer { name: "bn" type: "BatchNorm" bottom: "conv1_1" top: "conv1_1" }
+layer { name: "relu1_1\""""
+
+
+def test_what_is_looked_at_before_the_first_update_leaves_batch_norm_alone(tmp_path):
+    """Estimate and scores run the net on empty crops: no sample of the data, and not of a resumed run."""
+    plan = read_plan(write(tmp_path, **{'layer { name: "relu1_1"': BATCH_NORM}))
+    people = open_dataset("synthetic", "train")
+    run = solver_run._SolverRun(plan, people, tmp_path / "run", 5, 0, 1.0, torch.device("cpu"))
+    run.start(None, None)
+    run.hold_out("synthetic", 3)
+    assert run.scores is not None
+    assert [float(blob.detach().abs().max()) for blob in run.net.bn.blobs()] == [0, 0, 0]
+    with TrainLoader(people, ReleaseAugment(plan.data.augment, "exact"), 2, 0) as batches:
+        run._step(batches)
+    assert run.net.bn.factor.item() == 1
+
+
+def test_a_net_of_which_nothing_is_trained_is_refused(tmp_path):
+    still = {f"lr_mult: {rate} ": "lr_mult: 0 " for rate in (1, 2, 4, 8)}
+    with pytest.raises(UserError, match=r"net 'tiny_train': nothing is trained, every lr_mult is 0"):
+        train(write(tmp_path, **still), tmp_path / "run", data="synthetic")
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_lmdb_of_the_original_is_trained_from(tmp_path):
     source = f'source: "{golden("cpmdata_lmdb")}"'
     solver = write(tmp_path, **{'source: "lmdb/MPI"': source})
     train(solver, tmp_path / "run", iterations=1)
     assert len(metrics(tmp_path / "run")) == 1
-
-
-def test_sigterm_writes_a_snapshot_and_the_run_goes_on_exactly(tmp_path, monkeypatch, capsys):
-    solver = write(tmp_path)
-    whole = train(solver, tmp_path / "whole", data="synthetic")
-    step = solver_run._SolverRun._step
-
-    def killed_at_3(self, loader):
-        if self.iteration == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, loader)
-
-    monkeypatch.setattr(solver_run._SolverRun, "_step", killed_at_3)
-    stopped = train(solver, tmp_path / "parts", data="synthetic")
-    monkeypatch.undo()
-    assert stopped.name == "pose_iter_3.caffemodel"
-    assert "stopped; go on with --snapshot" in capsys.readouterr().out
-    parts = train(solver, tmp_path / "parts", data="synthetic", snapshot=stopped.with_suffix(".solverstate"))
-    a, b = read_caffemodel(whole), read_caffemodel(parts)
-    assert all(np.array_equal(x, y) for name in a for x, y in zip(a[name], b[name], strict=True))
-    assert [r["iteration"] for r in metrics(tmp_path / "parts")] == [1, 2, 3, 4, 5]
 
 
 def test_tf32_is_off_while_a_prototxt_is_trained_and_scored(tmp_path, monkeypatch):

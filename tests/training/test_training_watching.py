@@ -10,7 +10,7 @@ import torch
 from cpm_repro.cli import main
 from cpm_repro.config import override, preset
 from cpm_repro.training import train
-from cpm_repro.training.journal import Update
+from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.run_folder import RunFolder
 
 SMALL = {"network.width": 0.05, "augment.crop": 64, "solver.batch": 4, "validate_people": 5}
@@ -27,6 +27,23 @@ def test_loss_per_pixel_is_the_mean_squared_difference():
     caffe = float(difference.square().sum() / (2 * 2))
     made = Update(1, "all", 1.0, 0.1, {"lr": 1e-3}, [caffe], 3 * 4 * 5, 1.0, 0.0, 0.1)
     assert made.per_pixel() == pytest.approx([float(difference.square().mean())])
+
+
+def test_time_left_is_by_the_pace_of_this_process(tmp_path):
+    """A snapshot of Caffe's may be taken up half way, and says nothing of the seconds before."""
+    journal = Journal(RunFolder(tmp_path), writes=True)
+    journal.recall("solver", 0.0, 0.5)
+    made = Update(50_100, "solver", 10.0, 0.501, {"lr": 1e-3}, [1.0], 1, 1.0, 0.0, 0.1)
+    journal.update(made)
+    assert journal._status(made).seconds_left == pytest.approx(10.0 * 0.499 / 0.001)
+
+
+def test_all_learning_rates_are_shown(tmp_path, capsys):
+    """Under Muon ``lr`` is AdamW's, of a few layers."""
+    train(config(iterations=1), tmp_path / "run")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("100%  iter 1")]
+    (record,) = [record for record in RunFolder(tmp_path / "run").records() if record["kind"] == "train"]
+    assert f"  muon_lr {record['muon_lr']:.2e}  lr {record['lr']:.2e}  loss per stage " in line
 
 
 def events(folder):
