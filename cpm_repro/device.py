@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from cpm_repro.errors import UserError
-
-_TRIED = re.compile(r"tried to allocate [\d.]+ \w+", re.IGNORECASE)
-"""What torch says of an array that has no room, on a processor and on a GPU."""
 
 
 def usable_device(name: str | torch.device | None = None) -> torch.device:
@@ -45,28 +41,6 @@ def has_bf16(device: torch.device) -> bool:
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-@contextmanager
-def fitting(what: str, advice: str) -> Iterator[None]:
-    """Inside, an array of torch's for which there is no memory is the user's mistake, all else is as it was.
-
-    Args:
-        what: is worked on, such as "a batch of 32 crops".
-        advice: what to lower.
-
-    Raises:
-        UserError: there is no memory for it, on a processor or a GPU.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        # Of a GPU's memory there is a type for it, of a processor's only words.
-        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator: " not in str(error):
-            raise
-        tried = _TRIED.search(str(error))
-        said = f" (torch {tried[0].lower()})" if tried else ""
-        raise UserError(f"{what} does not fit into memory{said}: {advice}") from error
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import torch
 from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro.device import (
-    fitting,
     float32_products,
     has_bf16,
     measured_convolutions,
@@ -24,29 +23,6 @@ def test_a_device_by_name():
     assert usable_device("cpu") == CPU
     with pytest.raises(UserError, match="device cpu2x: wanted cpu or a GPU such as cuda:0"):
         usable_device("cpu2x")
-
-
-def test_an_array_that_does_not_fit_is_one_line_that_says_what_and_what_to_lower():
-    with (
-        pytest.raises(
-            UserError,
-            match=r"^a crop does not fit into memory \(torch tried to allocate \d{16} bytes\): cut it$",
-        ),
-        fitting("a crop", "cut it"),
-    ):
-        torch.empty(2**50)  # more than any processor can address
-    with (
-        pytest.raises(UserError, match=r"^a crop does not .*\(torch tried to allocate 2\.00 gib\): cut it$"),
-        fitting("a crop", "cut it"),
-    ):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total")
-
-
-@pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), MemoryError(), ValueError("memory")])
-def test_other_errors_than_of_memory_stay_what_they_are(error):
-    with pytest.raises(type(error)) as caught, fitting("a crop", "cut it"):
-        raise error
-    assert caught.value is error
 
 
 def test_bf16_is_what_linux_says_of_this_processor():

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "cpm_repro"
 
 BASE = {
     "errors", "files", "image_file", "matlab_file", "npz_file", "paths", "environment", "device", "skeleton",
-    "config", "markdown", "weight_paths",
+    "config", "markdown", "memory", "weight_paths",
 }  # fmt: skip
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
 TOP = {"training", "checklist", "studies", "viz", "bench"}
@@ -20,6 +20,7 @@ ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "markdown": set(),
+    "memory": {"errors"},
     "paths": {"errors"},
     "image_file": {"errors", "paths"},
     "matlab_file": {"errors", "paths"},

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cpm_repro.device import fitting, usable_device
+from cpm_repro.device import usable_device
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.evaluation import ScoreTable, ScoreWarning, evaluate
 from cpm_repro.files import atomic_write, write_json
@@ -22,6 +22,7 @@ from cpm_repro.inference.predictions import Predictions, write_predictions
 from cpm_repro.inference.procedure import MULTIPLIERS, BenchmarkProcedure
 from cpm_repro.inference.subjects import Split, Subjects, open_subjects
 from cpm_repro.inference.weights import load_model, own_data, refuse_other_parts
+from cpm_repro.memory import fitting
 from cpm_repro.model import PoseMachine
 
 JOURNAL = "progress.jsonl"

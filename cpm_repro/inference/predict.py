@@ -23,6 +23,7 @@ from cpm_repro.inference.settings import check_settings
 from cpm_repro.inference.smoothing import CUTOFF, PoseSmoother
 from cpm_repro.inference.sources import Source, find_sources
 from cpm_repro.inference.video import VideoReader, quiet_opencv
+from cpm_repro.memory import fitting
 from cpm_repro.paths import what_is_at
 from cpm_repro.weight_paths import weight_file_of
 
@@ -75,7 +76,6 @@ def predict(options: PredictOptions) -> int:
     if not sources.found:
         report.finish()
     # Importing torch takes seconds, for which a refusal of all that was named need not wait.
-    from cpm_repro.device import fitting
     from cpm_repro.inference.estimator import PoseEstimator
     from cpm_repro.inference.weights import BUNDLED
 

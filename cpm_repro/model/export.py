@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
+from cpm_repro.memory import fitting
 from cpm_repro.model.pose_machine import PoseMachine
 
 OPSET = 18
@@ -110,7 +111,7 @@ def export_onnx(
 
     Raises:
         UserError: onnx, onnxscript or onnxruntime is not installed; a size the network does not accept; a
-            number of stages it does not have.
+            number of stages it does not have; too little memory for the run that measures.
         EnvironmentFailure: the file cannot be written.
     """
     _require("onnx", "onnxscript", "onnxruntime")
@@ -130,9 +131,11 @@ def export_onnx(
         proto = program.model_proto
         for key, value in (notes or {}).items():
             proto.metadata_props.add(key=key, value=value)
+        content = proto.SerializeToString()
+        report = ExportReport(Path(path), *_run_onnx(content, module, names, data))
         with atomic_write(path) as file:
-            file.write(proto.SerializeToString())
-        return ExportReport(Path(path), *_run_onnx(Path(path), module, names, data))
+            file.write(content)
+        return report
 
 
 def export_program(
@@ -153,11 +156,11 @@ def export_program(
         program = torch.export.export(module, (data,), dynamic_shapes=dynamic)
         buffer = io.BytesIO()
         torch.export.save(program, buffer, extra_files=dict(notes or {}))
-        with atomic_write(path) as file:
-            file.write(buffer.getvalue())
-        again = torch.export.load(io.BytesIO(Path(path).read_bytes())).module()
+        again = torch.export.load(io.BytesIO(buffer.getvalue())).module()
         with torch.no_grad():
             parity = _parity(names, again(data), module(data))
+        with atomic_write(path) as file:
+            file.write(buffer.getvalue())
         return ExportReport(Path(path), f"torch.export {torch.__version__}", _shape(data), parity)
 
 
@@ -180,19 +183,23 @@ def _prepared(
     names = ["keypoints"] if peaks else [f"stage{i + 1}" for i in range(count)]
     generator = torch.Generator().manual_seed(0)
     # A batch of 2: the exporter would take a batch of 1 for a constant.
-    data = torch.rand((2, net.input_channels, height, width), generator=generator) - 0.5
+    shape = (2, net.input_channels, height, width)
+    memory = fitting(f"a trial of 2 x {shape[1]} x {height} x {width}", "give a smaller size")
     try:
-        yield module, names, data
+        with memory:
+            yield module, names, torch.rand(shape, generator=generator) - 0.5
     finally:
         net.train(was_training)
 
 
 def _run_onnx(
-    path: Path, module: nn.Module, names: list[str], data: Tensor
+    content: bytes, module: nn.Module, names: list[str], data: Tensor
 ) -> tuple[str, tuple[int, int, int, int], list[OutputParity]]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its errors are raised, and need not be written to the terminal too
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     got = session.run(names, {"data": data.numpy()})
     with torch.no_grad():
         want = module(data)

@@ -10,11 +10,12 @@ import numpy as np
 
 from cpm_repro.config import TrainConfig, requested, solver_options
 from cpm_repro.data import open_dataset
-from cpm_repro.device import fitting, usable_device
+from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.weights import load_model, own_data, refuse_other_parts
+from cpm_repro.memory import fitting
 from cpm_repro.training.explain import compared, explain
 from cpm_repro.training.loop import RunResult, train
 from cpm_repro.training.person import PersonCentres

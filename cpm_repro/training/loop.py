@@ -14,9 +14,10 @@ from torch import Tensor
 
 from cpm_repro.config import TrainConfig, check, flat, schedule_change, to_dict
 from cpm_repro.data import Batch, TrainLoader
-from cpm_repro.device import fitting, float32_products
+from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
+from cpm_repro.memory import fitting
 from cpm_repro.model import PoseMachine
 from cpm_repro.training.average import Average
 from cpm_repro.training.board import Board

@@ -17,10 +17,11 @@ from cpm_repro.caffe.net import CaffeNet
 from cpm_repro.caffe.resume import optimizer_for
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
-from cpm_repro.device import fitting, float32_products, measured_convolutions, usable_device
+from cpm_repro.device import float32_products, measured_convolutions, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import write_json
+from cpm_repro.memory import fitting
 from cpm_repro.training.budget import next_validation
 from cpm_repro.training.estimate import estimate_solver
 from cpm_repro.training.failure import LastUpdate, largest_weight, lost_weights, save_failure

@@ -11,6 +11,7 @@ import numpy as np
 from cpm_repro.errors import UserError
 from cpm_repro.files import parse_json, read_json
 from cpm_repro.image_file import read_image
+from cpm_repro.memory import fitting
 from cpm_repro.npz_file import load_npz
 from cpm_repro.paths import what_is_at
 from cpm_repro.skeleton import Skeleton
@@ -44,7 +45,8 @@ def visualize(paths: Sequence[str | Path], out: str | Path, images: str | Path |
     problems: list[str] = []
     for path in map(Path, paths):
         try:
-            done += _draw(path, Path(out), Path(images) if images is not None else None)
+            with fitting(f"the picture of {path}", "wanted a smaller photograph or crop"):
+                done += _draw(path, Path(out), Path(images) if images is not None else None)
         except UserError as error:
             if error.exit_code != UserError.exit_code:
                 raise
@@ -117,9 +119,9 @@ def _stages(arrays: Mapping[str, np.ndarray]) -> int:
 def _overlay(path: Path, out: Path, images: Path | None) -> Path:
     """The photograph with the poses of a JSON that ``cpm predict`` wrote."""
     values = read_json(path)
+    if isinstance(values, dict) and "frames" in values:
+        raise UserError(f"{path}: key points of a video: its overlay is made by cpm predict")
     try:
-        if "frames" in values:
-            raise UserError(f"{path}: key points of a video: its overlay is made by cpm predict")
         people = values["people"]
         names = [point["name"] for point in people[0]["keypoints"]] if people else ["none"]
         limbs = tuple((int(a), int(b)) for a, b in values["limbs"]) if people else ()
@@ -127,7 +129,7 @@ def _overlay(path: Path, out: Path, images: Path | None) -> Path:
         numbers = [[(p["x"], p["y"], p["score"]) for p in person["keypoints"]] for person in people]
         points = np.array(numbers, np.float64).reshape(len(people), len(names), 3)
         source = Path(values["image"])
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, UserError) as error:
         raise UserError(f"{path}: expected key points as cpm predict writes them: {error}") from error
     photograph = _photograph(source if images is None else images / source.name, path)
     target = out / f"{path.stem}.png"

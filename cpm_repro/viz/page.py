@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import html
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _section(path: Path, pictures: Path) -> str:
         shown += f'<img class="overlay" src="{_link(pictures, path.stem + ".png")}">\n'
     is_video = _is_video(path)
     tables = "" if is_video else "".join(map(_table, _people(path)))
-    for grid in [] if is_video else sorted(pictures.glob(f"{path.stem}_beliefs*.png")):
+    for grid in [] if is_video else sorted(pictures.glob(f"{glob.escape(path.stem)}_beliefs*.png")):
         tables += f'<img src="{_link(pictures, grid.name)}">\n'
     return f"<section><h2>{html.escape(path.stem)}</h2>\n{shown}{tables}</section>\n"
 

@@ -129,6 +129,21 @@ def test_bad_wishes_are_named(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_an_export_too_large_to_be_tried_is_one_line_and_no_file(kind, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB")
+
+    export, target = {"onnx": export_onnx, "pt2": export_program}[kind], tmp_path / f"x.{kind}"
+    words = r"a trial of 2 x 4 x 1000000 x 1000000 does not fit into memory \(tried to allocate \d+ bytes\): "
+    with pytest.raises(UserError, match=words):
+        export(small_net(), target, size=(1_000_000, 1_000_000))
+    monkeypatch.setattr("cpm_repro.model.export._parity", full)
+    with pytest.raises(UserError, match=r"a trial of 2 x 4 x 64 x 64 does not fit into memory"):
+        export(small_net(), target, size=(64, 64))
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_exported_file_names_its_parts_and_its_input(tmp_path):
     from cpm_repro.inference.export import export_weights
     from cpm_repro.inference.weights import BUNDLED

@@ -60,10 +60,7 @@ def said_by(capsys, *arguments):
 def test_a_crop_that_no_memory_holds_is_one_line_and_the_folder_is_free_again(tmp_path, capsys):
     command = ["train", "--out", tmp_path / "run", "--iterations=1", *TINY]
     said = said_by(capsys, *command, "--set=augment.crop=10000000")
-    assert (
-        "error: a batch of 2 crops of 10000000x10000000 px does not fit into memory (torch tried to al"
-        in said
-    )
+    assert "error: a batch of 2 crops of 10000000x10000000 px does not fit into memory (tried to al" in said
     for setting in ("solver.accumulate (now 1", "solver.recompute=true", "--batch", "augment.crop"):
         assert setting in said
     assert main([str(argument) for argument in command]) == 0
@@ -83,9 +80,7 @@ def test_a_gpu_that_fills_up_on_the_way_leaves_the_checkpoints(tmp_path, capsys,
     monkeypatch.setattr(step, "sharded_backward", backward)
     command = ["train", "--out", tmp_path / "run", "--iterations=3", "--checkpoint-iterations=2", *TINY]
     said = said_by(capsys, *command, "--set=solver.recompute=true")
-    assert (
-        "does not fit into memory (torch tried to allocate 2.00 gib): raise --set solver.accumulate" in said
-    )
+    assert "does not fit into memory (tried to allocate 2.00 GiB): raise --set solver.accumulate" in said
     assert "recompute" not in said  # it is on already
     assert said.endswith("checkpoints are as they were")
     assert load_checkpoint(last).iteration >= 1

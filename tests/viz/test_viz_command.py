@@ -79,6 +79,28 @@ def test_the_page_shows_all_that_is_there(results, capsys):
     assert "coco" not in page
 
 
+def test_the_page_shows_the_belief_maps_of_a_name_with_brackets(results):
+    """A pattern's signs in a file's name are not meant as such."""
+    for path in [*(results / "out/predictions").glob("x y*"), *(results / "out/visualizations").glob("x y*")]:
+        path.rename(path.with_name(path.name.replace("x y", "x [1]")))
+    assert main(["viz", str(results / "out")]) == 0
+    page = (results / "out/report.html").read_text()
+    for link in ("x%20%5B1%5D.png", "x%20%5B1%5D_beliefs.png", "x%20%5B1%5D_beliefs_1.png"):
+        assert f'{link}"' in page
+
+
+def test_a_picture_that_no_memory_holds_is_one_line_and_the_rest_is_drawn(results, capsys):
+    path, good = results / "out/predictions/x y_maps.npz", results / "out/predictions/x y.json"
+    with np.load(path) as file:
+        arrays = dict(file)
+    tall = results / "tall.npz"
+    np.savez_compressed(tall, **(arrays | {"crops": np.zeros((1, 4_000_000, 1, 3), np.uint8)}))
+    assert main(["viz", str(tall), str(good), "--out", str(results / "viz")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"the picture of {tall} does not fit into memory (tried to allocate " in line
+    assert (results / "viz" / "x y.png").exists()
+
+
 def test_curves_of_a_run(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -130,6 +152,11 @@ def test_damaged_maps_and_key_points(results, capsys):
         np.savez(path, **(arrays | change))
         assert main(["viz", str(path), "--out", str(results / "viz")]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+    limbs = json.dumps({**json.loads((results / "out/predictions/x y.json").read_text()), "limbs": [[0, 99]]})
+    (results / "out/predictions/x y.json").write_text(limbs)
+    assert main(["viz", str(results / "out/predictions/x y.json"), "--out", str(results / "viz")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "x y.json: expected" in line
     for wrong in ('{"people": 3}', '{"people": [{"keypoints": [{"name": "a"}]}]}', "[1]", "{", "[" * 200_000):
         (results / "out/predictions/x y.json").write_text(wrong)
         assert main(["viz", str(results / "out")]) == 2

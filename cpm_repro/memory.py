@@ -1,0 +1,47 @@
+"""Too little memory, for whichever library: the user's mistake, said in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cpm_repro.errors import UserError
+
+_TRIED = re.compile(r"(?:tried|unable|failed) to allocate ([\d.]+ \w+)", re.IGNORECASE)
+"""What torch, numpy and OpenCV say of an array that has no room; torch on a processor and on a GPU."""
+
+_WORDS = (
+    "DefaultCPUAllocator: ",
+    "(-4:Insufficient memory)",
+    "Failed to allocate memory for requested buffer",
+)
+"""How torch, OpenCV and onnxruntime begin where the type of the error tells nothing."""
+
+
+@contextmanager
+def fitting(what: str, advice: str) -> Iterator[None]:
+    """Inside, an array for which there is no memory is the user's mistake, all else is as it was.
+
+    Args:
+        what: is worked on, such as "a batch of 32 crops".
+        advice: what to lower.
+
+    Raises:
+        UserError: there is no memory for it, on a processor or a GPU.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_memory(error):
+            raise
+        tried = _TRIED.search(str(error))
+        said = f" (tried to allocate {tried[1]})" if tried else ""
+        raise UserError(f"{what} does not fit into memory{said}: {advice}") from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Of numpy's and Python's, and of a GPU's, there is a type; torch is not imported to ask for it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(words in str(error) for words in _WORDS)
