@@ -96,9 +96,11 @@ def run(data: str) -> str:
         "",
         table(heads, rows),
         "",
-        f"PCK@{stages[-1].threshold:g}, percent, of {len(moved)} people: {stages[-1].rule}. In the last row "
-        f"kernels of 7x7 and larger go through tiles of {_TILE} (the released networks': 18 to 26), "
+        f"{stages[-1].protocol}. Parts that stay or move are those of all {len(moved)} people. In the last "
+        f"row kernels of 7x7 and larger go through tiles of {_TILE} (the released networks': 18 to 26), "
         "whose rounding is coarser; elsewhere all are convolved directly.",
+        "",
+        "Command: `python benchmarks/bf16_pck.py --data $CPM_DATA/lspet`",
     ]
     return "\n".join(lines)
 

@@ -132,6 +132,18 @@ def test_documents_that_changed_are_named(tmp_path):
     assert update_documents(tmp_path) == ["docs/kernels.md"]
 
 
+def test_every_report_is_linked_from_a_document():
+    """A report that nobody finds is clutter; what a later run replaced is in the history."""
+    results = ROOT / "benchmarks" / "results"
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *results.glob("*.md")]
+    linked = {
+        (document.parent / target).resolve()
+        for document in documents
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
+    }
+    assert not [path.name for path in results.iterdir() if path not in linked]
+
+
 def test_reports_name_commits_of_this_history():
     """A stranger makes a number again from the commit that its report names."""
     said = {}

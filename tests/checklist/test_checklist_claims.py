@@ -121,3 +121,24 @@ def test_every_command_that_claims_name_is_one_of_ours():
 def test_sources_are_what_a_reader_can_look_up():
     """The paper, the release, its authors: no page that only those who wrote the claims have."""
     assert not [item.id for item in load_claims() if re.search(r"spec|\.md", item.source)]
+
+
+def test_the_documents_count_the_claims_that_there_are():
+    """The README's numbers are those of the newest list, which has every claim."""
+    root = Path(__file__).parents[2]
+    report = max((root / "benchmarks" / "results").glob("*-checklist.md"))
+    text = report.read_text(encoding="utf-8")
+    found = re.search(r"\*\*(\d+) claims: (\d+) reproduced, (\d+) differs, (\d+) not run\.\*\*", text)
+    assert found
+    claims, *counts = map(int, found.groups())
+    assert claims == sum(counts) == len(load_claims())
+    for word, count in zip(("reproduced", "differs", "not run"), counts, strict=True):
+        rows = text.partition("\n## ")[2]
+        assert len(re.findall(rf"\| {word}(?:[ :][^|]*)?\|$", rows, re.MULTILINE)) == count
+    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    assert counts[1] == 1
+    assert (
+        f"Of {claims} claims of the paper and the release {counts[0]} are reproduced, one differs" in readme
+    )
+    assert f"and {counts[2]} were not run" in readme
+    assert f"results/{report.name}" in readme

@@ -68,6 +68,16 @@ def test_links_lead_somewhere(document):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_headings_lead_to_one(document):
+    for target, heading in re.findall(r"\]\(([^)#]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            text = (document.parent / target if target else document).read_text(encoding="utf-8")
+            titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert heading in slugs, f"{document.name}: {target}#{heading}"
+
+
 RUN = [path for path in DOCUMENTS if any(info == "sh" for info, _ in blocks(path))]
 
 
