@@ -178,7 +178,10 @@ def _normaliser(
         box = _per_person("torso_box_wh", torso_box_wh, (people, 2))
         return (np.hypot(box[:, 0], box[:, 1]) if name == "box-diagonal" else box[:, 1]), NORMS[name]
     if skeleton.torso is None:
-        raise UserError(f"skeleton {skeleton.name} names no torso: give norm=, one length per person")
+        raise UserError(
+            f"skeleton {skeleton.name} names no torso: give norm=, one length per person, or an .npz two of "
+            "its parts as `torso`"
+        )
     a, b = skeleton.torso
     ends = " and ".join(skeleton.parts[part].replace("_", " ") for part in (a, b))
     words = NORMS[name].replace("left shoulder and right hip", ends)  # another body has another torso

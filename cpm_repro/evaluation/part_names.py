@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,15 +20,18 @@ _SHORT = {
     "eye": "eye",
 }
 
+_INSTEAD = {"head": ("head_top", "nose"), "neck": ("upper_neck",)}
+"""What a file may call a part of ours, the nearest first; FLIC's head is the nose."""
+
 
 def part_name(name: str) -> str:
-    """Our name of a part: "Rsho", "r_sho", "right_shoulder" are one; FLIC's "nose" is called head."""
+    """Our name of a part: "Rsho", "r_sho", "right_shoulder" are one."""
     plain = name.strip().lower().replace(" ", "_")
     side = {"r": "right", "l": "left"}.get(plain[:1], "")
     short = plain[1:].lstrip("_")
     if side and short in _SHORT:
         return f"{side}_{_SHORT[short]}"
-    return {"nose": "head", "head_top": "head", "upper_neck": "neck"}.get(plain, plain)
+    return plain
 
 
 def part_names(names: Iterable[str], source: str) -> tuple[str, ...]:
@@ -36,6 +40,12 @@ def part_names(names: Iterable[str], source: str) -> tuple[str, ...]:
     if len(set(parts)) != len(parts):
         raise UserError(f"{source}: joint names must differ, got {', '.join(parts)}")
     return parts
+
+
+def place_of(part: str, parts: Sequence[str]) -> int | None:
+    """Index of ``part`` among a file's ``parts``, or of what stands for it there; None where it is not."""
+    found = next((name for name in (part, *_INSTEAD.get(part, ())) if name in parts), None)
+    return None if found is None else list(parts).index(found)
 
 
 def reordered(
@@ -52,20 +62,35 @@ def reordered(
     Raises:
         UserError: a wanted part is not there.
     """
-    missing = [part for part in wanted if part not in parts and part not in optional]
+    places = {part: place_of(part, parts) for part in wanted}
+    missing = [part for part, place in places.items() if place is None and part not in optional]
     if missing:
         raise UserError(f"{source}: wanted the parts {', '.join(wanted)}; missing: {', '.join(missing)}")
     result = np.full((len(positions), len(wanted), *positions.shape[2:]), np.nan)
     for index, part in enumerate(wanted):
-        if part in parts:
-            result[:, index] = positions[:, list(parts).index(part)]
+        if (place := places[part]) is not None:
+            result[:, index] = positions[:, place]
     return result
 
 
-def skeleton_of(parts: Sequence[str]) -> Skeleton:
-    """The known skeleton of exactly these parts in this order, or one made of the names alone."""
+def skeleton_of(parts: Sequence[str], torso: Sequence[str] | None = None) -> Skeleton:
+    """The known skeleton of exactly these parts in this order, or one made of the names alone.
+
+    A ``torso`` of two of the parts is what distances are divided by.
+    """
     parts = tuple(parts)
+    if torso is not None:
+        ends = (parts.index(torso[0]), parts.index(torso[1]))
+        return replace(skeleton_of(parts), torso=ends)
     for skeleton in SKELETONS.values():
         if skeleton.parts == parts:
             return skeleton
     return skeleton_from_names("file", parts)
+
+
+def skeleton_arrays(skeleton: Skeleton) -> dict[str, np.ndarray]:
+    """What a file of predictions says of the body, for whoever scores the file alone."""
+    arrays = {"parts": np.array(skeleton.parts)}
+    if skeleton.torso is not None:
+        arrays["torso"] = np.array([skeleton.parts[end] for end in skeleton.torso])
+    return arrays

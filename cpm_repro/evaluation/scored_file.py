@@ -9,7 +9,7 @@ import numpy as np
 
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation.evaluate import evaluate
-from cpm_repro.evaluation.part_names import reordered, skeleton_of
+from cpm_repro.evaluation.part_names import place_of, reordered, skeleton_of
 from cpm_repro.evaluation.prediction_files import PredictionFile, read_predictions
 from cpm_repro.evaluation.protocols import Protocol, find_protocol
 from cpm_repro.evaluation.table import ScoreTable
@@ -80,9 +80,10 @@ def _protocol_of(true: TruthFile) -> str:
 
 def _skeleton(true: TruthFile, rule: Protocol) -> Skeleton:
     """The protocol's own skeleton when the truth has its parts, else the one the truth names."""
-    if true.parts is None or set(rule.skeleton.parts) <= set(true.parts):
+    parts = true.parts
+    if parts is None or all(place_of(part, parts) is not None for part in rule.skeleton.parts):
         return rule.skeleton
-    return skeleton_of(true.parts)
+    return skeleton_of(parts, true.torso)
 
 
 def _aligned(

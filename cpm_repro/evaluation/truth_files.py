@@ -36,6 +36,7 @@ class TruthFile:
     head_size: np.ndarray | None = None  # (N,) px
     torso_box_wh: np.ndarray | None = None  # (N, 2) px
     people: tuple[str, ...] | None = None
+    torso: tuple[str, ...] | None = None  # two of the parts, whose distance scores are divided by
 
 
 def read_truth(path: str | Path, protocol: str = "lsp-pck") -> TruthFile:
@@ -43,7 +44,8 @@ def read_truth(path: str | Path, protocol: str = "lsp-pck") -> TruthFile:
 
     Known files:
         ``.npz``: ``gt`` (N, K, 2) and, if known, ``labelled`` or ``gt_visible`` (N, K), ``head_size`` (N,),
-            ``torso_box_wh`` (N, 2), ``gt_order``, ``order`` or ``parts`` (K names), ``image`` (N names).
+            ``torso_box_wh`` (N, 2), ``gt_order``, ``order`` or ``parts`` (K names), ``torso`` (two of the
+            names), ``image`` (N names).
         LSP's ``joints.mat`` (3, 14, N): of 2000 people the last 1000 are the test set. LSP-extended's
             (14, 3, N): every 18th person (``lspet-pck``).
         FLIC's ``examples.mat``: the examples with ``istest``.
@@ -82,14 +84,21 @@ def _from_npz(path: Path) -> TruthFile:
         return numbers(path, key, content[key], shape) if key in content else None
 
     labelled = optional(label, people, joints)
+    parts = part_names(order, str(path)) if order else None
+    torso = names(path, content, ("torso",), 2)
+    if torso is not None:
+        torso = part_names(torso, str(path))
+        if not set(torso) <= set(parts or ()):
+            raise UserError(f"{path}: the torso {' - '.join(torso)} is not among the parts")
     return TruthFile(
         source=str(path),
         positions=gt[..., :2],
         labelled=np.ones((people, joints), bool) if labelled is None else labelled.astype(bool),
-        parts=part_names(order, str(path)) if order else None,
+        parts=parts,
         head_size=optional("head_size", people),
         torso_box_wh=optional("torso_box_wh", people, 2),
         people=names(path, content, ("image",), people),
+        torso=torso,
     )
 
 

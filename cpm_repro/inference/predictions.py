@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.data.mpii_test import write_mpii_release
+from cpm_repro.evaluation.part_names import skeleton_arrays
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.subjects import Subjects, Truth
 from cpm_repro.skeleton import MPII16, permutation
@@ -93,7 +94,7 @@ def _arrays(predictions: Predictions, subjects: Subjects) -> dict[str, np.ndarra
     arrays = {
         "pred": predictions.keypoints,
         "scores": predictions.scores,
-        "parts": np.array(subjects.skeleton.parts),
+        **skeleton_arrays(subjects.skeleton),
         "image": np.array([person.id for person in predictions.people]),
         "gt": predictions.truth,
         "labelled": predictions.labelled,

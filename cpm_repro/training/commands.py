@@ -13,6 +13,7 @@ from cpm_repro.data import open_dataset
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
+from cpm_repro.evaluation.part_names import skeleton_arrays
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.weights import load_model, own_data, refuse_other_parts
 from cpm_repro.memory import fitting
@@ -119,7 +120,7 @@ def evaluate_weights(
                 scores=predictions.scores[-1],
                 gt=predictions.truth,
                 labelled=predictions.labelled,
-                parts=np.array(dataset.skeleton.parts),
+                **skeleton_arrays(dataset.skeleton),  # type: ignore[arg-type]
             )
         print(f"written to {out}")
     return tables

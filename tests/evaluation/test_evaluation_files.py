@@ -8,8 +8,8 @@ import scipy.io
 
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import failures, read_predictions, read_truth, score_file
-from cpm_repro.evaluation.part_names import part_name
-from cpm_repro.skeleton import CPM14, FLIC9, LSP14, MPII16
+from cpm_repro.evaluation.part_names import part_name, skeleton_arrays
+from cpm_repro.skeleton import CPM14, FLIC9, LSP14, MPII16, Skeleton
 
 RNG = np.random.default_rng(0)
 
@@ -262,12 +262,51 @@ def test_truth_files_that_cannot_be_used(tmp_path, content, words):
         ("Rsho", "right_shoulder"),
         ("l_ank", "left_ankle"),
         ("right_hip", "right_hip"),
-        ("nose", "head"),
+        ("nose", "nose"),
         ("neck", "neck"),
     ],
 )
 def test_spellings(name, part):
     assert part_name(name) == part
+
+
+def test_a_body_may_have_a_nose_and_a_head(tmp_path):
+    """Both were called head, and the file was refused; a nose alone is a head where one is wanted."""
+    parts = np.array(["nose", "head_top", "Lsho", "Rhip"])
+    truth = RNG.uniform(0, 200, (5, 4, 2))
+    pred = truth.copy()
+    pred[:, 0] += 1e4
+    np.savez(tmp_path / "p.npz", pred=pred, gt=truth, parts=parts)
+    table = score_file(tmp_path / "p.npz").table
+    assert table.per_joint == {"nose": 0, "head_top": 100, "left_shoulder": 100, "right_hip": 100}
+    shown = [*LSP14.parts[:-1], "head_top", "nose"]
+    gt = RNG.uniform(0, 200, (5, 15, 2))
+    pred = gt.copy()
+    pred[:, -1] += 1e4
+    np.savez(tmp_path / "p.npz", pred=pred, gt=gt, parts=np.array(shown))
+    assert score_file(tmp_path / "p.npz", protocol="lsp-pck").table.total == 100
+    np.savez(tmp_path / "p.npz", pred=pred[:, 1:], gt=gt[:, 1:], parts=np.array(shown[1:]))
+    assert "nose" in score_file(tmp_path / "p.npz").table.per_joint
+    shown = ["nose" if part == "head" else part for part in FLIC9.parts]
+    np.savez(tmp_path / "p.npz", pred=gt[:, :9], gt=gt[:, :9], parts=np.array(shown))
+    assert score_file(tmp_path / "p.npz", protocol="flic-pck").table.per_joint["head"] == 100
+
+
+def test_a_body_of_ones_own_brings_its_torso(tmp_path):
+    """What `cpm eval --weights` wrote of it could not be scored: no option names a torso."""
+    hand = Skeleton("hand", ("wrist", "thumb", "index"), (), (), torso=(0, 2))
+    truth = np.tile([[[0.0, 0.0], [30.0, 0.0], [0.0, 50.0]]], (4, 1, 1))
+    pred = truth.copy()
+    pred[0, 1, 0] += 10.0  # a fifth of the torso
+    pred[1, 1, 0] += 10.5
+    np.savez(tmp_path / "p.npz", pred=pred, gt=truth, **skeleton_arrays(hand))
+    table = score_file(tmp_path / "p.npz").table
+    assert table.per_joint == {"wrist": 100, "thumb": 75, "index": 100}
+    assert "distance of wrist and index in the truth" in table.protocol
+    for torso in (["wrist", "palm"], ["wrist"]):
+        np.savez(tmp_path / "q.npz", pred=pred, gt=truth, parts=np.array(hand.parts), torso=np.array(torso))
+        with pytest.raises(UserError, match="torso"):
+            score_file(tmp_path / "q.npz")
 
 
 def test_the_worst_person_comes_first(tmp_path):
