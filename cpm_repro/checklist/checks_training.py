@@ -72,10 +72,20 @@ def first_cell(_: Context) -> list[float]:
     return found
 
 
-def reach(_: Context, sigma: float) -> float:
-    """How far from its middle a training Gaussian reaches along an axis, whole pixels."""
-    row = ops.center_map(torch.tensor([[100.0, 100.0]]), size=(201, 201), sigma=sigma)[0, 0, 100]
-    return float((row > 0).nonzero().max()) - 100
+def part_reach(_: Context, sigma: float) -> float:
+    """How far from its middle a part's Gaussian reaches along an axis, whole pixels: a cell each here."""
+    label = _label(torch.full((1, 1, 1, 2), 100.0), grid=(201, 201), stride=1, sigma=sigma)
+    return _reach(label[0, 0])
+
+
+def center_reach(_: Context, sigma: float) -> float:
+    """The same of the centre map's Gaussian in training."""
+    return _reach(ops.center_map(torch.full((1, 2), 100.0), size=(201, 201), sigma=sigma)[0, 0])
+
+
+def _reach(bump: torch.Tensor) -> float:
+    """Cells from 100 to the last one that is not zero, in row 100."""
+    return float((bump[100] > 0).nonzero().max()) - 100
 
 
 def unbounded_center_map(_: Context) -> float:

@@ -84,7 +84,7 @@ def _verdicts(material: Material, networks: Sequence[str]) -> tuple[Verdict, ...
     rises = verdict_of(CLAIMS[1], RULE, "points per stage from 1 to 5 stages", slope)
     rises.numbers["steps"] = steps
     if slope.value == HOLDS and min(steps) < 0:
-        more = "the slope is clear but a step goes down: more seeds would decide"
+        more = "the slope is clear but a step goes down: more seeds would tell whether that is chance"
         rises = replace(rises, value=UNDECIDED, reason=f"{rises.reason}; {more}")
     sixth = decide([-d for d in material.difference(networks[5], networks[4])], -LITTLE)
     return (
