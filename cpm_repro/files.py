@@ -39,13 +39,29 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         temporary = None
         _sync_folder(path.parent)
     except OSError as error:
-        reason = error.strerror or error
-        if isinstance(error, FileExistsError | NotADirectoryError):  # a file where a folder is wanted
-            reason = f"{next(folder for folder in path.parents if folder.exists())} is no folder"
-        raise EnvironmentFailure(f"cannot write {path}: {reason}") from error
+        raise EnvironmentFailure(f"cannot write {path}: {_reason(error, path.parent)}") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those it lies in, where it is not there.
+
+    Raises:
+        EnvironmentFailure: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot make {path}: {_reason(error, path)}") from error
+
+
+def _reason(error: OSError, folder: Path) -> object:
+    """Why something cannot be written in ``folder``."""
+    if isinstance(error, FileExistsError | NotADirectoryError):  # a file where a folder is wanted
+        return f"{next(place for place in (folder, *folder.parents) if place.exists())} is no folder"
+    return error.strerror or error
 
 
 def remove_unfinished(folder: str | Path) -> None:

@@ -435,7 +435,8 @@ class _Run:
         return RunResult(self.folder.path, self.net.eval(), self.tables, self.iteration, self.seconds)
 
     def close(self) -> None:
-        """Stop all threads, after what they are writing, and leave the terminal clean."""
+        """Stop all threads, after what they are writing, and leave the terminal clean and the folder free."""
         self.writer.close()
         self.cores.close()
         self.journal.close()
+        self.folder.leave()

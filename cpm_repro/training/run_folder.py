@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,12 @@ from typing import Any
 from cpm_repro.config import TrainConfig, to_dict
 from cpm_repro.environment import environment
 from cpm_repro.errors import EnvironmentFailure, UserError
-from cpm_repro.files import atomic_write, parse_json, read_json, remove_unfinished, write_json
+from cpm_repro.files import atomic_write, make_folder, parse_json, read_json, remove_unfinished, write_json
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nobody is kept out
+    fcntl = None  # type: ignore[assignment]
 
 
 class RunFolder:
@@ -18,6 +25,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: weakref.finalize[[int], RunFolder] | None = None
 
     @property
     def last(self) -> Path:
@@ -49,10 +57,46 @@ class RunFolder:
         """One JSON object per measured update, where ``record_gradients`` asked for it."""
         return self.path / "gradients.jsonl"
 
+    def enter(self) -> None:
+        """Make the folder, and keep other processes from training into it until :meth:`leave`.
+
+        The system gives it free when this process ends, however it ends. File systems that cannot lock a
+        folder keep nobody out.
+
+        Raises:
+            UserError: another process trains into it.
+            EnvironmentFailure: it cannot be made.
+        """
+        make_folder(self.path)
+        if fcntl is None:
+            return
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except OSError:  # a folder that cannot be looked into
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise UserError(
+                f"{self.path}: another process is training into this folder: wait for its end, or choose "
+                f"another --out"
+            ) from error
+        except OSError:
+            os.close(handle)
+        else:
+            self._lock = weakref.finalize(self, os.close, handle)
+
+    def leave(self) -> None:
+        """Let others train into the folder; may be called twice."""
+        if self._lock is not None:
+            self._lock()
+
     def start(self, config: TrainConfig, *, resume: bool) -> None:
-        """Make the folder; a folder that already holds a run is only entered to resume it."""
+        """Enter the folder; one that already holds a run is only entered to resume it."""
         if not resume and (self.last.exists() or self.previous.exists() or self.metrics.exists()):
             raise UserError(f"{self.path} already holds a run: choose another --out, or go on with --resume")
+        self.enter()
         if resume:
             for folder in (self.path, self.last.parent):
                 remove_unfinished(folder)

@@ -122,6 +122,7 @@ def train_solver(
             return run.work(loader_threads(workers, place))
     finally:
         run.journal.close()
+        run.folder.leave()
 
 
 class _SolverRun:
@@ -172,7 +173,7 @@ class _SolverRun:
                 )
         elif weights is not None:
             self.journal.say(str(self.net.load(weights)))
-        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.folder.enter()
         if snapshot is None and self.folder.metrics.exists():
             raise UserError(
                 f"{self.folder.path} already holds a run: choose another --out, or go on with --snapshot"

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from solver_prototxts import write
 
 import cpm_repro
 from cpm_repro.cli import main
+from cpm_repro.training.run_folder import RunFolder
 
 PROTOS = Path(__file__).parents[2] / "protos_reference"
 SMALL = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--set=validate_people=5"]
@@ -165,3 +167,20 @@ def test_a_run_is_not_resumed_on_metrics_of_something_else(tmp_path, capsys, mon
     assert main([*words, "--iterations", "2", "--resume"]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert "metrics.jsonl, line 1: wanted a record that cpm train wrote" in said
+
+
+def test_a_folder_that_is_trained_into_keeps_others_out(tmp_path, capsys):
+    """Their records would mix, and each would write over the other's checkpoints."""
+    run = tmp_path / "run"
+    other = RunFolder(run)
+    other.enter()
+    command = ["train", "--iterations", "1", "--out", str(run)]
+    solver = ["--solver", str(write(tmp_path)), "--data", "synthetic"]
+    for more in ([*SMALL, "--resume"], SMALL, solver):
+        assert main([*command, *more]) == 2
+        assert f"{run}: another process is training into this folder" in capsys.readouterr().err
+        assert list(run.iterdir()) == []
+    other.leave()
+    for more in ([*SMALL, "--resume"], [*SMALL, "--resume"]):
+        assert main([*command, *more]) == 0
+    RunFolder(run).enter()
