@@ -142,3 +142,13 @@ def test_the_documents_count_the_claims_that_there_are():
     )
     assert f"and {counts[2]} were not run" in readme
     assert f"results/{report.name}" in readme
+
+
+def test_scores_of_mpiis_server_come_from_the_file_that_it_takes():
+    """``cpm predict`` writes no RELEASE struct, and looks for people whose places the test set gives."""
+    asked = [item for item in load_claims() if any("test server" in need for need in item.needs)]
+    measured = [item for item in asked if any(need.endswith(".caffemodel") for need in item.needs)]
+    assert len(measured) == 12
+    for item in measured:
+        assert "--procedure release --split test --out submission" in item.command, item.id
+        assert "submission/mpii_release.mat" in item.command
