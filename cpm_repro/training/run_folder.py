@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def config(self) -> Path:
+        """The configuration that a run was started with; runs of solver prototxts have none."""
+        return self.path / "config.json"
+
+    @property
     def gradients(self) -> Path:
         """One JSON object per measured update, where ``record_gradients`` asked for it."""
         return self.path / "gradients.jsonl"
@@ -93,14 +98,19 @@ class RunFolder:
             self._lock()
 
     def start(self, config: TrainConfig, *, resume: bool) -> None:
-        """Enter the folder; one that already holds a run is only entered to resume it."""
+        """Enter the folder; one that already holds a run is only entered to resume one of a preset."""
         if not resume and (self.last.exists() or self.previous.exists() or self.metrics.exists()):
             raise UserError(f"{self.path} already holds a run: choose another --out, or go on with --resume")
+        if self.metrics.exists() and not (self.config.exists() or self.last.exists()):
+            raise UserError(
+                f"{self.path} holds a run of a solver prototxt: choose another --out, or go on with --solver "
+                f"and --snapshot"
+            )
         self.enter()
         if resume:
             for folder in (self.path, self.last.parent):
                 remove_unfinished(folder)
-        write_json(self.path / "config.json", to_dict(config))
+        write_json(self.config, to_dict(config))
         write_json(self.path / "environment.json", environment())
 
     def environment(self) -> dict[str, Any]:

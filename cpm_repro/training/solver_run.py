@@ -20,7 +20,7 @@ from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.device import float32_products, measured_convolutions, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
-from cpm_repro.files import write_json
+from cpm_repro.files import read_json, write_json
 from cpm_repro.memory import fitting
 from cpm_repro.training.budget import next_validation
 from cpm_repro.training.estimate import estimate_solver
@@ -172,12 +172,9 @@ class _SolverRun:
                     f"{snapshot} is of iteration {self.iteration}, and the run ends at {self.until}"
                 )
         elif weights is not None:
-            self.journal.say(str(self.net.load(weights)))
+            self._start_from(weights)
         self.folder.enter()
-        if snapshot is None and self.folder.metrics.exists():
-            raise UserError(
-                f"{self.folder.path} already holds a run: choose another --out, or go on with --snapshot"
-            )
+        self._check_folder(snapshot)
         self._go_on()
         write_json(self.folder.path / "environment.json", environment())
         for line in (
@@ -189,6 +186,31 @@ class _SolverRun:
             self._estimate(),
         ):
             self.journal.say(line)
+
+    def _start_from(self, weights: Path) -> None:
+        """Load weights by layer name, as Caffe does when it fine-tunes."""
+        report = self.net.load(weights)
+        if not report.loaded:  # a run from the fillers would look like one from these weights
+            raise UserError(
+                f"{weights}: wanted weights of net {self.net.net_name!r}, such as {report.untouched[0]}, got "
+                f"those of {len(report.ignored)} other layers"
+            )
+        self.journal.say(str(report))
+
+    def _check_folder(self, snapshot: Path | None) -> None:
+        """Refuse a folder that holds another run, whose records would be cut off or mixed with this one's."""
+        path, choose = self.folder.path, "choose another --out"
+        if self.folder.config.exists():
+            raise UserError(
+                f"{path} holds a run of the preset {read_json(self.folder.config)['name']}: {choose}"
+            )
+        if snapshot is None and self.folder.metrics.exists():
+            raise UserError(f"{path} already holds a run: {choose}, or go on with --snapshot")
+        made = [record["iteration"] for record in self.folder.records() if record["kind"] == "train"]
+        if snapshot is None or snapshot.resolve().parent == self.prefix.parent.resolve() or not made:
+            return
+        if made[0] != self.iteration + 1:  # else the run begins where this snapshot ends, and does it again
+            raise UserError(f"{path} holds another run than that of {snapshot}: {choose}")
 
     def _go_on(self) -> None:
         """Forget the metrics of updates that are made again; take note of those that are not."""

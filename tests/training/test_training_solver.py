@@ -14,6 +14,7 @@ from support import golden
 from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro.caffe import CaffeNet, read_caffemodel, read_solverstate
+from cpm_repro.caffe.caffemodel import write_caffemodel
 from cpm_repro.caffe.weight_files import load_weights
 from cpm_repro.cli import main
 from cpm_repro.data import TrainLoader, open_dataset
@@ -264,6 +265,16 @@ def test_what_is_looked_at_before_the_first_update_leaves_batch_norm_alone(tmp_p
     with TrainLoader(people, ReleaseAugment(plan.data.augment, "exact"), 2, 0) as batches:
         run._step(batches)
     assert run.net.bn.factor.item() == 1
+
+
+def test_weights_of_no_layer_of_the_net_are_refused(tmp_path):
+    """A run from the fillers would look like one from these weights."""
+    weights = tmp_path / "other.caffemodel"
+    write_caffemodel(weights, {"fc6": [np.ones((2, 2))], "fc7": [np.ones(2)]})
+    expected = r"other.caffemodel: wanted weights of net 'tiny_train', such as conv1_1, got those of 2 other"
+    with pytest.raises(UserError, match=expected):
+        train(write(tmp_path), tmp_path / "run", data="synthetic", weights=weights)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_net_of_which_nothing_is_trained_is_refused(tmp_path):

@@ -10,6 +10,8 @@ from solver_prototxts import FLIC_AT_64, SOLVER, metrics, train, write
 
 from cpm_repro.caffe import read_caffemodel, read_solverstate
 from cpm_repro.caffe.solverstate import write_solverstate
+from cpm_repro.cli import main
+from cpm_repro.config import preset
 from cpm_repro.errors import UserError
 from cpm_repro.training import solver_run
 from cpm_repro.training.report import report_text
@@ -155,3 +157,28 @@ def test_sigterm_writes_a_snapshot_and_the_run_goes_on_exactly(tmp_path, monkeyp
     a, b = read_caffemodel(whole), read_caffemodel(parts)
     assert all(np.array_equal(x, y) for name in a for x, y in zip(a[name], b[name], strict=True))
     assert [r["iteration"] for r in metrics(tmp_path / "parts")] == [1, 2, 3, 4, 5]
+
+
+def test_the_records_of_another_run_are_not_cut_off(tmp_path, capsys):
+    """Of a preset's by a snapshot, of a prototxt's by --resume: both have runs/mpii_6stage by default."""
+    solver, out = write(tmp_path), tmp_path / "run"
+    model = train(solver, tmp_path / "other", data="synthetic", iterations=2)
+    snapshot = model.with_suffix(".solverstate")
+    folder = RunFolder(out)
+    folder.start(preset("tiny"), resume=False)
+    folder.append({"kind": "train", "iteration": 1})
+    folder.leave()
+    before = folder.metrics.read_text()
+    with pytest.raises(UserError, match=f"{out} holds a run of the preset tiny: choose another --out"):
+        train(solver, out, data="synthetic", snapshot=snapshot)
+    folder.config.unlink()  # as if a prototxt's, begun elsewhere
+    with pytest.raises(UserError, match=f"{out} holds another run than that of {snapshot}: choose"):
+        train(solver, out, data="synthetic", snapshot=snapshot, iterations=4)
+    assert main(["train", "--preset", "tiny", "--resume", "--out", str(out)]) == 2
+    assert f"{out} holds a run of a solver prototxt: choose another --out, or go on with --solver" in (
+        capsys.readouterr().err
+    )
+    assert folder.metrics.read_text() == before
+    for made in ([3], [3, 4]):  # killed before its own first snapshot, a run begins again at the other's
+        train(solver, tmp_path / "new", data="synthetic", snapshot=snapshot, iterations=made[-1])
+        assert [record["iteration"] for record in metrics(tmp_path / "new")] == made
