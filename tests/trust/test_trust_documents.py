@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
+from cpm_repro.caffe.convert import convert
 from cpm_repro.cli import command_parser, main
+from cpm_repro.inference.weights import bundled_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -106,3 +108,22 @@ def test_commands_run_as_they_stand_there(document, tmp_path, monkeypatch):
                 place = words.index("--minutes")
                 words[place : place + 2] = ["--iterations", "2", "--batch", "2"]
             assert main(words) == 0, words
+
+
+PYTHON = [path for path in DOCUMENTS if any(info == "python" for info, _ in blocks(path))]
+
+
+@pytest.mark.parametrize("document", PYTHON, ids=lambda path: path.name)
+def test_python_runs_as_it_stands_there(document, tmp_path, monkeypatch):
+    """With weights, a photograph and a clip of the names that the blocks use."""
+    monkeypatch.chdir(tmp_path)
+    convert(bundled_weights(), Path("runs/mine/checkpoints/best.pt"))
+    noise = np.random.default_rng(0).integers(0, 256, (480, 320, 3), dtype=np.uint8)
+    cv2.imwrite("photo.jpg", noise)
+    writer = cv2.VideoWriter("clip.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (96, 64))
+    for _ in range(3):
+        writer.write(noise[:64, :96])
+    writer.release()
+    for info, text in blocks(document):
+        if info == "python":
+            exec(compile(text, document.name, "exec"), {})
