@@ -14,7 +14,7 @@ from cpm_repro.cli.parser import (
     refuse_missing_data,
     refuse_unknown_architecture,
 )
-from cpm_repro.config import check, preset, requested, solver_options
+from cpm_repro.config import check, explained, preset, requested, solver_options
 from cpm_repro.errors import UserError
 from cpm_repro.studies.names import ALL, STUDY_NAMES
 from cpm_repro.studies.request import Request, asked_config
@@ -54,7 +54,11 @@ def add_train(verbs: Any) -> None:
         "cpm train --preset tiny --data path/to/lspet --minutes 15 --out runs/lspet",
     )
     sub.add_argument("--preset", help="named configuration to start from (default: tiny)")
-    sub.add_argument("--explain", metavar="PRESET", help="print a preset and how it differs from the release")
+    sub.add_argument(
+        "--explain",
+        metavar="PRESET",
+        help="print a preset, as other options change it, and how it differs from the release",
+    )
     sub.add_argument(
         "--solver", type=Path, help="train what a Caffe solver prototxt says, and write Caffe snapshots"
     )
@@ -110,9 +114,11 @@ def add_train(verbs: Any) -> None:
             refuse_missing("a .solverstate", options.snapshot)
             refuse_missing("a run folder or weight file", options.weights, options.vgg19)
             refuse_missing_data(options.data)
-            if options.explain is None and options.solver is not None:
+            if options.explain is not None:
+                check(explained(vars(options)))
+            elif options.solver is not None:
                 solver_options(vars(options))
-            elif options.explain is None:
+            else:
                 check(requested(vars(options))[0])
         from cpm_repro.training import train_from_options
 

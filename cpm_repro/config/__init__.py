@@ -1,7 +1,7 @@
 """Configurations of a run: typed settings and the presets; the only place where defaults live."""
 
 from cpm_repro.config.architectures import ARCHITECTURES, Architecture, Kernels, architecture
-from cpm_repro.config.options import assignment, requested, resolve, solver_options
+from cpm_repro.config.options import assignment, explained, requested, resolve, solver_options
 from cpm_repro.config.person_size import PERSON_HEIGHT, cut_off, cut_off_by_layer
 from cpm_repro.config.presets import (
     EPOCHS_PER_STEP,
@@ -65,6 +65,7 @@ __all__ = [
     "cut_off",
     "cut_off_by_layer",
     "differences",
+    "explained",
     "first_difference",
     "flat",
     "from_dict",

@@ -70,6 +70,20 @@ def requested(options: Mapping[str, Any]) -> tuple[TrainConfig, Path]:
     return config, out
 
 
+def explained(options: Mapping[str, Any]) -> TrainConfig:
+    """The configuration that ``--explain`` is asked about: its preset, with what other options make of it.
+
+    Raises:
+        UserError: an unknown name, a ``--set`` that is none, or another run than a new one of this preset.
+    """
+    for name in ("preset", "solver", "resume"):
+        if options[name]:
+            raise UserError(
+                f"--{name} does not go with --explain, which tells of a new run of the preset it names"
+            )
+    return resolve({**options, "preset": options["explain"]})
+
+
 def _read_config(path: Path) -> TrainConfig:
     """The configuration a run was started with."""
     try:

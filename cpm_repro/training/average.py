@@ -13,7 +13,7 @@ class Average:
     """Keeps a = d a + (1 - d) w after every update, in float32, with a smaller d in the beginning.
 
     The first updates use d = (1 + t) / (10 + t) where that is smaller, so that the initial weights are soon
-    forgotten.
+    forgotten; t counts anew from where stages are trained that were not before.
 
     Args:
         net: the network; the average starts at its weights.
@@ -32,9 +32,9 @@ class Average:
         return self._average
 
     @torch.no_grad()
-    def update(self, iteration: int) -> None:
-        """Take the weights as they are after update number ``iteration`` (0-based) in."""
-        decay = min(self.decay, (1 + iteration) / (10 + iteration))
+    def update(self, number: int) -> None:
+        """Take the weights in as they are after update ``number``, t above, 0-based."""
+        decay = min(self.decay, (1 + number) / (10 + number))
         torch._foreach_lerp_(self._average, self._weights, 1 - decay)
 
     @contextmanager

@@ -27,7 +27,7 @@ class Checkpoint:
     ``phase`` is the index of the scheme's phase that the last update belonged to, ``phase_start`` the number
     of updates made before it. ``raw`` are the weights that training goes on from where ``model``, which is
     what everybody else uses, holds their moving average; None: ``model`` are both. ``loss_scale`` is there
-    under fp16.
+    under fp16. ``people`` is how many were trained on, who decide the order of batches (None: not known).
     """
 
     config: TrainConfig
@@ -41,6 +41,7 @@ class Checkpoint:
     phase_start: int = 0
     raw: dict[str, torch.Tensor] | None = None
     loss_scale: dict[str, float] | None = None
+    people: int | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, previous: Path | None = None) -> None:
@@ -66,6 +67,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, previous: Path | None = 
         values["raw"] = checkpoint.raw
     if checkpoint.loss_scale is not None:
         values["loss_scale"] = checkpoint.loss_scale
+    if checkpoint.people is not None:
+        values["people"] = checkpoint.people
     if checkpoint.skeleton is not None:
         values["skeleton"] = json.dumps(checkpoint.skeleton.to_dict())
     # torch.save turns a failing write into a RuntimeError; written from memory it stays an OSError.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cpm_repro.config import TrainConfig, requested, solver_options
+from cpm_repro.config import TrainConfig, explained, requested, solver_options
 from cpm_repro.data import open_dataset
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
@@ -32,7 +32,7 @@ from cpm_repro.training.validate import predict_dataset, score_stages
 def train_from_options(options: Mapping[str, Any]) -> None:
     """``cpm train``: explain a preset, train from a solver prototxt, or train from a preset."""
     if options["explain"] is not None:
-        print(explain(options["explain"]))
+        print(explain(explained(options)))
     elif options["solver"] is not None:
         _solver_from_options(options)
     else:

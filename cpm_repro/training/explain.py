@@ -9,17 +9,15 @@ from cpm_repro.config import (
     cut_off,
     differences,
     flat,
-    preset,
     reference_of,
     to_dict,
 )
 
 
-def explain(name: str) -> str:
-    """Every setting of the preset called ``name``, and its differences from the released recipe."""
-    config = preset(name)
+def explain(config: TrainConfig) -> str:
+    """Every setting of a preset, or of what was made of it, and its differences from the released recipe."""
     lines = [f"{key} = {value}" for key, value in flat(to_dict(config)).items()]
-    return "\n".join([f"preset {name}", *(f"  {line}" for line in lines), "", *compared(config)])
+    return "\n".join([f"preset {config.name}", *(f"  {line}" for line in lines), "", *compared(config)])
 
 
 def compared(config: TrainConfig) -> list[str]:

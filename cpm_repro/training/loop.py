@@ -211,6 +211,11 @@ class _Run:
             self.journal.say(f"going on after iteration {found.checkpoint.iteration}, from {found.path}")
         if (change := schedule_change(found.checkpoint.config, self.config)) is not None:
             self.journal.say(f"note: {change}")
+        if found.checkpoint.people not in (None, len(self.train_set)):
+            self.journal.say(
+                f"note: {self.config.data} had {found.checkpoint.people} people to train on and has "
+                f"{len(self.train_set)}: the updates to come are of others than they would have been"
+            )
         self._restore(found.checkpoint, found.path)
         try:  # a kill between the best state's save and the last one's
             best = load_checkpoint(self.folder.best) if self.folder.best.exists() else found.checkpoint
@@ -270,7 +275,7 @@ class _Run:
         factor = self._lr_factor(progress)
         done = self.step(batch, self.iteration, phase, factor)
         if self.average is not None and math.isfinite(done.gradient_norm):
-            self.average.update(self.iteration)
+            self.average.update(self.iteration - self.phase_start)  # a training of its own
         self.iteration += 1
         now = time.monotonic()
         self.seconds = now - self.started
@@ -360,6 +365,7 @@ class _Run:
             self.phase_start,
             None if self.average is None else self.net.state_dict(),
             self.step.scale.state_dict() if self.step.scale.active else None,
+            len(self.train_set),
         )
 
     def validate(self) -> bool:

@@ -14,6 +14,7 @@ from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro.cli import main
 from cpm_repro.config import override, preset, schedule_change
+from cpm_repro.data import open_dataset
 from cpm_repro.device import float32_products
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.training import load_checkpoint, loop, save_checkpoint, stage_losses, train
@@ -82,6 +83,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.start(config, resume=False)
     folder.append({"kind": "train", "iteration": 1, "loss": [9.0, 9.0, 9.0]})
+    folder.leave()
     train(config, tmp_path / "run", resume=True)
     made = losses(tmp_path / "run")
     assert len(made) == 2
@@ -376,6 +378,18 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(tmp_path, limit):
         signal.signal(signal.SIGXFSZ, old_handler)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir() if file.name.startswith(".")] == []
+
+
+def test_a_run_that_goes_on_with_other_people_says_so(tmp_path, monkeypatch, capsys):
+    """Somebody has taken one away since: the permutations are others, and no loss would tell."""
+    train(small(1), tmp_path / "run")
+    train(small(2), tmp_path / "run", resume=True)
+    assert "people to train on and has" not in capsys.readouterr().out
+    kind = type(open_dataset("synthetic", "train"))
+    monkeypatch.setattr(kind, "__len__", lambda self, length=kind.__len__: length(self) - 1)
+    train(small(3), tmp_path / "run", resume=True)
+    said = capsys.readouterr().out
+    assert "note: synthetic had 100000 people to train on and has 99999: the updates to come" in said
 
 
 def test_a_finished_run_asked_to_go_on_is_scored_once(tmp_path):

@@ -80,6 +80,22 @@ def test_explain_prints_every_preset(name, capsys):
     assert ("no differences" in printed) == (name in RELEASED)
 
 
+def test_explain_tells_what_other_options_make_of_a_preset(capsys):
+    """It is what would be trained; a run that is not that preset's is refused."""
+    assert main(["train", "--explain", "lsp_6stage", "--lr", "0.5", "--set", "solver.clip=1"]) == 0
+    printed = capsys.readouterr().out
+    assert "  solver.lr = 0.5\n" in printed
+    assert "  solver.lr = 0.5 (release: 8e-05)\n  solver.clip = 1.0 (release: 0.0)\n" in printed
+    for more, words in (
+        (["--lr", "-1"], "learning rate must be positive"),
+        (["--preset", "tiny"], "--preset does not go with --explain"),
+        (["--resume"], "--resume does not go with --explain"),
+        (["--solver", str(PROTOS / "lsp_6stage" / "pose_solver.prototxt")], "--solver does not go with"),
+    ):
+        assert main(["train", "--explain", "lsp_6stage", *more]) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_explain_of_an_unknown_preset_names_the_nearest(capsys):
     assert main(["train", "--explain", "lsp_6stages"]) == 2
     assert "did you mean lsp_6stage?" in capsys.readouterr().err

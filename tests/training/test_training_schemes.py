@@ -168,6 +168,30 @@ def test_last_stage_loss_has_gradients_everywhere_from_one_loss(tmp_path, monkey
     assert [len(record["loss"]) for record in records(tmp_path / "a")] == [3, 3]  # all are still watched
 
 
+def test_the_average_of_a_stage_forgets_the_fillers_it_began_with(tmp_path, monkeypatch):
+    """Every phase is a training of its own: stage 2's average begins when stage 2 does."""
+    moving = []
+    original = loop.Average.update
+
+    def watched(self, number):
+        original(self, number)
+        moving.append(
+            dict(zip(self._names, self._weights, strict=True))["Mconv5_stage2.weight"].detach().clone()
+        )
+
+    monkeypatch.setattr(loop.Average, "update", watched)
+    config = small("stage-wise", 12, **{"network.stages": 2, "solver.average": 0.999, "solver.warmup": 0})
+    result = train(config, tmp_path / "run")
+    average = moving[5]  # the filler: phase 1 has 6 updates and leaves stage 2 alone
+    assert torch.equal(moving[0], average)
+    for number, weight in enumerate(moving[6:]):
+        decay = (1 + number) / (10 + number)
+        average = decay * average + (1 - decay) * weight
+    got = result.net.state_dict()["Mconv5_stage2.weight"]
+    assert torch.allclose(got, average, atol=1e-6)
+    assert not torch.allclose(got, moving[0], atol=1e-3)
+
+
 @pytest.mark.parametrize("stop", [2, 3, 5, 7])
 def test_a_run_stopped_inside_any_phase_goes_on_exactly(tmp_path, monkeypatch, stop):
     """Phases of 3, 3 and 6 updates; 3 stops exactly between two of them."""
