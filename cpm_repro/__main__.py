@@ -1,8 +1,18 @@
-"""``python -m cpm_repro`` is the ``cpm`` command."""
+"""The ``cpm`` command; ``python -m cpm_repro`` is the same."""
 
 import sys
 
-from cpm_repro.cli import main
+
+def run() -> int:
+    """The command's exit code; an interrupt while it is imported ends it as a later one does."""
+    try:
+        from cpm_repro.cli import main
+
+        return main()
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

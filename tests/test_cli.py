@@ -186,3 +186,27 @@ def test_what_this_user_may_not_do_is_one_line_wherever_it_comes_up(number, name
     assert said.startswith(f"cpm doctor: error: {name[:60]}")
     assert said.endswith(f": {os.strerror(number)}\n")
     assert len(said) < 150
+
+
+@pytest.mark.parametrize("module", ["cpm_repro.cli", "cpm_repro.cli.scores", "torch"])
+def test_an_interrupt_of_the_first_imports_is_a_word_and_exit_code_130(module, tmp_path):
+    """The command's own take a tenth of a second and torch's seconds: where a mistyped one is stopped."""
+    (tmp_path / "x.png").touch()
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from cpm_repro.__main__ import run\n"
+        "sys.exit(run())\n"
+    )
+    command = [sys.executable, "-c", code, "predict", "x.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "\ninterrupted\n")
+
+
+def test_the_installed_command_is_the_one_that_can_be_interrupted():
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    assert '[project.scripts]\ncpm = "cpm_repro.__main__:run"\n' in project

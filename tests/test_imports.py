@@ -22,7 +22,7 @@ ALLOWED = {
     "markdown": set(),
     "memory": {"errors"},
     "paths": {"errors"},
-    "image_file": {"errors", "paths"},
+    "image_file": {"errors", "memory", "paths"},
     "matlab_file": {"errors", "paths"},
     "npz_file": {"errors", "paths"},
     "environment": set(),

@@ -11,6 +11,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.image_file.headers import FORMATS, declared_size
 from cpm_repro.image_file.png_chunks import SIGN, picture_chunks
 from cpm_repro.image_file.unsupported import Unsupported
+from cpm_repro.memory import fitting
 from cpm_repro.paths import wanted_file
 
 MAX_PIXELS = 100_000_000
@@ -27,7 +28,7 @@ def read_image(path: str | Path, *, exif: bool = False) -> np.ndarray:
 
     Raises:
         UserError: the file is missing, a folder, may not be read, is empty, of no size that its header tells,
-            larger than MAX_PIXELS, or does not decode.
+            larger than MAX_PIXELS or than there is memory for, or does not decode.
     """
     return decode_image(_content(path), str(path), exif=exif)
 
@@ -74,9 +75,10 @@ def decode_image(data: np.ndarray, name: str, *, exif: bool = False) -> np.ndarr
     if size[0] * size[1] > MAX_PIXELS:
         raise UserError(f"{name}: expected at most {MAX_PIXELS} pixels, got {size[0]} x {size[1]}")
     flags = cv2.IMREAD_COLOR if exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = _decoded(data, flags)
+    with fitting(f"{name}: a picture of {size[0]} x {size[1]}", "give a smaller one"):
+        image = _decoded(data, flags)
+        raw = _decoded(data, cv2.IMREAD_UNCHANGED) if image is None else None
     if image is None:
-        raw = _decoded(data, cv2.IMREAD_UNCHANGED)
         if raw is None:
             raise UserError(f"{name}: expected an image, got {data.size} bytes that do not decode as one")
         raise UserError(f"{name}: expected an image of 8 or 16 bits, got one of {raw.dtype} numbers")
@@ -86,7 +88,9 @@ def decode_image(data: np.ndarray, name: str, *, exif: bool = False) -> np.ndarr
 def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
     try:
         return cv2.imdecode(_quiet(data), flags)
-    except cv2.error:  # OpenCV's own limit on pixels, some broken headers
+    except cv2.error as error:  # OpenCV's own limit on pixels, some broken headers
+        if error.code == cv2.Error.StsNoMem:
+            raise
         return None
 
 

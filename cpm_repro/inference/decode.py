@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
+
+from cpm_repro.errors import UserError
 
 _CUBIC_A = -0.75
 """PyTorch's and OpenCV's cubic; MATLAB's (-0.5) belongs to the release's procedure in `ops`."""
@@ -35,6 +38,23 @@ def highest(large: Tensor) -> tuple[Tensor, Tensor]:
     score, index = large.flatten(2).max(dim=2)
     width = large.shape[-1]
     return torch.stack((index % width, index // width), dim=-1).float(), score
+
+
+def check_finite(beliefs: np.ndarray, whose: str) -> None:
+    """Refuse beliefs that no picture has anything to do with.
+
+    Args:
+        beliefs: any shape; the highest of each map will do, for a NaN is above all.
+        whose: the weights, or the network.
+
+    Raises:
+        UserError: one of them is not finite.
+    """
+    if not np.isfinite(beliefs).all():
+        raise UserError(
+            f"{whose}: wanted weights whose beliefs are finite numbers, got an overflow, as after a run that "
+            "diverged"
+        )
 
 
 def average_views(maps: Tensor, zooms: Sequence[float], stride: int = 8) -> Tensor:

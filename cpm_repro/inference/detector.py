@@ -15,6 +15,7 @@ from cpm_repro.data.augment import BORDER
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.image_file import read_image
+from cpm_repro.inference.decode import check_finite
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.places import WHOLE_IMAGE_SHARE, Place
@@ -81,7 +82,8 @@ class PersonDetector:
             share: a person's height over the window's; the pose network's ``augment.fill``.
 
         Raises:
-            UserError: an image that cannot be read, or is wider than ``MAX_ASPECT`` times its height.
+            UserError: an image that cannot be read, or is wider than ``MAX_ASPECT`` times its height; the
+                network's arithmetic overflows.
             TypeError, ValueError: an array that is no image.
         """
         array = read_image(image, exif=True) if isinstance(image, (str, Path)) else as_bgr(image, rgb=rgb)
@@ -101,6 +103,7 @@ class PersonDetector:
             scaled, 0, -height % 8, 0, -width % 8, cv2.BORDER_CONSTANT, value=(BORDER,) * 3
         )
         belief = self._run(padded)
+        check_finite(belief, self.net.arch)
         large = cv2.resize(belief, padded.shape[1::-1], interpolation=cv2.INTER_CUBIC)
         scale = (width / image.shape[1], height / image.shape[0])
         return PersonMap(np.ascontiguousarray(large[:height, :width]), scale)

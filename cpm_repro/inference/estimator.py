@@ -20,7 +20,7 @@ from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.inference.compiled import CompiledNetwork
 from cpm_repro.inference.crop_beliefs import CropBeliefs
-from cpm_repro.inference.decode import average_views, highest, sub_pixel, to_image
+from cpm_repro.inference.decode import average_views, check_finite, highest, sub_pixel, to_image
 from cpm_repro.inference.detector import PersonDetector
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.pipeline import read_ahead
@@ -175,7 +175,7 @@ class PoseEstimator:
 
         Raises:
             UserError: an image file that cannot be read, places that cannot be (see `places`): of a file,
-                its name first.
+                its name first; weights with which the arithmetic overflows.
             TypeError, ValueError: an array that is no image, places given in two ways.
         """
         if _is_one(image):
@@ -314,6 +314,7 @@ class PoseEstimator:
         inverse = np.stack([invert_matrix(self._matrix(place)) for _, place in jobs])
         keypoints = to_image(xy.cpu(), torch.from_numpy(inverse)).numpy()
         scores = score.cpu().numpy()
+        check_finite(scores, str(self.weights))
         people = []
         for index, (image, place) in enumerate(jobs):
             person = Person(

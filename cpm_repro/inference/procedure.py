@@ -22,6 +22,7 @@ from cpm_repro.data.lsp_scale import TARGET
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.image_file import MAX_PIXELS
+from cpm_repro.inference.decode import check_finite
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import PoseMachine
@@ -150,7 +151,7 @@ class BenchmarkProcedure:
                 benchmark, "row" in row-major order, as in the interactive program.
 
         Raises:
-            UserError: a scale at which the image cannot be shown.
+            UserError: a scale at which the image cannot be shown; the network's arithmetic overflows.
         """
         views = self.views(image, center, scale0, multipliers)
         return self.peaks(self.stage_maps(views), views, image.shape[:2], order=order)
@@ -192,9 +193,14 @@ class BenchmarkProcedure:
     def peaks(
         self, maps: Tensor, views: Views, image_hw: Sequence[int], *, order: Order = "column"
     ) -> Estimate:
-        """The parts of the person whose ``views`` gave the ``maps`` of :meth:`stage_maps`."""
+        """The parts of the person whose ``views`` gave the ``maps`` of :meth:`stage_maps`.
+
+        Raises:
+            UserError: the network's arithmetic overflows.
+        """
         xy, score = ops.fuse_multiscale_peaks(maps, views.pads, views.sizes, image_hw, order=order)
         found = torch.cat((xy, score[:, None]), dim=1)[:-1].cpu().numpy()  # the only read-back
+        check_finite(found[:, 2], self.net.arch)
         return Estimate(found[:, :2].astype(np.float64), found[:, 2].copy())
 
     @torch.inference_mode()

@@ -51,3 +51,12 @@ def test_a_whole_picture_of_other_numbers_is_not_called_damaged():
     jpeg = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1]
     with pytest.raises(UserError, match=r"^x\.jpg: expected an image, got \d+ bytes that do not decode"):
         decode_image(jpeg[: len(jpeg) // 2].copy(), "x.jpg")
+
+
+def test_a_picture_that_no_memory_holds_is_not_called_damaged(monkeypatch):
+    data = cv2.imencode(".png", np.zeros((64, 65, 3), np.uint8))[1]
+    # The array that OpenCV decodes into is of the size that cv2.resize is asked for here.
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: cv2.resize(np.zeros((2, 2), np.uint8), (2**20, 2**30)))
+    words = r"^x\.png: a picture of 65 x 64 does not fit into memory \(tried to allocate \d+ bytes\): give a"
+    with pytest.raises(UserError, match=words):
+        decode_image(data, "x.png")

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from support import data_root
 
 from cpm_repro import ops
@@ -15,10 +16,12 @@ from cpm_repro.config import preset
 from cpm_repro.data.augment import invert_matrix, place_matrix
 from cpm_repro.errors import UserError
 from cpm_repro.inference.decode import peaks, to_image
+from cpm_repro.inference.detector import PersonDetector
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.inference.places import TRIED_SHARES
+from cpm_repro.inference.procedure import BenchmarkProcedure
 from cpm_repro.inference.weights import BUNDLED, load, load_model
 from cpm_repro.model import build
 from cpm_repro.skeleton import CPM14
@@ -277,6 +280,31 @@ def test_one_estimator_serves_several_threads(run_folder):
     for got, wanted in zip(together, alone * 3, strict=True):
         assert np.array_equal(got.keypoints, wanted.keypoints)
         assert np.array_equal(got.scores, wanted.scores)
+
+
+@pytest.mark.parametrize("keep_maps", [False, True])
+def test_weights_that_overflow_are_refused_with_a_picture(tmp_path, keep_maps):
+    """Finite, but as large as those of a run that diverges: their NaN is no number for any file."""
+    net = load(BUNDLED, stages=1)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(1e30)
+    path, image = tmp_path / "large.safetensors", np.full((64, 64, 3), 200, np.uint8)
+    save_file(net.state_dict(), path)
+    words = "wanted weights whose beliefs are finite numbers, got an overflow"
+    with pytest.raises(UserError, match=rf"large\.safetensors: {words}"):
+        PoseEstimator(path, "tiny")(image, keep_maps=keep_maps)
+    with pytest.raises(UserError, match=f"tiny: {words}"):
+        BenchmarkProcedure(net, box=128)(image, (30, 30), 1.0)
+
+
+def test_a_person_network_that_overflows_finds_nobody_with_a_reason():
+    net = build("person_4stage", width=1 / 16, stages=1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(1e30)
+    with pytest.raises(UserError, match="person_4stage: wanted weights whose beliefs are finite"):
+        PersonDetector(net, height=64)(np.full((64, 64, 3), 200, np.uint8))
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
