@@ -141,5 +141,7 @@ def inside(root: Path, relative: str) -> Path:
     except (ValueError, OSError, RuntimeError) as error:  # a zero byte, a circle of links
         raise UserError(f"{relative}: expected a path inside {root}: {error}") from error
     if leaves:
-        raise UserError(f"{relative}: expected a path inside {root}, got one that leaves it")
+        linked = os.path.normpath(root / relative).startswith(os.path.join(os.path.normpath(root), ""))
+        what = "a symbolic link" if linked else "one"
+        raise UserError(f"{relative}: expected a path inside {root}, got {what} that leaves it")
     return joined

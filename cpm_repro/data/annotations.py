@@ -234,6 +234,23 @@ class PeopleDataset:
         )
 
 
+def mark_held_out(annotations: Annotations) -> Annotations:
+    """The same people, those whom `split_people` holds out marked "val"."""
+    held_out = set(split_people(annotations, "val"))
+    numbers = iter(range(annotations.read))
+    images = tuple(
+        replace(
+            image,
+            people=tuple(
+                replace(person, split="val") if next(numbers) in held_out else person
+                for person in image.people
+            ),
+        )
+        for image in annotations.images
+    )
+    return replace(annotations, images=images)
+
+
 def split_people(annotations: Annotations, split: str, step: int = 18) -> list[int]:
     """Positions in ``annotations.people()`` of a split.
 

@@ -79,7 +79,10 @@ class LmdbDataset:
         self._environment = _open_shared(self._folder)
         keys = self._list(split)
         if not keys:
-            raise UserError(f"{folder}: holds no records" + (f" of the split {split}" if split else ""))
+            wanted = {"val": " marked as validation", "train": " that are not validation"}.get(
+                split or "", ""
+            )
+            raise UserError(f"{folder}: wanted records{wanted}, got none")
         self._keys = keys[:size]
         _, first = self._read(self._keys[0])
         self._name = first.dataset

@@ -26,7 +26,7 @@ class MixedDataset:
         size: only so many samples, spread evenly over all.
 
     Raises:
-        UserError: skeletons whose parts differ, or a weight that is not positive.
+        UserError: skeletons whose parts or flip pairs differ, or a weight that is not positive.
     """
 
     def __init__(
@@ -37,6 +37,11 @@ class MixedDataset:
             if other.skeleton.parts != first.skeleton.parts:
                 raise UserError(
                     f"data sets {first.name} and {other.name} have other parts: {_difference(first, other)}"
+                )
+            if other.skeleton.flip_permutation != first.skeleton.flip_permutation:
+                raise UserError(
+                    f"data sets {first.name} and {other.name} have other flip pairs: "
+                    "give both the same skeleton.toml"
                 )
         self._datasets = list(datasets)
         counts = _counts([len(dataset) for dataset in datasets], weights)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cpm_repro.data.annotations import Problem
+from cpm_repro.data.annotations import Problem, mark_held_out
 from cpm_repro.data.datum_record import misfit
 from cpm_repro.data.image_sizes import ImageSizes
 from cpm_repro.data.lsp import LSP_TRAIN, leeds_folder
@@ -171,11 +171,13 @@ class _Source:
     def from_annotations(self) -> None:
         annotations, images, _ = read_annotations(self.path, self.strict)
         self.problems += annotations.problems
+        release = "MPI" if annotations.skeleton is MPII16 else "FLIC" if annotations.skeleton is FLIC9 else ""
+        if not release:  # the same people are held out as where the data itself is trained on
+            annotations = mark_held_out(annotations)
         people = [person for _, person in annotations.people()]
         self.count = sum(gets_record(person) for person in people)
         self.left_out = len(people) - self.count
         own = annotations.name.upper()
-        release = "MPI" if annotations.skeleton is MPII16 else "FLIC" if annotations.skeleton is FLIC9 else ""
         self.dataset = release or (f"OWN {own}" if own in RELEASE_JOINTS else own)
         prefix = "images/" if self.dataset == "FLIC" else ""
         self.folders = {prefix: images}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from data_fakes import DotDataset, lspet_joints, skeleton_of, write_lspet
 from cpm_repro.data import AugmentConfig, PoseSample, TrainLoader, open_dataset
 from cpm_repro.data.mixed import MixedDataset
 from cpm_repro.errors import UserError
+from cpm_repro.skeleton import CPM14
 
 
 class Shade(DotDataset):
@@ -79,6 +81,10 @@ def test_mistakes():
     other.skeleton = skeleton_of(14)
     with pytest.raises(UserError, match="part 1 is head and p0"):
         MixedDataset([Shade(3, 1), other])
+    other.skeleton = replace(CPM14, flip_pairs=())
+    for both in ([Shade(3, 1), other], [other, Shade(3, 1)]):  # the first one's pairs were all people's
+        with pytest.raises(UserError, match="dots and dots have other flip pairs"):
+            MixedDataset(both)
     for weights in ((1,), (1, 0), (1, -1), (1, float("nan"))):
         with pytest.raises(UserError, match="expected 2 positive numbers"):
             mix(weights)

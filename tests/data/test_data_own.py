@@ -11,6 +11,7 @@ import pytest
 from cpm_repro.data import open_dataset
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.coco import read_coco
+from cpm_repro.data.commands import lmdb_command
 from cpm_repro.data.csv_table import read_csv
 from cpm_repro.data.skeleton_file import read_skeleton
 from cpm_repro.errors import UserError
@@ -233,3 +234,29 @@ def test_half_a_centre_is_reported(tmp_path):
     """The box of the joints stood in without a word."""
     (tmp_path / "x.csv").write_text("image,a_x,a_y,b_x,b_y,center_x,center_y\na.png,1,2,3,4,5,\n")
     assert "one of them" in str(read_csv(tmp_path / "x.csv").problems[0])
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_an_lmdb_holds_the_same_people_out_as_the_table(tmp_path, split):
+    """A table without a split made an LMDB of nobody to validate on, with which no training begins."""
+    pytest.importorskip("lmdb", reason="the lmdb package is not installed")
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    lines = ["image,a_x,a_y,b_x,b_y,center_x,center_y,scale,split"]
+    for n in range(20):
+        cv2.imwrite(str(folder / f"{n}.png"), np.zeros((70, 80, 3), np.uint8))
+        mark = ("train", "val", "test", "")[n % 4] if split else ""
+        lines += [f"{n}.png,{n + 1},20,40,50,30,40,0.3,{mark}"] * 2
+    (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
+    (folder / "skeleton.toml").write_text('parts = ["a", "b"]\n')
+    said = lmdb_command([folder], tmp_path / "lmdb")
+    assert ("30 used, 10 left out" if split else "40 used, 0 left out") in said
+    (tmp_path / "lmdb" / "skeleton.toml").write_text('parts = ["a", "b"]\n')
+    for part in ("train", "val"):
+        table, lmdb = (open_dataset(str(tmp_path / name), part) for name in ("pairs", "lmdb"))
+        places = [sorted(s[i].joints[0, 0, 0] for i in range(len(s))) for s in (table, lmdb)]
+        assert places[0] == places[1]
+        assert (
+            len(places[0])
+            == {("train", False): 36, ("val", False): 4, ("train", True): 20, ("val", True): 10}[part, split]
+        )
