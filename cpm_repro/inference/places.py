@@ -105,16 +105,17 @@ def places_from_centers(
         UserError: a centre outside the image, a height below ``SMALLEST`` or above ``LARGEST``, another
             number of heights.
     """
-    assumed = "" if heights is not None else f"a height of {WHOLE_IMAGE_SHARE:.0%} of the image's"
     if heights is None:
-        heights = WHOLE_IMAGE_SHARE * image_hw[0]
+        assumed = f"a height of {WHOLE_IMAGE_SHARE:.0%} of the image's"
+        extent = max(1.0, WHOLE_IMAGE_SHARE * image_hw[0])
+        return [Place(_checked_center(center, image_hw), extent, assumed) for center in centers]
     extents = (
         [float(heights)] * len(centers) if isinstance(heights, Real) else list(cast(Sequence[float], heights))
     )
     if len(extents) != len(centers):
         raise UserError(f"heights: wanted one per centre ({len(centers)}) or one for all, got {len(extents)}")
     return [
-        Place(_checked_center(center, image_hw), _checked_height(extent), assumed)
+        Place(_checked_center(center, image_hw), _checked_height(extent))
         for center, extent in zip(centers, extents, strict=True)
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,9 @@ VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wm
 """Suffixes that tell a video from an image."""
 
 BELIEFS = "_beliefs"
-"""Follows an image's name in that of the picture of its belief maps."""
+"""Follows an image's name in that of the picture of its belief maps; of the second person, then "_1"."""
+
+_GRID = re.compile(BELIEFS + r"(_\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,13 @@ def _named(found: Iterable[Path | int]) -> Iterator[Source]:
     """
     seen: Counter[str] = Counter()
     taken = {"coco"}  # the file of all images is called so
+    owners = set()  # whose pictures of belief maps may be called as something that is taken
     for what in found:
         stem = f"camera{what}" if isinstance(what, int) else what.stem
         name = stem
-        while name in taken or name + BELIEFS in taken or name.removesuffix(BELIEFS) in taken:
+        while name in taken or name in owners or _GRID.sub("", name) in taken:
             seen[stem] += 1
             name = f"{stem}-{seen[stem] + 1}"
         taken.add(name)
+        owners.add(_GRID.sub("", name))
         yield Source(what, name)

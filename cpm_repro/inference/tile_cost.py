@@ -110,7 +110,8 @@ def choose_tile(
 ) -> int | None:
     """The tile that is predicted to be the fastest, or None where the direct convolution is.
 
-    The same sizes always give the same answer, so that results repeat bit for bit.
+    The same arguments always give the same answer. With what is ``ready`` it depends on the sizes that came
+    before, and the last digits of a convolution with it.
 
     Args:
         count, channels, outputs, height, width, kernel: N, C, O, H, W, K.

@@ -231,7 +231,7 @@ class _OpenCvEncoder:
         even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         if self._writer is None:
             code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, even.shape[1::-1])
+            self._writer = cv2.VideoWriter(str(self._path), code, _mpeg4_rate(self._rate), even.shape[1::-1])
             if not self._writer.isOpened():
                 raise OSError("OpenCV cannot encode a video here")
         self._writer.write(even)
@@ -240,6 +240,12 @@ class _OpenCvEncoder:
         """Finish the file."""
         if self._writer is not None:
             self._writer.release()
+
+
+def _mpeg4_rate(rate: float) -> float:
+    """The nearest rate that MPEG-4 can say: a fraction of 16 bits, which OpenCV takes over a power of ten."""
+    digits = next(digits for digits in (3, 2, 1, 0) if rate * 10**digits < 1 << 16)
+    return round(rate, digits)
 
 
 def _temporary(path: Path) -> Path:

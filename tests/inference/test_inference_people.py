@@ -280,6 +280,14 @@ def test_places_that_cannot_be_are_said_of_the_file(tmp_path, where, words):
         next(estimator.video(clip, **where))
 
 
+def test_a_height_that_nobody_gave_is_not_refused():
+    """In a picture of a few pixels it is a few pixels."""
+    for height, extent in ((1, 1.0), (5, 4.0), (100, 80.0)):
+        (place,) = places_from_centers([(0, 0)], None, (height, 40))
+        assert place.extent == extent
+        assert place.assumed == "a height of 80% of the image's"
+
+
 def test_heights_may_be_numpys():
     for height in (np.int64(50), np.float32(50), 50):
         (place,) = places_from_centers([(30, 60)], height, (120, 90))

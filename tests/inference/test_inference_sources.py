@@ -121,6 +121,8 @@ def test_a_pattern_says_which_folders_it_could_not_look_into(word, monkeypatch):
         (["a.jpg", "a_beliefs.png"], ["a", "a_beliefs-2"]),
         (["a_beliefs.png", "a.jpg"], ["a_beliefs", "a-2"]),
         (["a_beliefs.png", "b_beliefs.png"], ["a_beliefs", "b_beliefs"]),
+        (["a.jpg", "a_beliefs_1.png"], ["a", "a_beliefs_1-2"]),
+        (["a_beliefs_1.png", "a.jpg", "a.png"], ["a_beliefs_1", "a-2", "a-3"]),
         (["coco.jpg"], ["coco-2"]),
     ],
 )
