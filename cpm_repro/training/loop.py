@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from cpm_repro.training.prefetch import loader_threads, loading
 from cpm_repro.training.ranks import Ranks, joined, restarted
 from cpm_repro.training.recipe import Optimizers, build_optimizers, learning_rates, lr_factor
 from cpm_repro.training.run_folder import RunFolder
-from cpm_repro.training.schemes import check_budget, enter, leave, phase_at, phases_of
+from cpm_repro.training.schemes import Phase, check_budget, enter, leave, phase_at, phases_of
 from cpm_repro.training.sharding import Cores, cores_for, keep_freed_memory
 from cpm_repro.training.start import build_net, open_people, start_from
 from cpm_repro.training.step import Step
@@ -137,7 +137,8 @@ class _Run:
             folder.start(config, resume=resume)
         self.found, self.resume = found, resume
         self.iteration, self.seconds, self.best = 0, 0.0, -1.0
-        self.validated = 0.0  # progress at the last validation
+        self.validated = 0.0  # progress at the end of the last validation, 0: there was none
+        self.scored = -1  # iteration that it was of
         self.stopping = False
         self.tables: list[ScoreTable] = []
         self.journal = Journal(folder, writes=ranks.first)
@@ -164,7 +165,9 @@ class _Run:
         self.journal.say(expected.said(self.config))
         self.journal.open_board(self.iteration)
         if self.resume:
-            (self.validated,) = self.ranks.sum([self._rewind() if self.ranks.first else 0.0])
+            known = self._rewind() if self.ranks.first else (0.0, 0)
+            self.validated, scored = self.ranks.sum(known)
+            self.scored = round(scored)
             if self.ranks.first:
                 self.journal.recall(self.phases[self.phase].name, self.seconds, self.progress())
 
@@ -177,17 +180,21 @@ class _Run:
             f"batches by {self.workers} thread{'' if self.workers == 1 else 's'}"
         )
 
-    def _rewind(self) -> float:
-        """Forget the metrics of updates that are made again; progress at the last validation kept."""
+    def _rewind(self) -> tuple[float, int]:
+        """Forget the metrics of updates that are made again; progress and iteration of the last scores."""
         self.folder.rewind(self.iteration)
         if self.step.recorder is not None:
             self.step.recorder.rewind(self.iteration)
         scored = [record for record in self.folder.records() if record["kind"] == "validation"]
-        return spent(self.config, scored[-1]["iteration"], scored[-1]["seconds"]) if scored else 0.0
+        if not scored:
+            return 0.0, -1
+        last: int = scored[-1]["iteration"]
+        return spent(self.config, last, scored[-1]["seconds"]), last
 
     def _enter_phase(self, index: int) -> None:
         """Freeze and free what the phase says; a phase that follows another starts without its momentum."""
         if index != self.phase:
+            self._warn_of_skipped(self.phases[self.phase + 1 : index])
             self.phase, self.phase_start = index, self.iteration
             self.best = -1.0  # scores of other stages
             self.journal.forget()
@@ -195,6 +202,14 @@ class _Run:
         enter(self.net, self.phases[index])
         if len(self.phases) > 1:
             self.journal.say(f"phase {index + 1} of {len(self.phases)}, {self.phases[index]}")
+
+    def _warn_of_skipped(self, phases: Sequence[Phase]) -> None:
+        """Say which ``phases`` a budget of minutes left no time for."""
+        for phase in phases:
+            self.journal.say(
+                f"warning: no update in the phase {phase.name}: validation took its time; raise --minutes or "
+                f"validate_every, or lower validate_people"
+            )
 
     def _put_aside(self, path: Path, reason: str) -> None:
         """Rename a damaged checkpoint, lest it takes an intact one's place as the previous state."""
@@ -247,7 +262,7 @@ class _Run:
         with loading(self._loader(), self.device) as batches:
             while not self._over():
                 self.writer.look()
-                if self.progress() >= next_validation(self.config.validate_every, self.validated):
+                if self._validation_due():
                     due = self.validate()
                 else:
                     self._update(batches, self.progress())
@@ -256,6 +271,11 @@ class _Run:
                 if due:
                     self.save()
                     saved_at = time.monotonic()
+
+    def _validation_due(self) -> bool:
+        """Whether the multiple of ``validate_every`` after the last validation is reached, by new weights."""
+        following = next_validation(self.config.validate_every, self.validated)
+        return self.iteration != self.scored and self.progress() >= following
 
     def _over(self) -> bool:
         """Whether the budget is spent or any rank was asked to stop; all ranks say the same, by one clock."""
@@ -392,7 +412,9 @@ class _Run:
                 )
         except Stopped:
             return False
-        self.validated = self.progress()
+        # Rank 0's clock went on: what came due meanwhile would score the same weights again.
+        (seconds,) = self.ranks.sum([time.monotonic() - self.started if self.ranks.first else 0.0])
+        self.validated, self.scored = spent(self.config, self.iteration, seconds), self.iteration
         self.tables = score_stages(predictions, self.val_set)
         totals = [table.total for table in self.tables]
         self.journal.validation(self.iteration, phase.name, self.seconds, totals)
@@ -419,6 +441,7 @@ class _Run:
             return self._stopped()
         if self.phase != (last := len(self.phases) - 1):  # the clock ran out before its first update
             self._enter_phase(last)
+            self._warn_of_skipped(self.phases[last:])
         if self.ranks.first:
             self.folder.rewind(self.iteration, keep_validation=False)
         self.save()

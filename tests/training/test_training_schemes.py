@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -213,6 +214,30 @@ def test_a_run_stopped_inside_any_phase_goes_on_exactly(tmp_path, monkeypatch, s
     a = load_checkpoint(tmp_path / "whole" / "checkpoints" / "last.pt").model
     b = load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.pt").model
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_phase_that_the_clock_left_no_time_for_is_said(tmp_path, monkeypatch, capsys):
+    """Its stage stays at its filler, under which those after it are trained."""
+    clock = [0.0]
+
+    def taking(seconds, work):
+        def slow(*given, **named):
+            clock[0] += seconds
+            return work(*given, **named)
+
+        return slow
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(loop, "predict_dataset", taking(30, loop.predict_dataset))
+    monkeypatch.setattr(loop.Step, "__call__", taking(5, loop.Step.__call__))
+    config = small("stage-wise", 1, validate_people=2, validate_every=0.3)
+    train(replace(config, iterations=None, minutes=1.0), tmp_path / "run")  # phases of 20 s
+    phases = [record["phase"] for record in records(tmp_path / "run")]
+    assert phases == ["stage 1 alone"] * 4 + ["stage 3 alone"]
+    assert [record["iteration"] for record in records(tmp_path / "run", "validation")] == [4, 5]
+    printed = capsys.readouterr().out
+    expected = "warning: no update in the phase stage 2 alone: validation took its time"
+    assert printed.index(expected) < printed.index("phase 3 of 3")
 
 
 def test_what_cannot_work_is_one_line(tmp_path):
