@@ -79,7 +79,7 @@ class LmdbDataset:
         self._environment = _open_shared(self._folder)
         keys = self._list(split)
         if not keys:
-            wanted = {"val": " marked as validation", "train": " that are not validation"}.get(
+            wanted = {"val": " marked as validation", "train": " not marked as validation"}.get(
                 split or "", ""
             )
             raise UserError(f"{folder}: wanted records{wanted}, got none")

@@ -130,7 +130,7 @@ def read_mpii_json(path: str | Path, skeleton: Skeleton = MPII16, strict: bool =
     """Read the list of {image, center, scale, joints Kx2, joints_vis K} that HRNet and others use; 1-based.
 
     A joint at or left of / above the image's corner (they write 0 or -1) is missing; else joints_vis 0 is
-    occluded.
+    occluded, and an empty one visible.
 
     Raises:
         UserError: not such a file; with ``strict`` also the first unusable person.
@@ -157,7 +157,7 @@ def _json_person(item: dict[str, Any], parts: int) -> Person | None:
         flags = np.array(item.get("joints_vis", np.ones(parts)), float).reshape(parts)
         center = np.array(item["center"], float).reshape(2) - 1.0
         missing = (joints <= 0).all(axis=1)
-        visible = np.where(flags > 0, Visibility.VISIBLE, Visibility.OCCLUDED)
+        visible = np.where(flags <= 0, Visibility.OCCLUDED, Visibility.VISIBLE)  # null: visible
         visible = np.where(missing, Visibility.CROPPED, visible).astype(np.uint8)
         return Person(joints - 1.0, visible, center=center, scale=float(item["scale"]))
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -111,11 +111,11 @@ def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Pat
         return read_flic(file, strict=strict), images, None
     if file.name == "joints.mat":
         return read_lsp(file, strict), images, CPM14
-    if file.suffix == ".mat":
+    if file.suffix.lower() == ".mat":
         annotations = read_mpii_mat(file, strict)
         pairs = next((folder / name for name in _VAL_PAIRS if (folder / name).exists()), None)
         return (mark_validation(annotations, read_val_pairs(pairs)) if pairs else annotations), images, CPM14
-    if file.suffix == ".csv":
+    if file.suffix.lower() == ".csv":
         return read_csv(file, own, strict), images, None
     if json_head(file).startswith("["):
         return read_mpii_json(file, own or MPII16, strict), images, None if own else CPM14
@@ -132,13 +132,13 @@ def _own_skeleton(folder: Path) -> Skeleton | None:
 
 def _annotation_file(path: Path) -> Path:
     if path.is_file():
-        if path.suffix in (".mat", ".csv", ".json"):
+        if path.suffix.lower() in (".mat", ".csv", ".json"):
             return path
         raise UserError(f"{path}: expected annotations in a .mat, .json or .csv file")
     for name in (MPII_MAT, "examples.mat", "joints.mat"):
         if (path / name).exists():
             return path / name
-    found = sorted(entry for entry in path.iterdir() if entry.suffix in (".json", ".csv"))
+    found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in (".json", ".csv"))
     if len(found) == 1:
         return found[0]
     if found:

@@ -97,7 +97,7 @@ def read_record_set(
 
 def _record_items(path: Path) -> list[Any] | None:
     """The items of a record file; None when ``path`` is something else."""
-    if not path.is_file() or path.suffix != ".json":
+    if not path.is_file() or path.suffix.lower() != ".json":
         return None
     return read_record_items(path) if json_head(path).lstrip("{ \r\n\t").startswith('"root"') else None
 

@@ -205,3 +205,17 @@ def test_mpii_json_problems(tmp_path):
     whats = " | ".join(problem.what for problem in annotations.problems)
     for word in ("16 joints", "scale", "image", "no labelled joint", "NaN"):
         assert word in whats
+
+
+def test_flags_that_are_empty_count_as_visible(tmp_path):
+    """As the .mat's do; they were taken for hidden ones."""
+    item = {
+        "image": "a.jpg",
+        "center": [50, 60],
+        "scale": 1.0,
+        "joints": [[10 + i, 20 + i] for i in range(16)],
+        "joints_vis": [0, 1, None] + [1] * 13,
+    }
+    (tmp_path / "x.json").write_text(json.dumps([item]))
+    (person,) = (person for _, person in read_mpii_json(tmp_path / "x.json").people())
+    assert person.visible[:3].tolist() == [Visibility.OCCLUDED, Visibility.VISIBLE, Visibility.VISIBLE]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cpm_repro.data import open_dataset
+from cpm_repro.data import open_dataset, read_annotations
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.coco import read_coco
 from cpm_repro.data.commands import lmdb_command
@@ -260,3 +260,13 @@ def test_an_lmdb_holds_the_same_people_out_as_the_table(tmp_path, split):
             len(places[0])
             == {("train", False): 36, ("val", False): 4, ("train", True): 20, ("val", True): 10}[part, split]
         )
+
+
+def test_suffixes_in_capitals_are_read_too(tmp_path):
+    """As Windows and cameras write them."""
+    (tmp_path / "X.CSV").write_text("image,a_x,a_y,b_x,b_y,split\na.PNG,1,2,3,4,train\nb.PNG,1,2,3,4,val\n")
+    for path in (tmp_path, tmp_path / "X.CSV"):
+        assert len(open_dataset(str(path), "train")) == 1
+    (tmp_path / "X.CSV").rename(tmp_path / "X.txt")
+    (tmp_path / "C.JSON").write_text(json.dumps(COCO))
+    assert read_annotations(tmp_path)[0].read == 1
