@@ -85,15 +85,26 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         begin = time.monotonic()
-        index = 0
+        index, seconds = 0, 0.0
         while index < self._most:
             there, image = self._capture.read()
             if not there:
                 self._judge(index)
                 return
-            seconds = time.monotonic() - begin if self.live else index / self.rate
+            seconds = time.monotonic() - begin if self.live else self._seconds(index, seconds)
             yield Frame(image, index, seconds)
             index += 1
+
+    def _seconds(self, index: int, before: float) -> float:
+        """The time of the frame that was read, after one at ``before``, as the file states it.
+
+        Frames of telephones and of recorded screens come at uneven times. Files that state none, or go back,
+        get the rate's.
+        """
+        stated = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if math.isfinite(stated) and stated > before:
+            return stated
+        return before + 1 / self.rate if index else 0.0
 
     def _judge(self, read: int) -> None:
         """Say what is missing; containers that only estimate their number of frames get some slack."""

@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import tracemalloc
+from fractions import Fraction
 from types import SimpleNamespace
 
 import cv2
@@ -28,6 +29,37 @@ def test_frames_come_in_order_with_their_times(tmp_path):
     assert [f.time for f in frames] == pytest.approx([index / 12.5 for index in range(12)])
     for index in (0, 7):
         assert np.abs(frames[index].image.astype(int) - frame(index)).mean() < 4
+
+
+def test_frames_at_uneven_times_have_their_own(tmp_path):
+    """As a telephone films in the dark: the mean rate would be a third of a second wrong here."""
+    av = pytest.importorskip("av", reason="PyAV is not installed: it writes the video of uneven times")
+    times = [index / 25 for index in range(15)] + [0.6 + index / 10 for index in range(15)]
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for index, seconds in enumerate(times):
+            picture = av.VideoFrame.from_ndarray(frame(index), format="bgr24")
+            picture.pts, picture.time_base = round(1000 * seconds), Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    with VideoReader(tmp_path / "x.mp4") as reader:
+        assert 14 < reader.rate < 17  # the mean: how long the last frame stands, nobody says
+        assert [got.time for got in reader] == pytest.approx(times, abs=1e-6)
+
+
+def test_files_without_times_get_the_rates(tmp_path, monkeypatch):
+    make_video(tmp_path / "x.mp4", 5)
+    with VideoReader(tmp_path / "x.mp4") as reader:
+        capture = reader._capture
+
+        class Silent:
+            read, release = staticmethod(capture.read), staticmethod(capture.release)
+            get = staticmethod(lambda _: 0.0)
+
+        monkeypatch.setattr(reader, "_capture", Silent())
+        assert [got.time for got in reader] == pytest.approx([index / reader.rate for index in range(5)])
 
 
 def test_the_readable_frames_of_a_truncated_video_are_kept_and_counted(tmp_path):
