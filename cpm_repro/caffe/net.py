@@ -169,15 +169,22 @@ class CaffeNet(nn.Module):
 
     def objective(self, blobs: Mapping[str, Tensor]) -> Tensor:
         """The number Caffe minimises: the sum of all losses times their ``loss_weight`` (1 where not set)."""
-        terms = []
+        return torch.stack([weight * blobs[top].sum() for top, weight in self.loss_weights()]).sum()
+
+    def loss_weights(self) -> list[tuple[str, float]]:
+        """(top, weight) of everything that the objective adds.
+
+        Raises:
+            UserError: it adds nothing.
+        """
+        found: list[tuple[str, float]] = []
         for layer, _ in self.steps():
-            weights = list(layer.loss_weight) or [1.0 if layer.type.endswith("Loss") else 0.0] * len(
-                layer.top
-            )
-            terms += [w * blobs[top].sum() for w, top in zip(weights, layer.top, strict=False) if w]
-        if not terms:
+            usual = 1.0 if layer.type.endswith("Loss") else 0.0
+            weights = list(layer.loss_weight) or [usual] * len(layer.top)
+            found += [(top, weight) for top, weight in zip(layer.top, weights, strict=False) if weight]
+        if not found:
             raise UserError(f"net {self.net_name!r} has no loss layer in this phase")
-        return torch.stack(terms).sum()
+        return found
 
     def param_groups(self) -> list[dict[str, Any]]:
         """One optimiser group per learned array, in Caffe's order, with ``lr_mult`` and ``decay_mult``."""

@@ -31,6 +31,9 @@ _NOT_DONE = {
 _FALLING = ("step", "exp", "multistep")
 """Policies that multiply the rate by gamma again and again."""
 
+_POSITIVE = ("target_dist", "scale_min", "scale_max", "sigma", "sigma_center")
+"""Numbers of a data layer by which people or Gaussians are sized."""
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -163,14 +166,19 @@ def _data_settings(net: Any, solver: Any) -> DataSettings:
     # Fields of the augmentation with the file's or Caffe's values, switches only where the file sets them.
     settings = {field.name: value for field, value in param.ListFields()}
     settings |= {name: getattr(param, name) for name in ExactConfig.__dataclass_fields__}
+    settings |= {name: getattr(param, name) for name in ("sigma", "sigma_center")}
     typed = {name: as_typed(value) if isinstance(value, float) else value for name, value in settings.items()}
+    for name, value in typed.items():
+        if isinstance(value, float) and not (math.isfinite(value) and (value > 0 or name not in _POSITIVE)):
+            wanted = "a positive" if name in _POSITIVE else "a finite"
+            raise UserError(f"layer {layer.name!r}: {name}: wanted {wanted} number, got {value:g}")
     return DataSettings(
         source=layer.cpmdata_param.source,
         batch=layer.cpmdata_param.batch_size,
         augment=ExactConfig.from_transform_param(typed),
         parts=param.num_parts,
         stride=param.stride,
-        sigma=as_typed(param.sigma),
-        sigma_center=as_typed(param.sigma_center),
+        sigma=typed["sigma"],
+        sigma_center=typed["sigma_center"],
         tops=(layer.top[0], layer.top[1]),
     )

@@ -104,7 +104,7 @@ def train_solver(
     if snapshot is not None and weights is not None:
         raise UserError("wanted --snapshot or --weights, got both: a snapshot has weights of its own")
     if seed is None:
-        seed = max(0, int(plan.solver.random_seed))
+        seed = max(0, int(plan.solver.random_seed)) % 2**32  # Caffe's generators take as many bits
     place = usable_device(device)
     source = source_of(plan, data)
     dataset = open_people(plan.data, source)
@@ -145,6 +145,7 @@ class _SolverRun:
         self.net = CaffeNet(plan.net, "TRAIN", level=state.level, stages=plan.stages, seed=seed)
         self.net.to(self.device)
         self.optimizer = optimizer_for(self.net, plan.solver)
+        self.net.loss_weights()  # refuses a net without a loss
         if not any(weight.requires_grad for weight in self.net.parameters()):
             raise UserError(f"net {self.net.net_name!r}: nothing is trained, every lr_mult is 0")
         self.losses = [layer.top[0] for layer, _ in self.net.steps() if layer.type.endswith("Loss")]

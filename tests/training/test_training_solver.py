@@ -1,6 +1,7 @@
 """``cpm train --solver``: what the prototxts say is what is trained, and snapshots are Caffe's."""
 
 import json
+import re
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -205,6 +206,32 @@ def test_solvers_that_cannot_be_followed_are_one_line(tmp_path, capsys, solver, 
     assert words in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sigma: 7\n": "sigma: 0\n"}, "layer 'data': sigma: wanted a positive number, got 0"),
+        ({"sigma_center: 7.3043": "sigma_center: inf"}, "sigma_center: wanted a positive number, got inf"),
+        ({"target_dist: 0.4073": "target_dist: nan"}, "target_dist: wanted a positive number, got nan"),
+        ({"scale_min: 0.7": "scale_min: -0.7"}, "scale_min: wanted a positive number, got -0.7"),
+        ({"degree: 40": "degree: nan"}, "max_rotate_degree: wanted a finite number, got nan"),
+        ({'type: "EuclideanLoss"': 'type: "Eltwise"'}, "net 'tiny_train' has no loss layer in this phase"),
+    ],
+)
+def test_nets_that_cannot_be_trained_are_one_line(tmp_path, changes, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        train(write(tmp_path, **changes), tmp_path / "run", data="synthetic")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_seed_of_more_bits_than_caffes_generators_is_cut_as_there(tmp_path):
+    losses = []
+    for name, seed in (("long", 3 + 2**40), ("short", 3)):
+        solver = write(tmp_path, SOLVER.replace("random_seed: 3", f"random_seed: {seed}"))
+        train(solver, tmp_path / name, data="synthetic", iterations=1)
+        losses += [record["loss"] for record in metrics(tmp_path / name)]
+    assert losses[0] == losses[1]
 
 
 def test_data_and_options_that_do_not_fit_are_one_line(tmp_path, capsys):
