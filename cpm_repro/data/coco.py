@@ -19,10 +19,11 @@ _VISIBILITY = np.array([Visibility.CROPPED, Visibility.OCCLUDED, Visibility.VISI
 def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool = False) -> Annotations:
     """Read a COCO key-point JSON; v 0 is not labelled, 1 occluded, 2 visible.
 
-    The first category with key points counts, annotations of the others are skipped; without ``skeleton`` its
-    names give the parts, its `skeleton` the limbs (1-based pairs) and left_x / right_x the pairs. Parts of a
+    The first category with key points counts, with those of the very same ones (animals of many kinds);
+    annotations of the others are skipped, as are crowds, which are not people. Without ``skeleton`` its names
+    give the parts, its `skeleton` the limbs (1-based pairs) and left_x / right_x the pairs. Parts of a
     ``skeleton`` are found by their names among the category's, or by their places where it shares no name
-    with them. Crowds are not people and are skipped.
+    with them.
 
     Raises:
         UserError: not such a file, or parts of the ``skeleton`` are not in it; with ``strict`` also the first
@@ -36,7 +37,7 @@ def read_coco(path: str | Path, skeleton: Skeleton | None = None, strict: bool =
     skeleton = skeleton or _skeleton(path, category, parts)
     order = _order(path, parts, skeleton)
     pictures = _pictures(images)
-    others = {other["id"] for other in categories if "id" in other} - {category.get("id")}
+    others = {other["id"] for other in categories if "id" in other and other.get("keypoints") != parts}
     intake, seen = Intake(strict), set()
     for rank, item in enumerate(annotations):
         if item.get("iscrowd") or item.get("category_id") in others:

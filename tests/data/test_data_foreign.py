@@ -130,6 +130,16 @@ def test_coco_people_of_another_category_are_no_people(folder):
         read_coco(path)
 
 
+def test_coco_categories_of_the_same_key_points_are_one(folder):
+    """Of animals of 54 kinds, each of the same 17 key points, those of the first kind alone were read."""
+    kinds = [{"id": n, "name": f"kind {n}", "keypoints": ["a", "b"]} for n in range(1, 4)]
+    kinds.append({"id": 4, "name": "hand", "keypoints": ["a", "c"]})
+    people = [{**COCO["annotations"][0], "id": n, "category_id": n} for n in range(1, 5)]
+    path = folder / "coco.json"
+    path.write_text(json.dumps(COCO | {"categories": kinds, "annotations": people}))
+    assert (read_coco(path).read, read_coco(path).problems) == (3, ())
+
+
 def test_coco_without_ids(folder):
     path = folder / "coco.json"
     plain = {}
@@ -178,9 +188,9 @@ def test_people_of_own_data_go_through_an_lmdb(tmp_path, compact):
     with pytest.raises(UserError, match=r"records of OWN are not the release's.*skeleton\.toml"):
         open_dataset(str(out), "train")
     (out / "skeleton.toml").write_text('parts = ["a", "b", "c"]\n')
-    stored = open_dataset(str(out), "train")
-    assert (len(stored), len(stored.skeleton)) == (260, 3)
-    joints = sorted(stored[n].joints[0].ravel().tolist() for n in range(260))
+    splits = [open_dataset(str(out), "train"), open_dataset(str(out), "val")]
+    assert [(len(stored), len(stored.skeleton)) for stored in splits] == [(244, 3), (16, 3)]
+    joints = sorted(stored[n].joints[0].ravel().tolist() for stored in splits for n in range(len(stored)))
     assert joints == sorted([n % 50, 12, n % 40 + 20, 50, 33, n % 90] for n in range(260))
     if compact:
         (out / "skeleton.toml").write_text('parts = ["a", "b", "c", "d"]\n')
