@@ -6,7 +6,8 @@ import hashlib
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def evaluate_release(
         "box": procedure.box,
         "placed": subjects.placed,
     }
-    journal = Journal(None if out is None else out / JOURNAL, about)
+    journal = Journal(None if out is None else out / JOURNAL, about, partial(_fits, count, model.net.parts))
     kept = "" if out is None else f"; who is done is kept in {out}"
     with fitting("a person at the scales of the procedure", f"give another --device{kept}"):
         failures = _estimate_all(procedure, subjects, count, journal, out)
@@ -101,6 +102,16 @@ def people_digest(subjects: Subjects, count: int) -> str:
         if person.joints is not None:
             digest.update(np.ascontiguousarray(person.joints, np.float64).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _fits(count: int, parts: int, index: int, entry: Mapping[str, Any]) -> bool:
+    """Whether a journal's entry is that of one of ``count`` people with so many parts."""
+    try:
+        joints, scores = (np.asarray(entry.get(name), np.float64) for name in ("keypoints", "scores"))
+    except (ValueError, TypeError):
+        return False
+    shaped = joints.shape == (parts, 2) and scores.shape == (parts,)
+    return shaped and 0 <= index < count and bool(np.isfinite(joints).all() and np.isfinite(scores).all())
 
 
 def _estimate_all(

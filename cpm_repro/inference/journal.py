@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,22 @@ class Journal:
     Args:
         path: the file; None keeps everything in memory alone.
         about: what the results are of. A file about something else is refused rather than mixed.
+        fits: whether a result, with its index, can be one of these; a file of others is none of ours.
 
     Raises:
         UserError: the file is about something else, or no such file.
         EnvironmentFailure: it cannot be written.
     """
 
-    def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path | None, about: dict[str, Any], fits: Callable[[int, Mapping[str, Any]], bool]
+    ) -> None:
         self.entries: dict[int, dict[str, Any]] = {}
         self._path = path
         if path is None:
             return
         if path.exists():
-            self._read(path, about)
+            self._read(path, about, fits)
         else:
             with atomic_write(path, "w") as file:
                 file.write(json.dumps(about) + "\n")
@@ -47,23 +51,28 @@ class Journal:
         except OSError as error:
             raise EnvironmentFailure(f"cannot write {self._path}: {error.strerror or error}") from error
 
-    def _read(self, path: Path, about: dict[str, Any]) -> None:
+    def _read(
+        self, path: Path, about: dict[str, Any], fits: Callable[[int, Mapping[str, Any]], bool]
+    ) -> None:
         """Take up the whole lines; a last one that was cut off is removed."""
+        foreign = f"{path}: wanted the results of an earlier run, got something else"
         try:
             text = path.read_text(encoding="utf-8")
             whole = text[: text.rfind("\n") + 1]
             lines = [parse_json(line) for line in whole.splitlines()]
             given, rows = lines[0], lines[1:]
             self.entries = {int(row.pop("index")): row for row in rows}
+            different = [name for name in about if given.get(name) != about[name]]
         except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-            raise UserError(f"{path}: wanted the results of an earlier run, got something else") from error
-        different = [name for name in about if given.get(name) != about[name]]
+            raise UserError(foreign) from error
         if different:
             name = different[0]
             raise UserError(
                 f"{path}: holds results for another {name} ({given.get(name)}, now {about[name]}): "
                 "give another --out or remove it"
             )
+        if not all(fits(index, entry) for index, entry in self.entries.items()):
+            raise UserError(foreign)
         if whole != text:
             with atomic_write(path, "w") as file:
                 file.write(whole)

@@ -158,6 +158,27 @@ def test_results_of_another_network_are_not_mixed_in(weights, lsp, tmp_path, cap
     assert "wanted the results of an earlier run" in capsys.readouterr().err
 
 
+def test_a_journal_of_other_results_is_refused(weights, lsp, tmp_path, capsys):
+    """As a damaged disk or another program leaves it: no traceback, and nothing of it taken for a result."""
+    known = ["--weights", weights, "--arch", "tiny", "--data", lsp[0], "--first", "1", "--out", tmp_path]
+    assert run(*known) == 0
+    journal = tmp_path / benchmark.JOURNAL
+    head, line = journal.read_text().splitlines()
+    row = json.loads(line)
+    wrong = [
+        {"index": 0},
+        {**row, "keypoints": row["keypoints"][:1]},  # would be everybody's: one broadcasts
+        {**row, "scores": "x"},
+        {**row, "scores": [None] * 14},
+        {**row, "index": 1},
+        {**row, "index": -1},
+    ]
+    for text in [f"{head}\n{json.dumps(other)}\n" for other in wrong] + [f"[]\n{line}\n", f"3\n{line}\n"]:
+        journal.write_text(text)
+        assert run(*known) == 2, text
+        assert f"{journal}: wanted the results of an earlier run" in capsys.readouterr().err
+
+
 def test_a_broken_photograph_is_a_miss_and_the_others_go_on(weights, lsp, tmp_path, capsys):
     folder, _ = lsp
     copy = tmp_path / "lsp"
