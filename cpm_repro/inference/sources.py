@@ -16,11 +16,13 @@ from typing import TextIO
 from cpm_repro.errors import UserError
 from cpm_repro.paths import shown, what_is_at
 
-IMAGES = {".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif",
+IMAGES = {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif",
+          ".avif", ".heic", ".heif",
           ".ppm", ".pgm", ".pbm", ".pnm", ".sr", ".ras", ".hdr", ".exr"}  # fmt: skip
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts",
           ".m2ts", ".3gp", ".ogv", ".mjpeg", ".mjpg"}  # fmt: skip
-"""Suffixes that tell a video from an image."""
+"""Suffixes that tell a video from an image. HEIC, in which telephones keep photographs, is not read: it is
+among them so that a folder's is reported instead of passed over."""
 
 BELIEFS = "_beliefs"
 """Follows an image's name in that of the picture of its belief maps; of the second person, then "_1"."""

@@ -4,11 +4,16 @@ import glob
 import io
 import os
 import re
+import struct
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from cpm_repro.errors import UserError
+from cpm_repro.inference.images import read_photograph
 from cpm_repro.inference.sources import Sources, find_sources
 
 
@@ -131,6 +136,16 @@ def test_no_result_takes_the_name_of_another_file(words, names, tmp_path):
     for word in words:
         (tmp_path / word).touch()
     assert [source.name for source in find_sources(tmp_path / word for word in words).found] == names
+
+
+def test_a_folder_passes_over_no_picture_without_a_word(tmp_path):
+    """What browsers save as .jfif is a JPEG; HEIC, a telephone's, is not read, and then said to be so."""
+    (tmp_path / "a.jfif").write_bytes(cv2.imencode(".jpg", np.zeros((5, 6, 3), np.uint8))[1].tobytes())
+    (tmp_path / "b.HEIC").write_bytes(struct.pack(">I4s4sI4s", 20, b"ftyp", b"heic", 0, b"mif1") + bytes(99))
+    saved, telephone = (source.what for source in find_sources([tmp_path]).found)
+    assert read_photograph(saved).shape == (5, 6, 3)
+    with pytest.raises(UserError, match=r"b\.HEIC: expected one plain picture, got a HEIC picture, which"):
+        read_photograph(telephone)
 
 
 def test_a_closed_standard_input_is_said(monkeypatch):
