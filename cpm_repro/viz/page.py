@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import html
 from pathlib import Path
 from typing import Any
@@ -55,10 +54,12 @@ def _section(path: Path, pictures: Path) -> str:
         shown += f'<video class="overlay" controls src="{_link(pictures, path.stem + ".mp4")}"></video>\n'
     if (pictures / f"{path.stem}.png").exists():
         shown += f'<img class="overlay" src="{_link(pictures, path.stem + ".png")}">\n'
-    is_video = _is_video(path)
-    tables = "" if is_video else "".join(map(_table, _people(path)))
-    for grid in [] if is_video else sorted(pictures.glob(f"{glob.escape(path.stem)}_beliefs*.png")):
-        tables += f'<img src="{_link(pictures, grid.name)}">\n'
+    tables = ""
+    for number, person in enumerate([] if _is_video(path) else _people(path)):
+        tables += _table(person)
+        grid = f"{path.stem}_beliefs{f'_{number}' if number else ''}.png"
+        if (pictures / grid).exists():
+            tables += f'<img src="{_link(pictures, grid)}">\n'
     return f"<section><h2>{html.escape(path.stem)}</h2>\n{shown}{tables}</section>\n"
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -87,6 +88,18 @@ def test_the_page_shows_the_belief_maps_of_a_name_with_brackets(results):
     page = (results / "out/report.html").read_text()
     for link in ("x%20%5B1%5D.png", "x%20%5B1%5D_beliefs.png", "x%20%5B1%5D_beliefs_1.png"):
         assert f'{link}"' in page
+
+
+def test_the_page_shows_each_persons_belief_maps_beside_his_parts(results):
+    """Not those of a second person whom an earlier run found in the picture."""
+    path = results / "out/predictions/x y.json"
+    content = json.loads(path.read_text())
+    assert main(["viz", str(results / "out")]) == 0
+    marks = re.findall(r"<table>|x%20y_beliefs(?:_\d)?\.png", (results / "out/report.html").read_text())
+    assert marks == ["<table>", "x%20y_beliefs.png", "<table>", "x%20y_beliefs_1.png"]
+    path.write_text(json.dumps({**content, "people": content["people"][:1]}))
+    assert main(["viz", str(results / "out")]) == 0
+    assert "x%20y_beliefs_1.png" not in (results / "out/report.html").read_text()
 
 
 def test_a_picture_that_no_memory_holds_is_one_line_and_the_rest_is_drawn(results, capsys):
