@@ -33,15 +33,18 @@ def fitting(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_of_memory(error):
+        if not is_of_memory(error):
             raise
         tried = _TRIED.search(str(error))
         said = f" (tried to allocate {tried[1]})" if tried else ""
         raise UserError(f"{what} does not fit into memory{said}: {advice}") from error
 
 
-def _is_of_memory(error: Exception) -> bool:
-    """Of numpy's and Python's, and of a GPU's, there is a type; torch is not imported to ask for it."""
+def is_of_memory(error: Exception) -> bool:
+    """Whether an error says that there is no memory: of numpy's, Python's and a GPU's there is a type.
+
+    torch is not imported to ask for it.
+    """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return any(words in str(error) for words in _WORDS)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from cpm_repro.device import usable_device
 from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.memory import is_of_memory
 
 Result = TypeVar("Result")
 
@@ -83,10 +84,12 @@ class Ranks:
                 tensor.copy_(values.view(tensor.shape))
 
     def exchange(self, work: Callable[[], Result]) -> Result:
-        """``work()``, which every rank does; one line if another one is gone."""
+        """``work()``, which every rank does; one line if another one is gone (not over too little memory)."""
         try:
             return work()
         except RuntimeError as error:  # what torch raises when the other side is gone
+            if is_of_memory(error):
+                raise
             self.lost(error)
 
     def lost(self, error: RuntimeError) -> NoReturn:

@@ -18,7 +18,8 @@ from processes import Processes, finish, wait_for
 
 from cpm_repro.config import TargetConfig, override, preset
 from cpm_repro.data import TrainLoader, open_dataset
-from cpm_repro.errors import UserError
+from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.memory import fitting
 from cpm_repro.model import build
 from cpm_repro.training import load_checkpoint, ranks, stage_losses, train
 from cpm_repro.training.parallel import Parallel
@@ -275,6 +276,24 @@ def test_ranks_draw_their_own_dropout():
     seeds = {3 * 1_000_003 + iteration + (rank << 52) for rank in range(64) for iteration in range(100)}
     assert len(seeds) == 6400
     assert max(seeds) < 2**63
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_gpu_that_is_full_is_not_another_rank_that_is_gone(rank):
+    """The network is made for all ranks in an exchange: its buckets may be what does not fit."""
+
+    def full():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def gone():
+        raise RuntimeError("Connection closed by peer")
+
+    ranks = Ranks(rank, 2, torch.device("cpu"))
+    expected = r"it does not fit into memory \(tried to allocate 2.00 GiB\): less"
+    with pytest.raises(UserError, match=expected), fitting("it", "less"):
+        ranks.exchange(full)
+    with pytest.raises(EnvironmentFailure if rank == 0 else SystemExit):
+        ranks.exchange(gone)
 
 
 def test_ranks_do_not_share_a_named_gpu(monkeypatch):
