@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 import torch
-from torch import Tensor
 
 from cpm_repro.caffe.net import CaffeNet
 from cpm_repro.caffe.resume import optimizer_for
 from cpm_repro.data import Batch, PoseDataset, TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
-from cpm_repro.device import float32_products, measured_convolutions, usable_device
+from cpm_repro.device import float32_products, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.files import read_json, write_json
 from cpm_repro.memory import fitting
 from cpm_repro.training.budget import next_validation
 from cpm_repro.training.estimate import estimate_solver
-from cpm_repro.training.failure import LastUpdate, largest_weight, lost_weights, save_failure
 from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.prefetch import loader_threads, loading
 from cpm_repro.training.report import Finished
@@ -33,6 +30,7 @@ from cpm_repro.training.solver_data import batch_blobs, nobody, open_people, sca
 from cpm_repro.training.solver_plan import SolverPlan, read_plan
 from cpm_repro.training.solver_scores import SolverScores
 from cpm_repro.training.solver_snapshots import read_snapshot, write_snapshot
+from cpm_repro.training.solver_step import Done, SolverStep
 from cpm_repro.training.stopping import Stop, Stopped, stop_on_signals
 from cpm_repro.training.watch import clock
 
@@ -41,16 +39,6 @@ _PHASE = "solver"
 
 _SPEED_WINDOW = 50
 """Iterations over which the time left is estimated."""
-
-
-@dataclass(frozen=True)
-class _Done:
-    """What one update tells about itself; losses before it, means over its passes."""
-
-    losses: list[float]  # of every loss layer, as it stands
-    objective: float  # what is minimised: each times its loss_weight
-    lr: float
-    norm: float  # of the mean gradient
 
 
 @dataclass(frozen=True)
@@ -145,19 +133,13 @@ class _SolverRun:
         self.net = CaffeNet(plan.net, "TRAIN", level=state.level, stages=plan.stages, seed=seed)
         self.net.to(self.device)
         self.optimizer = optimizer_for(self.net, plan.solver)
-        self.net.loss_weights()  # refuses a net without a loss
-        if not any(weight.requires_grad for weight in self.net.parameters()):
-            raise UserError(f"net {self.net.net_name!r}: nothing is trained, every lr_mult is 0")
-        self.losses = [layer.top[0] for layer, _ in self.net.steps() if layer.type.endswith("Loss")]
+        self.step = SolverStep(self.net, plan, self.optimizer, seed, out / "nonfinite")
         self.folder = RunFolder(out)
-        self.failures = out / "nonfinite"
         self.prefix = out / (plan.solver.snapshot_prefix or "snapshot")
         self.iteration, self.seconds, self.best = 0, 0.0, -1.0
-        self.waited = 0.0  # seconds of the last update for its batches
         self.validated = 0.0  # share of the iterations made at the last validation
         self.scores: SolverScores | None = None
         self.tables: list[ScoreTable] = []
-        self.last: LastUpdate | None = None
         self.kept = "there is no snapshot yet"  # what to go on from, in words
         self.journal = Journal(self.folder, writes=True)
         self.shown: deque[float] = deque(maxlen=plan.solver.average_loss)
@@ -287,7 +269,7 @@ class _SolverRun:
         """Score the held-out people, if there are any; keep the best weights. False: a stop was asked for."""
         if self.scores is None:
             return True
-        self._check_weights()
+        self.step.check_weights(self.kept)
         try:
             self.tables = self.scores.score(stop)
         except Stopped:
@@ -309,7 +291,7 @@ class _SolverRun:
             folder=self.folder.path,
             name=self.plan.path.name,
             data=Path(self.dataset.name).name,
-            network=f"{self.net.net_name}, {len(self.losses)} losses",
+            network=f"{self.net.net_name}, {len(self.step.losses)} losses",
             crop=str(wide) if wide == high else f"{wide} x {high}",
             batch=settings.batch * self.optimizer.iter_size,
             optimizer="Caffe's SGD",
@@ -322,8 +304,7 @@ class _SolverRun:
     def _update(self, batches: Iterator[Batch], started: float) -> None:
         """One update, and what is told of it."""
         begin = time.monotonic()
-        self.waited = 0.0
-        done = self._step(batches)
+        done = self.step(batches, self.iteration)
         self.iteration += 1
         now = time.monotonic()
         self.seconds = now - started
@@ -340,71 +321,19 @@ class _SolverRun:
                 losses=done.losses,
                 cells=(settings.parts + 1) * (height // settings.stride) * (width // settings.stride),
                 gradient_norm=done.norm,
-                waited=self.waited,
+                waited=done.waited,
                 took=now - begin,
             )
         )
         self._show(done)
 
-    def _step(self, batches: Iterator[Batch]) -> _Done:
-        """One update over ``iter_size`` batches."""
-        torch.manual_seed(self.seed * 1_000_003 + self.iteration)  # dropout is the same after a resume
-        self.optimizer.zero_grad()
-        passes = self.optimizer.iter_size
-        sums, objective, norm = [0.0] * len(self.losses), 0.0, 0.0
-        for _ in range(passes):
-            asked = time.monotonic()
-            batch = next(batches)
-            self.waited += time.monotonic() - asked
-            given = batch_blobs(batch, self.plan.data, self.device)
-            with measured_convolutions(self.device):  # crops have one size
-                blobs = self.net(**given)
-                total = self.net.objective(blobs)
-                total.backward()
-            # The one read of a pass: until here the host only queues work.
-            losses = [blobs[top].detach() for top in self.losses]
-            *made, whole, norm = torch.stack([*losses, total.detach(), self._norm()]).tolist()
-            self._check_finite(batch, made, norm)
-            objective += whole
-            sums = [so_far + loss for so_far, loss in zip(sums, made, strict=True)]
-        lr = self.plan.policy(self.iteration)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
-        means = [loss / passes for loss in sums]
-        self.last = LastUpdate(batch, self.iteration, means, {"lr": lr})
-        return _Done(means, objective / passes, lr, norm / passes)
-
-    def _norm(self) -> Tensor:
-        """() the norm of the gradient so far."""
-        gradients = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients)
-
-    def _check_finite(self, batch: Batch, losses: list[float], norm: float) -> None:
-        """Stop the run over what overflows, before the weights are touched."""
-        if math.isfinite(sum(losses)) and math.isfinite(norm):
-            return
-        what = "gradient" if math.isfinite(sum(losses)) else "loss"
-        rates = {"lr": self.plan.policy(self.iteration)}
-        saved = save_failure(self.failures, what, self.iteration, batch, losses, self.net, rates)
-        named = ", ".join(f"{top} {value:g}" for top, value in zip(self.losses, losses, strict=True))
-        raise UserError(
-            f"the {what} is no longer finite at iteration {self.iteration} ({named}): {_lower(rates)}; the "
-            f"batch and all norms are in {saved}"
-        )
-
-    def _check_weights(self) -> None:
-        """Stop the run over weights that are not finite: they are neither scored nor saved."""
-        if not math.isfinite(largest_weight(self.net)):
-            raise lost_weights(self.failures, self.last, self.net, self.kept, _lower)
-
-    def _show(self, done: _Done) -> None:
+    def _show(self, done: Done) -> None:
         """Caffe's line, every ``display`` iterations."""
         self.shown.append(done.objective)
         every = self.plan.solver.display
         if every and self.iteration % every == 0:
             named = " ".join(
-                f"{top} {value:.3f}" for top, value in zip(self.losses, done.losses, strict=True)
+                f"{top} {value:.3f}" for top, value in zip(self.step.losses, done.losses, strict=True)
             )
             left = clock(fmean(self.took) * (self.until - self.iteration))
             self.journal.say(
@@ -414,7 +343,7 @@ class _SolverRun:
 
     def _snapshot(self) -> Path:
         """Write one. Training waits for it: 8 bytes a parameter go to the disk, 250 MB of six stages."""
-        self._check_weights()
+        self.step.check_weights(self.kept)
         begin = time.monotonic()
         model = write_snapshot(self.prefix, self.iteration, self.net, self.optimizer, self.plan.policy)
         waited = time.monotonic() - begin
@@ -422,8 +351,3 @@ class _SolverRun:
         long = f", for which training waited {waited:.0f} s" if waited >= 1 else ""
         self.journal.say(f"snapshot {model}{long}")
         return model
-
-
-def _lower(rates: Mapping[str, float]) -> str:
-    """The advice to lower the rate of a solver prototxt."""
-    return f"lower base_lr (the rate is now {rates['lr']:.2e})"

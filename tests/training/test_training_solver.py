@@ -108,9 +108,9 @@ def test_a_pass_waits_for_its_device_once(tmp_path):
     run = solver_run._SolverRun(plan, people, tmp_path / "run", 5, 0, 1.0, torch.device("cpu"))
     with TrainLoader(people, ReleaseAugment(plan.data.augment, "exact"), 2, 0) as batches:
         given = [next(batches) for _ in range(4)]
-    run._step(iter(given[:2]))  # momentum is made
+    run.step(iter(given[:2]), 0)  # momentum is made
     with Reads() as reads:
-        done = run._step(iter(given[2:]))
+        done = run.step(iter(given[2:]), 1)
     assert reads.seen == ["Tensor.tolist"] * 2
     assert len(done.losses) == 3
     gradients = [weight.grad for weight in run.net.parameters()]
@@ -290,7 +290,7 @@ def test_what_is_looked_at_before_the_first_update_leaves_batch_norm_alone(tmp_p
     assert run.scores is not None
     assert [float(blob.detach().abs().max()) for blob in run.net.bn.blobs()] == [0, 0, 0]
     with TrainLoader(people, ReleaseAugment(plan.data.augment, "exact"), 2, 0) as batches:
-        run._step(batches)
+        run.step(batches, 0)
     assert run.net.bn.factor.item() == 1
 
 
@@ -320,7 +320,7 @@ def test_an_lmdb_of_the_original_is_trained_from(tmp_path):
 
 def test_tf32_is_off_while_a_prototxt_is_trained_and_scored(tmp_path, monkeypatch):
     """The release's arithmetic is float32; the device is told that it is a GPU."""
-    seen = {"_step": [], "_validate": []}
+    seen = {"_update": [], "_validate": []}
     for name, calls in seen.items():
         original = getattr(solver_run._SolverRun, name)
 
@@ -334,4 +334,4 @@ def test_tf32_is_off_while_a_prototxt_is_trained_and_scored(tmp_path, monkeypatc
     with tf32_allowed(True, True):
         train(write(tmp_path), tmp_path / "run", data="synthetic", iterations=1)
         assert tf32_flags() == (True, True)
-    assert seen == {"_step": [(False, False)], "_validate": [(False, False)]}
+    assert seen == {"_update": [(False, False)], "_validate": [(False, False)]}

@@ -18,6 +18,7 @@ from cpm_repro.training.report import report_text
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.solver_plan import read_plan
 from cpm_repro.training.solver_run import train_solver
+from cpm_repro.training.solver_step import SolverStep
 
 
 @pytest.mark.parametrize("arch", ["tiny", "flic_4stage"])
@@ -40,15 +41,15 @@ def test_a_snapshot_is_gone_on_from_exactly(tmp_path, arch):
 
 def test_weights_that_are_not_finite_are_neither_scored_nor_saved(tmp_path, monkeypatch):
     """They may be ruined after the last loss that would show it."""
-    step = solver_run._SolverRun._step
+    step = SolverStep.__call__
 
-    def ruined_by_the_third(self, batches):
-        done = step(self, batches)
-        if self.iteration == 2:
+    def ruined_by_the_third(self, batches, iteration):
+        done = step(self, batches, iteration)
+        if iteration == 2:
             next(self.net.parameters()).data.view(-1)[0] = float("inf")
         return done
 
-    monkeypatch.setattr(solver_run._SolverRun, "_step", ruined_by_the_third)
+    monkeypatch.setattr(SolverStep, "__call__", ruined_by_the_third)
     run = tmp_path / "run"
     expected = (
         r"the weights are no longer finite after iteration 3: lower base_lr \(the rate is now 2.66e-05\); "
@@ -141,14 +142,14 @@ def test_what_a_solver_says_of_its_end_is_answered(tmp_path):
 def test_sigterm_writes_a_snapshot_and_the_run_goes_on_exactly(tmp_path, monkeypatch, capsys):
     solver = write(tmp_path)
     whole = train(solver, tmp_path / "whole", data="synthetic")
-    step = solver_run._SolverRun._step
+    step = SolverStep.__call__
 
-    def killed_at_3(self, loader):
-        if self.iteration == 2:
+    def killed_at_3(self, batches, iteration):
+        if iteration == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, loader)
+        return step(self, batches, iteration)
 
-    monkeypatch.setattr(solver_run._SolverRun, "_step", killed_at_3)
+    monkeypatch.setattr(SolverStep, "__call__", killed_at_3)
     stopped = train(solver, tmp_path / "parts", data="synthetic")
     monkeypatch.undo()
     assert stopped.name == "pose_iter_3.caffemodel"
