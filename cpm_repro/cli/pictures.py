@@ -68,7 +68,11 @@ def add_predict(verbs: Any) -> None:
     )
     sub.add_argument("--smooth", action="store_true", help="video: steadier joints, by the one-euro filter")
     sub.add_argument(
-        "--smooth-cutoff", type=float, default=1.0, metavar="HZ", help="lower is steadier and slower (1)"
+        "--smooth-cutoff",
+        type=float,
+        default=1.0,
+        metavar="HZ",
+        help="with --smooth: lower is steadier and slower (1)",
     )
     sub.add_argument("--frames", type=int, metavar="N", help="video, camera: stop after N frames")
     sub.add_argument("--stages", type=int, help="run only so many stages")

@@ -264,6 +264,8 @@ def _check(options: PredictOptions) -> None:
         raise UserError(f"frames: wanted at least 1, got {options.frames}")
     if not options.smooth_cutoff > 0:
         raise UserError(f"smooth-cutoff: wanted a positive number of Hz, got {options.smooth_cutoff:g}")
+    if options.smooth_cutoff != CUTOFF and not options.smooth:
+        raise UserError("--smooth-cutoff goes with --smooth")
     if options.boxes and options.centers:
         raise UserError("give either --box or --center")
     if options.whole_image and (options.boxes or options.centers or options.estimator.get("detector")):

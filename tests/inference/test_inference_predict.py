@@ -221,6 +221,7 @@ def test_a_box_outside_one_of_the_images_names_that_image(predict, tmp_path):
         (["--device", "toaster"], "device toaster"),
         (["--frames", "0"], "frames: wanted at least 1"),
         (["--smooth-cutoff", "0"], "smooth-cutoff: wanted"),
+        (["--smooth-cutoff", "0.5"], "--smooth-cutoff goes with --smooth"),
         (["--detector", "no.pt"], "no.pt"),
         (["--whole-image", "--box", "0", "0", "9", "9"], "leave out --box, --center, --detector"),
         (
