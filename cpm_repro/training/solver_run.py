@@ -257,7 +257,9 @@ class _SolverRun:
             if self.iteration == self.until and self._validate(stop):
                 return SolverResult(written, self._finished())
         when = "" if self.iteration < self.until else " before the scores, after all iterations"
-        self.journal.say(f"stopped{when}; go on with --snapshot {written.with_suffix('.solverstate')}")
+        self.journal.say(
+            f"stopped{when}; go on with the same options and --snapshot {written.with_suffix('.solverstate')}"
+        )
         return SolverResult(written, None)
 
     def _validation_due(self) -> bool:

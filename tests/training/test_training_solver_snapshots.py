@@ -110,9 +110,9 @@ def test_a_run_stopped_before_its_last_scores_is_gone_on_with(tmp_path, monkeypa
     model = train(solver, run, data="synthetic", iterations=2)
     monkeypatch.undo()
     snapshot = model.with_suffix(".solverstate")
-    assert f"stopped before the scores, after all iterations; go on with --snapshot {snapshot}" in (
-        capsys.readouterr().out
-    )
+    printed = capsys.readouterr().out
+    assert "stopped before the scores, after all iterations; go on with the same options and" in printed
+    assert f"and --snapshot {snapshot}" in printed
     again = {"data": "synthetic", "snapshot": snapshot, "iterations": 2, "validate_people": 3}
     finished = train_solver(solver, run, **again).finished
     assert len(finished.tables) == 3
@@ -153,7 +153,7 @@ def test_sigterm_writes_a_snapshot_and_the_run_goes_on_exactly(tmp_path, monkeyp
     stopped = train(solver, tmp_path / "parts", data="synthetic")
     monkeypatch.undo()
     assert stopped.name == "pose_iter_3.caffemodel"
-    assert "stopped; go on with --snapshot" in capsys.readouterr().out
+    assert "stopped; go on with the same options and --snapshot" in capsys.readouterr().out
     parts = train(solver, tmp_path / "parts", data="synthetic", snapshot=stopped.with_suffix(".solverstate"))
     a, b = read_caffemodel(whole), read_caffemodel(parts)
     assert all(np.array_equal(x, y) for name in a for x, y in zip(a[name], b[name], strict=True))
