@@ -92,6 +92,13 @@ def test_bodies_without_halves_stay_whole():
     few = replace(sample, visible=sample.visible.copy())
     few.visible[0, 2:] = Visibility.CROPPED
     assert half_body(few, CPM14, upper=False) is few
+    for side in (sample.extent, 0.1 * sample.extent):  # legs as large as the body, or next to nothing
+        legs = replace(sample, joints=sample.joints.copy())
+        legs.joints[0] = legs.joints[0].min(axis=0)
+        legs.joints[0, CPM14.index("right_hip")] += side
+        legs.joints[0, 0] += sample.extent
+        legs = replace(legs, extent=sample.extent)
+        assert half_body(legs, CPM14, upper=False) is legs
     pairs = zip(batches(), batches(half_body=1.0), strict=True)
     assert any(not torch.equal(a.joints, b.joints) for a, b in pairs)
 

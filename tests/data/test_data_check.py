@@ -234,3 +234,18 @@ def test_what_has_no_annotations_to_check_is_refused_by_what_it_is(tmp_path):
     (tmp_path / "MPI_annotations.json").write_text('{"root": []}')
     with pytest.raises(UserError, match="a file of the release's records, which `cpm data lmdb` takes"):
         check_data(tmp_path / "MPI_annotations.json")
+
+
+def test_a_little_is_neither_swapped_nor_another_unit(tmp_path):
+    """Shoulders and hips in profile cross by a few pixels; points of a small thing lie close together."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((200, 200, 3), np.uint8))
+    header = "image," + ",".join(
+        f"{side}_{part}_{axis}" for part in ("shoulder", "hip") for side in ("left", "right") for axis in "xy"
+    )
+    (tmp_path / "x.csv").write_text(
+        f"{header}\na.png,53,10,50,10,50,170,53,170\na.png,70,10,50,10,50,170,70,170\n"
+        "a.png,5,5,6,5,5,6.9,6,6\na.png,5,25,6,25,5,27.1,6,26\n"
+    )
+    found = kinds(check_data(tmp_path))
+    assert [line.split(":")[0] for line in found["swapped"]] == ["a.png person 2"]
+    assert [line.split(":")[0] for line in found["scale"]] == ["a.png person 3"]

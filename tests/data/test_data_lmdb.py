@@ -21,7 +21,7 @@ from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.compact_record import decode_compact, encode_compact
 from cpm_repro.data.datum_record import decode_record, encode_record, stored_as_validation
 from cpm_repro.data.lmdb_plan import PLAN
-from cpm_repro.data.lmdb_store import LmdbDataset
+from cpm_repro.data.lmdb_store import LmdbDataset, record_sample
 from cpm_repro.data.lmdb_write import write_lmdb
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import (
@@ -31,6 +31,7 @@ from cpm_repro.data.record_json import (
     write_records,
 )
 from cpm_repro.errors import UserError
+from cpm_repro.skeleton import Visibility
 
 lmdb = pytest.importorskip("lmdb", reason="the lmdb package is not installed")
 
@@ -414,3 +415,11 @@ def test_damaged_records_are_read_or_refused_in_one_line(compact):
     if compact:
         with pytest.raises(UserError, match="key 7"):
             read(whole[:7] + b"[" * 100_000)
+
+
+def test_of_a_person_outside_of_the_picture_the_height_stands_for_the_box():
+    record = make_record(0)
+    record.joint_self[:, :2] = 500
+    sample = record_sample(np.zeros((90, 80, 3), np.uint8), record, 14)
+    assert (sample.visible == Visibility.CROPPED).all()
+    assert sample.extent == pytest.approx(200 * record.scale)

@@ -255,3 +255,18 @@ def test_training_goes_on_beside_a_photograph_that_is_a_web_page(tmp_path):
     assert "im00001.jpg" in text
     assert "im00003.jpg" in text
     assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+
+
+class Lone(DotDataset):
+    """One picture that can be read among three."""
+
+    def __getitem__(self, index: int) -> PoseSample:
+        if index:
+            raise UserError(f"im{index}.jpg: does not decode")
+        return super().__getitem__(index)
+
+
+def test_the_last_of_an_epoch_gives_way_to_its_first():
+    with pytest.warns(DataWarning, match="left out"):
+        (batch,) = take(1, dataset=Lone(3), batch=6)
+    assert len(batch.image) == 6

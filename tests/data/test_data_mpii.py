@@ -55,6 +55,7 @@ def test_mpii_with_its_gaps(mpii):
     assert (whole.visible == Visibility.VISIBLE).all()
     assert whole.center == pytest.approx([119, 89])
     assert whole.scale == 2.5
+    assert whole.box.tolist() == [79, 39, 94, 59]
     assert annotations.images[1].people[0].number == 2
     wanted = np.full(16, Visibility.CROPPED)
     wanted[[0, 9, 15]] = [Visibility.OCCLUDED, Visibility.VISIBLE, Visibility.VISIBLE]
@@ -213,9 +214,10 @@ def test_flags_that_are_empty_count_as_visible(tmp_path):
         "image": "a.jpg",
         "center": [50, 60],
         "scale": 1.0,
-        "joints": [[10 + i, 20 + i] for i in range(16)],
+        "joints": [[0, 0] if i == 3 else [10 + i, 20 + i] for i in range(16)],
         "joints_vis": [0, 1, None] + [1] * 13,
     }
     (tmp_path / "x.json").write_text(json.dumps([item]))
     (person,) = (person for _, person in read_mpii_json(tmp_path / "x.json").people())
-    assert person.visible[:3].tolist() == [Visibility.OCCLUDED, Visibility.VISIBLE, Visibility.VISIBLE]
+    wanted = [Visibility.OCCLUDED, Visibility.VISIBLE, Visibility.VISIBLE, Visibility.CROPPED]
+    assert person.visible[:4].tolist() == wanted

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from cpm_repro.data import open_dataset, read_annotations
-from cpm_repro.data.annotations import DataWarning
+from cpm_repro.data.annotations import DataWarning, split_people
 from cpm_repro.data.coco import read_coco
 from cpm_repro.data.commands import lmdb_command
 from cpm_repro.data.csv_table import read_csv
+from cpm_repro.data.image_sizes import ImageSizes
+from cpm_repro.data.record_set import read_record_set
 from cpm_repro.data.skeleton_file import read_skeleton
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import skeleton_from_names
@@ -49,6 +51,9 @@ def test_coco_with_another_number_of_parts(tmp_path):
     assert annotations.skeleton.limbs == ((0, 1),)
     flags = np.array(content["annotations"][0]["keypoints"]).reshape(4, 3)[:, 2]
     assert annotations.images[0].people[0].visible.tolist() == [[2, 0, 1][flag] for flag in flags]
+    first = annotations.images[0].people[0]
+    assert first.scale == 60 / 200
+    assert first.box.tolist() == [1, 2, 31, 62]
     train, val = (open_dataset(str(tmp_path), split) for split in ("train", "val"))
     assert len(train.skeleton) == 4
     assert len(train) + len(val) == 18
@@ -270,3 +275,26 @@ def test_suffixes_in_capitals_are_read_too(tmp_path):
     (tmp_path / "X.CSV").rename(tmp_path / "X.txt")
     (tmp_path / "C.JSON").write_text(json.dumps(COCO))
     assert read_annotations(tmp_path)[0].read == 1
+
+
+@pytest.mark.parametrize(
+    ("marks", "train", "val"),
+    [("train val test", "0 3", "1"), ("train test test", "0 3", "1 2"), ("val val val", "3", "0 1 2")],
+)
+def test_a_split_that_the_table_says_is_believed(tmp_path, marks, train, val):
+    """Who bears no mark trains; "test" stands in where nobody is "val", and else is in neither."""
+    rows = [f"{n}.png,1,2,3,4,{mark}" for n, mark in enumerate([*marks.split(), ""])]
+    (tmp_path / "x.csv").write_text("\n".join(["image,a_x,a_y,b_x,b_y,split", *rows]) + "\n")
+    annotations = read_csv(tmp_path / "x.csv")
+    for split, people in (("train", train), ("val", val)):
+        assert split_people(annotations, split) == [int(n) for n in people.split()]
+
+
+def test_others_without_a_scale_are_not_in_the_records(tmp_path):
+    """Their numbers would be NaN, which no record holds."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((70, 80, 3), np.uint8))
+    header = "image,a_x,a_y,b_x,b_y,center_x,center_y,scale"
+    (tmp_path / "x.csv").write_text(f"{header}\na.png,1,2,30,40,15,20,.3\na.png,5,6,50,60,30,30,\n")
+    people = read_record_set(tmp_path / "x.csv", ImageSizes())
+    assert [record.others for record in people.records] == [0]
+    assert "no centre or no scale" in str(people.problems[0])

@@ -323,3 +323,8 @@ def test_the_worst_person_comes_first(tmp_path):
     assert worst[2].worst_parts == ("right_ankle",)
     assert worst[2].mean_distance == pytest.approx(5 * 0.2 / 14), "capped at five thresholds"
     assert len(failures(score_file(tmp_path / "p.npz", protocol="lsp-pck").table, 1)) == 1
+
+
+def test_an_lsp_file_of_another_number_of_people_is_all_test(tmp_path):
+    scipy.io.savemat(tmp_path / "joints.mat", {"joints": RNG.uniform(0, 200, (3, 14, 30))})
+    assert len(read_truth(tmp_path / "joints.mat", "lsp-pck").positions) == 30

@@ -308,3 +308,14 @@ def test_the_rule_names_the_torso_of_the_skeleton():
     assert "distance of wrist and index in the truth" in table.rule
     body = np.random.default_rng(0).uniform(0, 99, (1, 14, 2))
     assert "left shoulder and right hip" in evaluate(body, body, protocol="lsp-pck").rule
+
+
+def test_labels_turn_with_the_sides_of_people_seen_from_behind():
+    truth = np.tile(10.0 * np.arange(9)[None, :, None], (1, 1, 2))
+    left, right = FLIC9.index("left_wrist"), FLIC9.index("right_wrist")
+    assert truth[0, FLIC9.index("right_shoulder"), 0] > truth[0, FLIC9.index("left_shoulder"), 0]
+    labelled = np.ones((1, 9), bool)
+    labelled[0, right] = False
+    table = evaluate(truth, truth, "flic-pck", labelled=labelled, suspicious=False)
+    assert not table.counted[0, left]
+    assert table.counted[0, right]
