@@ -248,6 +248,21 @@ def test_a_pose_network_is_no_detector():
         PersonDetector(BUNDLED)
 
 
+def test_centres_in_a_mirrored_picture_are_mirrored(monkeypatch):
+    """Peaks are found in an enlarged or reduced picture, whose pixels have their middles elsewhere."""
+    detector = PersonDetector(brightness_net(), height=64)
+    belief = np.zeros((8, 4), np.float32)
+    belief[2, 1], belief[2, 2], belief[3, 1] = 1.0, 0.7, 0.6  # one highest pixel, not a flat top
+    for height in (32, 64, 192):
+        image = np.zeros((height, height // 2, 3), np.uint8)
+        places = []
+        for seen in (belief, belief[::-1, ::-1].copy()):
+            monkeypatch.setattr(detector, "_run", lambda _, seen=seen: seen)
+            places += [place.center for place in detector(image)]
+        (x0, y0), (x1, y1) = places
+        assert (x0 + x1, y0 + y1) == pytest.approx((height // 2 - 1, height - 1))
+
+
 def test_a_strip_of_an_image_is_refused_before_it_fills_the_memory():
     with pytest.raises(UserError, match="at most 16 times as wide as high"):
         PersonDetector(brightness_net())(np.zeros((10, 5000, 3), np.uint8))

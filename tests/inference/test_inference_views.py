@@ -10,6 +10,7 @@ import torch
 from cpm_repro import ops
 from cpm_repro.errors import UserError
 from cpm_repro.inference import decode
+from cpm_repro.inference.crop_beliefs import CropBeliefs
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.skeleton import CPM14
 
@@ -177,6 +178,23 @@ def test_flipping_an_image_flips_the_answer_of_the_flip_test(run_folder):
     (a,), (b,) = estimator(image), estimator(np.ascontiguousarray(image[:, ::-1]))
     order = list(CPM14.flip_permutation)
     np.testing.assert_allclose(a.scores, b.scores[order], atol=1e-5)
+
+
+def test_the_network_is_told_that_the_person_is_in_the_middle():
+    """Between the two middle pixels: half a pixel beside, mirror images are not seen alike."""
+    seen = []
+
+    def forward(data):
+        seen.append(data[:, 3])
+        return [data[:, :2, ::8, ::8]]
+
+    look = CropBeliefs(forward, torch.device("cpu"), torch.float32, batch=2, flip_order=(0, 1))
+    look(np.zeros((3, 1, 64, 64, 3), np.uint8), last_only=True)
+    assert [len(centre) for centre in seen] == [2, 1, 2, 1]
+    for centre in seen:
+        assert centre.max() > 0.9
+        for axis in (1, 2):
+            torch.testing.assert_close(centre.flip(axis), centre)
 
 
 def test_calls_from_many_threads_do_not_meet(run_folder):
