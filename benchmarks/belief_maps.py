@@ -153,7 +153,8 @@ class Batch:
         return worst
 
 
-def _case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
+def belief_maps_case(n: int, device: str, library: ctypes.CDLL | None) -> Case:
+    """Every way for a batch of ``n``, with the goals of that device."""
     batch = Batch(n, device)
     works: dict[str, Callable[[int], object]] = {
         "cpm_repro": batch.ours,
@@ -198,7 +199,7 @@ def ask(quick: bool, device: str) -> Question:
         library = straightforward() if device == "cpu" else None
         for n in (2,) if quick else (1, 16, 256):
             torch.compiler.reset()
-            yield _case(n, device, library)
+            yield belief_maps_case(n, device, library)
 
     about = (
         "How fast are belief maps (14 parts, 2 people, 46x46) with the centre map (368x368) made, in float32?"
