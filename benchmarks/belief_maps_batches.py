@@ -1,4 +1,4 @@
-"""Belief maps and centre maps of the batches between those of belief_maps.py: do the goals hold at every size?"""
+"""Belief and centre maps of the batches between those of belief_maps.py: do the goals hold there, too?"""
 
 from __future__ import annotations
 
