@@ -178,7 +178,7 @@ class AnnotatedSubjects:
             if box is not None and self.name == "flic"
             else None,
             number=(image.number, person.number),
-            stated=() if person.center is None else (*_point(person.center), person.scale),
+            stated=() if person.center is None else (*_point(person.center), float(person.scale)),
         )
 
     def subject(self, index: int) -> Subject:
@@ -263,7 +263,7 @@ class UnlabelledSubjects:
             id=f"{person.image}#{person.person}",
             image=person.image,
             number=(person.number, person.person),
-            stated=(*person.center, person.scale),
+            stated=(*map(float, person.center), float(person.scale)),
         )
 
     def subject(self, index: int) -> Subject:

@@ -257,6 +257,29 @@ def test_other_parts_than_the_networks_are_not_scored(lsp, tmp_path, capsys, par
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("method", ["box", "exact"])
+def test_people_of_ones_own_data_are_placed_as_the_network_s_were(tmp_path, method):
+    """By the box of their joints, of which 368 / fill is seen; or by the file's centre and scale."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((70, 64, 3), np.uint8))
+    points = np.column_stack([np.linspace(10, 50, 14), np.linspace(60, 5, 14), np.full(14, 2)])
+    person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": points.ravel().tolist()}
+    person["bbox"] = [0, 0, 60, 40]  # which COCO's reader takes a centre and a scale from
+    category = {"id": 1, "name": "person", "keypoints": list(CPM14.parts), "skeleton": []}
+    image = {"id": 1, "file_name": "a.png", "width": 64, "height": 70}
+    data = tmp_path / "own.json"
+    data.write_text(json.dumps({"images": [image], "categories": [category], "annotations": [person]}))
+    subjects = open_subjects(str(data), "all", AugmentConfig(method=method, fill=0.6))
+    subject, truth = subjects.subject(0), subjects.truth(0)
+    x, y, scale = truth.stated
+    assert truth.stated == (pytest.approx(30), pytest.approx(20), pytest.approx(40 / 200))
+    if method == "box":
+        assert subject.center == (pytest.approx(30), pytest.approx(32.5))
+        assert subject.scale0 == pytest.approx(0.6 * 368 / 55)
+    else:
+        assert subject.center == (x, y)
+        assert subject.scale0 == pytest.approx(41 / 35 / scale)
+
+
 def test_flic_is_scored_by_its_rule(tmp_path, capsys):
     image = noise(tmp_path / "images" / "film.jpg", 90, 120, 3)
     coords = np.full((2, 29), np.nan)

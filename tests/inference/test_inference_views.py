@@ -12,6 +12,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.inference import decode
 from cpm_repro.inference.crop_beliefs import CropBeliefs
 from cpm_repro.inference.estimator import PoseEstimator
+from cpm_repro.inference.export import export_weights
 from cpm_repro.skeleton import CPM14
 
 
@@ -195,6 +196,21 @@ def test_the_network_is_told_that_the_person_is_in_the_middle():
         assert centre.max() > 0.9
         for axis in (1, 2):
             torch.testing.assert_close(centre.flip(axis), centre)
+
+
+def test_no_more_crops_than_a_batch_are_made_at_once(run_folder, monkeypatch):
+    """Whatever the scales and mirror images: a picture may have a hundred people."""
+    estimator = PoseEstimator(run_folder, batch=8, scales=(0.9, 1.1), flip_test=True)
+    made, beliefs = [], estimator._beliefs
+    monkeypatch.setattr(
+        estimator, "_beliefs", lambda crops, **given: made.append(crops.shape[:2]) or beliefs(crops, **given)
+    )
+    assert len(estimator(picture(), boxes=[(0, 0, 40, 40)] * 5)) == 5
+    assert made == [(2, 2), (2, 2), (1, 2)]  # people, scales; as many mirrored
+
+
+def test_an_export_takes_the_crop_that_the_weights_were_trained_on(run_folder, tmp_path):
+    assert export_weights(run_folder, tmp_path / "x.pt2", stages=1).input_shape == (2, 4, 64, 64)
 
 
 def test_calls_from_many_threads_do_not_meet(run_folder):

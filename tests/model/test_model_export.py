@@ -56,6 +56,10 @@ def test_peaks_inside_equal_the_decoder(tmp_path):
     report = export_onnx(net, tmp_path / "x.onnx", size=(64, 72), peaks=True)
     assert [row.name for row in report.outputs] == ["xy", "score"]
     assert report.outputs[0].largest == 0
+    tried = torch.rand((2, 4, 64, 72), generator=torch.Generator().manual_seed(0)) - 0.5
+    with torch.no_grad():
+        for row, values in zip(report.outputs, decode_peaks(net(tried)[-1]), strict=True):
+            assert row.range == pytest.approx(float(values.max() - values.min()), rel=1e-5)
     data = torch.randn(5, 4, 64, 72)
     (got,) = run(tmp_path / "x.onnx", data)
     with torch.no_grad():

@@ -113,6 +113,21 @@ def test_the_brightest_place_of_a_cell_is_the_peak():
     assert hot.mean(axis=0) == pytest.approx([2.5 * 20 - 0.5, 5.5 * 20 - 0.5], abs=4)
 
 
+def test_the_ring_is_around_the_peak_and_the_background_has_its_own_scale():
+    sheet = belief_grid(np.zeros((64, 64, 3), np.uint8), [0.1 * belief(2, 5)], ["a", "b"], cell=160)
+    size = 16
+    left = int(np.flatnonzero((sheet[3 * size] != sheet[0, 0]).any(axis=1))[0])
+    part = sheet[3 * size : 3 * size + 120, left : left + 160].astype(int)  # above the number
+    ring = np.argwhere((part > 225).all(axis=2))
+    assert (ring.min(axis=0) + ring.max(axis=0)) / 2 == pytest.approx([2.5 * 20 - 0.5, 5.5 * 20 - 0.5], abs=1)
+    last = left + 2 * (160 + 3)
+    low, high = (
+        belief_grid(np.zeros((64, 64, 3), np.uint8), [maps], ["a", "b"], cell=160)[3 * size + 80, last + 80]
+        for maps in (np.stack([0.1 * belief(2, 5)[0]] * 2 + [np.full((8, 8), value)]) for value in (0.5, 1.0))
+    )
+    assert low.astype(int).sum() < high.astype(int).sum() - 100  # by that of the parts both would be the top
+
+
 def test_a_grid_of_nothing_known_is_still_a_picture():
     maps = np.full((3, 8, 8), np.nan, np.float32)
     assert belief_grid(grey(64, 32), [maps], ["a", "b"]).dtype == np.uint8
