@@ -13,7 +13,7 @@ namespace cpm {
 namespace {
 
 // Outputs larger than this have left the caches before anybody reads them; smaller ones stay there for the next step.
-constexpr long long kCacheBytes = 16ll << 20;
+constexpr long long kCacheBytes = 32ll << 20;
 
 template <typename T>
 void store_plane(const float* plane, long long cells, T* out) {

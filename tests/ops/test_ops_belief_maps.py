@@ -216,7 +216,7 @@ def test_threads_do_not_change_the_bits(compiled):
 
 
 def test_outputs_beyond_the_caches_are_the_same(compiled):
-    joints, visible, center = people(samples=28)  # 17.5 MB: streamed on the CPU
+    joints, visible, center = people(samples=56)  # 35 MB: streamed on the CPU
     joints[3, 0, 1, 0] = center[5, 1] = float("nan")
     center[7] = torch.tensor([-80.0, 500.0])
     with warnings.catch_warnings():
@@ -224,7 +224,7 @@ def test_outputs_beyond_the_caches_are_the_same(compiled):
         whole = belief_maps(joints, visible, center=center, backend=compiled)
         alone = [
             belief_maps(joints[k : k + 1], visible[k : k + 1], center=center[k : k + 1], backend=compiled)
-            for k in range(28)
+            for k in range(56)
         ]
     for got, parts in zip(whole, zip(*alone, strict=True), strict=True):
         assert torch.equal(got, torch.cat(parts))
