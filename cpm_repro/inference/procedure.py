@@ -127,6 +127,7 @@ class BenchmarkProcedure:
         self.device = usable_device(device)
         net = fast_convolutions(net.to(self.device)).eval()
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._arch = net.arch
         self.box = box
         self.stages = stages
 
@@ -200,7 +201,7 @@ class BenchmarkProcedure:
         """
         xy, score = ops.fuse_multiscale_peaks(maps, views.pads, views.sizes, image_hw, order=order)
         found = torch.cat((xy, score[:, None]), dim=1)[:-1].cpu().numpy()  # the only read-back
-        check_finite(found[:, 2], self.net.arch)
+        check_finite(found[:, 2], self._arch)
         return Estimate(found[:, :2].astype(np.float64), found[:, 2].copy())
 
     @torch.inference_mode()
