@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from cpm_repro.memory import is_of_memory
 from cpm_repro.ops import _library
 from cpm_repro.ops._shown import shown
 
@@ -264,14 +265,13 @@ class _InMemory(AbstractContextManager[None]):  # a function with @contextmanage
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):  # CuPy's error is a MemoryError, too
-        return True
-    if not isinstance(error, RuntimeError):
+    if not isinstance(error, Exception):
         return False
-    text = str(error)
-    # torch's allocator for CPUs has no type of its own. Of what a thread throws, the stable ABI tells only
-    # where it was called from; the work that kernels hand to threads throws nothing but lack of memory.
-    return "DefaultCPUAllocator: " in text or text.startswith("torch_parallel_for(")
+    # Of what a thread throws, the stable ABI tells only where it was called from; the work that kernels hand
+    # to threads throws nothing but lack of memory.
+    return is_of_memory(error) or (
+        isinstance(error, RuntimeError) and str(error).startswith("torch_parallel_for(")
+    )
 
 
 def report_values(
