@@ -43,7 +43,8 @@ def evaluate(
         gt: (N, K, 2) true positions in the same pixels; NaN where unlabelled. FLIC's 11 annotated parts are
             taken too and reduced to the nine in use.
         protocol: "lsp-pck", "lspet-pck", "flic-pck" or "mpii-pckh".
-        labelled: (N, K) bool, joints that have a label; all, if not given.
+        labelled: (N, K) of True and False (or 1 and 0), joints that have a label; all, if not given. Of
+            ``Visibility`` codes that is ``visible != 2``, of COCO's v ``v > 0``.
         head_size: (N,) pixels, for mpii-pckh: 0.6 x diagonal of the head box.
         norm: a normaliser by name ("true-torso", for flic-pck also "predicted-torso", "box-diagonal",
             "box-height"), or (N,) pixels of the caller's own.
@@ -55,8 +56,8 @@ def evaluate(
         suspicious: look for shifted or mirrored predictions and warn (:class:`ScoreWarning`).
 
     Raises:
-        UserError: an unknown protocol or normaliser, none at all, arrays of different people or parts, or a
-            threshold that is not a number >= 0.
+        UserError: an unknown protocol or normaliser, none at all, arrays of different people or parts, labels
+            that are neither true nor false, or a threshold that is not a number >= 0.
         ValueError: an array of a wrong shape.
     """
     rule = find_protocol(protocol)
@@ -145,10 +146,27 @@ def _labels(labelled: ArrayLike | None, truth: np.ndarray) -> np.ndarray:
     known = np.isfinite(truth).all(axis=2)
     if labelled is None:
         return known
-    given = np.asarray(labelled).astype(bool)
+    given = np.asarray(labelled)
     if given.shape != truth.shape[:2]:
         raise ValueError(f"labelled: wanted shape {truth.shape[:2]}, got {given.shape}")
-    return known & given
+    return known & label_flags("labelled", given)
+
+
+def label_flags(name: str, labels: np.ndarray) -> np.ndarray:
+    """Bool of an array of True and False, or 1 and 0.
+
+    Codes of more than two values are not guessed at: 2 is "not labelled" here and "seen" in COCO.
+
+    Raises:
+        UserError: another value.
+    """
+    unclear = labels[(labels != 0) & (labels != 1)] if labels.dtype != bool else labels[:0]
+    if unclear.size:
+        raise UserError(
+            f"{name}: wanted True and False (or 1 and 0), got {unclear.tolist()[0]!r}: "
+            "of Visibility codes give visible != 2, of COCO's v > 0"
+        )
+    return labels.astype(bool)
 
 
 def _flic_labels(labelled: ArrayLike | None) -> ArrayLike | None:

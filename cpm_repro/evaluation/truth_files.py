@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.errors import UserError
+from cpm_repro.evaluation.evaluate import label_flags
 from cpm_repro.evaluation.file_arrays import names, numbers
 from cpm_repro.evaluation.part_names import part_names
 from cpm_repro.matlab_file import load_matlab_file
@@ -93,7 +94,9 @@ def _from_npz(path: Path) -> TruthFile:
     return TruthFile(
         source=str(path),
         positions=gt[..., :2],
-        labelled=np.ones((people, joints), bool) if labelled is None else labelled.astype(bool),
+        labelled=np.ones((people, joints), bool)
+        if labelled is None
+        else label_flags(f"{path}: {label}", labelled),
         parts=parts,
         head_size=optional("head_size", people),
         torso_box_wh=optional("torso_box_wh", people, 2),

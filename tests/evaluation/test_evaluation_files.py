@@ -197,6 +197,10 @@ def test_files_of_other_people_are_refused(tmp_path):
         ({"gt": np.full((4, 16, 2), "a")}, "wanted gt as people x joints x 2, got 4 x 16 x 2 of <U1"),
         ({"labelled": np.full((4, 16), "a")}, "wanted labelled as 4 x 16, got 4 x 16 of <U1"),
         ({"labelled": np.ones((4, 9))}, "wanted labelled as 4 x 16, got 4 x 9"),
+        (
+            {"labelled": np.full((4, 16), 2)},
+            "p.npz: labelled: wanted True and False .*, got 2.0: of",
+        ),
         ({"head_size": np.ones(3)}, "wanted head_size as 4, got 3 of float64"),
         ({"head_size": np.array(list("abcd"))}, "wanted head_size as 4, got 4 of <U1"),
         ({"torso_box_wh": np.ones((4, 4))}, "wanted torso_box_wh as 4 x 2, got 4 x 4"),

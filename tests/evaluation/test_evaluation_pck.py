@@ -247,6 +247,9 @@ def test_a_body_of_ones_own_is_scored_with_ones_own_lengths():
         ({"norm": "box-height"}, UserError, "true-torso, got 'box-height'"),
         ({"norm": [1.0]}, ValueError, r"norm: wanted shape \(2,\)"),
         ({"labelled": np.ones((2, 3))}, ValueError, r"labelled: wanted shape \(2, 14\)"),
+        ({"labelled": np.full((2, 14), 2)}, UserError, r"got 2: of Visibility codes give visible != 2"),
+        ({"labelled": np.full((2, 14), np.nan)}, UserError, "labelled: wanted True and False .*, got nan"),
+        ({"labelled": np.full((2, 14), "False")}, UserError, "got 'False'"),
         ({"pred": np.zeros((2, 14))}, ValueError, r"pred: wanted shape \(people, parts, 2\)"),
         ({"threshold": float("nan")}, UserError, "threshold: wanted a number >= 0, got nan"),
         ({"threshold": -0.1}, UserError, "threshold: wanted a number >= 0, got -0.1"),
@@ -256,6 +259,13 @@ def test_arguments_that_cannot_be_scored(arguments, error, words):
     given = {"pred": standing(2), "gt": standing(2)} | arguments
     with pytest.raises(error, match=words):
         evaluate(**given)
+
+
+@pytest.mark.parametrize("kind", [bool, int, float, object])
+def test_labels_of_any_kind_are_true_or_false(kind):
+    truth, labelled = standing(2), np.ones((2, 14), kind)
+    labelled[1, 3] = 0
+    assert evaluate(truth, truth, labelled=labelled.tolist()).joints == 27
 
 
 def test_normalisers_that_are_not_given():
