@@ -226,7 +226,7 @@ def _fitting(value: Any, wanted: Any, dotted: str) -> Any:
 
 
 _FREE_ON_RESUME = (
-    *("iterations", "minutes", "workers", "checkpoint_", "validate_", "record_"),
+    *("data", "iterations", "minutes", "workers", "checkpoint_", "validate_", "record_"),
     *("solver.accumulate", "solver.recompute", "solver.compile"),
 )
 
@@ -238,7 +238,7 @@ def first_difference(old: TrainConfig, new: TrainConfig) -> str | None:
     compilation leave it as it is up to the order of sums and what dropout draws, and a run that does not fit
     its memory needs them. The budget may change although the schedules ``cosine`` and ``linear`` follow it
     (:func:`schedule_change` says so); not under a scheme of several phases, whose ends and beginnings it
-    sets.
+    sets. Whether data at another place are the run's data is not seen here.
     """
     flat_old, flat_new = flat(to_dict(old)), flat(to_dict(new))
     phased = old.scheme.startswith("stage-wise")

@@ -28,13 +28,14 @@ from cpm_repro.training.estimate import estimate
 from cpm_repro.training.failure import largest_weight
 from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.journal import Journal, Update
+from cpm_repro.training.moved import open_people_of
 from cpm_repro.training.prefetch import loader_threads, loading
 from cpm_repro.training.ranks import Ranks, joined, restarted
 from cpm_repro.training.recipe import Optimizers, build_optimizers, learning_rates, lr_factor
 from cpm_repro.training.run_folder import RunFolder
 from cpm_repro.training.schemes import Phase, check_budget, enter, leave, phase_at, phases_of
 from cpm_repro.training.sharding import Cores, cores_for, keep_freed_memory
-from cpm_repro.training.start import build_net, open_people, start_from
+from cpm_repro.training.start import build_net, start_from
 from cpm_repro.training.step import Step
 from cpm_repro.training.stopping import Stop, Stopped, stop_on_signals
 from cpm_repro.training.validate import predict_dataset, score_stages
@@ -125,7 +126,7 @@ class _Run:
         config = replace(config, workers=self.workers)
         self.config, self.folder, self.ranks, self.stop = config, folder, ranks, stop
         self.device = ranks.device
-        self.train_set, self.val_set = open_people(config)
+        self.train_set, self.val_set = open_people_of(config, found)
         self.net = build_net(config, len(self.train_set.skeleton))
         self.started_from = start_from(self.net, config, self.train_set.skeleton) if found is None else ""
         self.net = self.net.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -226,6 +227,8 @@ class _Run:
             self.journal.say(f"going on after iteration {found.checkpoint.iteration}, from {found.path}")
         if (change := schedule_change(found.checkpoint.config, self.config)) is not None:
             self.journal.say(f"note: {change}")
+        if (before := found.checkpoint.config.data) != self.config.data:
+            self.journal.say(f"note: the data were {before} and are {self.config.data}, taken for the same")
         if found.checkpoint.people not in (None, len(self.train_set)):
             self.journal.say(
                 f"note: {self.config.data} had {found.checkpoint.people} people to train on and has "
