@@ -1,4 +1,4 @@
-"""Where tests find golden arrays and data sets, and how they say that something is absent."""
+"""Where tests find golden arrays and data sets, and how they say that something is absent, or make it so."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def data_root(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"{'/'.join(parts)} is absent: CPM_DATA does not name a folder that has it")
     return path
+
+
+def without(*modules: str) -> str:
+    """The beginning of a program to which these modules are not there."""
+    return f"import sys\nfor name in {modules}:\n    sys.modules[name] = None\n"

@@ -82,33 +82,6 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
     assert f"cpm {verb}" in capsys.readouterr().out.split("example:")[1]
 
 
-def test_doctor_names_versions_and_back_ends(capsys):
-    assert main(["doctor"]) == 0
-    out = capsys.readouterr().out
-    assert "torch" in out
-    assert "reference" in out
-
-
-def test_doctor_says_what_to_do_about_what_is_missing(capsys, monkeypatch, tmp_path):
-    from cpm_repro import doctor
-
-    (tmp_path / "lspet").mkdir()
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("h5py", "torch") else "1.0")
-    monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
-    monkeypatch.setenv("CPM_DATA", str(tmp_path))
-    monkeypatch.setenv("CPM_GOLDEN", str(tmp_path / "gone"))
-    assert main(["doctor"]) == 0
-    said = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
-    assert "pip install torch" in said["torch"]
-    assert "pip install cpm_repro[h5]" in said["h5py"]
-    for name in ("onnxruntime", "tensorboard", "cupy-cuda12x", "opencv-python-headless", "av", "pyyaml"):
-        assert said[name] == "1.0"
-    assert "CUDA" in said
-    assert said["nvcc"].startswith("not found")
-    assert said["CPM_DATA"] == f"{tmp_path} (lspet)"
-    assert "gone: no such folder" in said["CPM_GOLDEN"]
-
-
 def test_importing_the_package_is_cheap():
     """No matplotlib, OpenCV or ONNX behind ``import cpm_repro``."""
     heavy = ("cv2", "matplotlib", "onnx", "scipy", "lmdb", "torch")

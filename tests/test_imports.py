@@ -10,7 +10,7 @@ PACKAGE = ROOT / "cpm_repro"
 
 BASE = {
     "errors", "files", "image_file", "matlab_file", "npz_file", "paths", "environment", "device", "skeleton",
-    "config", "markdown", "memory", "weight_paths",
+    "config", "markdown", "memory", "packages", "weight_paths",
 }  # fmt: skip
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
 TOP = {"training", "checklist", "studies", "viz", "bench"}
@@ -25,6 +25,7 @@ ALLOWED = {
     "image_file": {"errors", "memory", "paths"},
     "matlab_file": {"errors", "paths"},
     "npz_file": {"errors", "paths"},
+    "packages": {"errors"},
     "environment": set(),
     "device": {"errors"},
     "skeleton": {"errors"},

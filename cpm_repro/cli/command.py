@@ -18,6 +18,7 @@ from cpm_repro.cli.scores import add_checklist, add_eval
 from cpm_repro.cli.training import add_demo, add_study, add_train
 from cpm_repro.config import unknown
 from cpm_repro.errors import UserError, one_line
+from cpm_repro.packages import unusable_package
 from cpm_repro.paths import shown
 
 _NOT_ALLOWED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
@@ -49,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = one_line(shown(error.filename))
         print(f"cpm {options.verb}: error: {name}: {error.strerror}", file=sys.stderr)
         return 2
+    except ImportError as error:
+        if (said := unusable_package(error)) is None:
+            raise
+        print(f"cpm {options.verb}: error: {said}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130

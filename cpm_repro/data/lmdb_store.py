@@ -17,6 +17,7 @@ from cpm_repro.data.lmdb_plan import refuse_unfinished
 from cpm_repro.data.record import PersonRecord, record_joints
 from cpm_repro.data.sample import PoseSample, center_and_extent
 from cpm_repro.errors import UserError
+from cpm_repro.packages import optional_module
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
 
 
@@ -31,8 +32,7 @@ _ENVIRONMENTS: weakref.WeakValueDictionary[Path, Any] = weakref.WeakValueDiction
 
 def _open_shared(folder: Path) -> Any:
     """The read-only environment of ``folder``, opened once; it closes with its last user."""
-    import lmdb
-
+    lmdb = optional_module("lmdb", "lmdb", f"{folder}: an LMDB")
     environment = _ENVIRONMENTS.get(folder.resolve())
     if environment is None:
         try:

@@ -18,6 +18,7 @@ from cpm_repro.data.record_json import format_record
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.files import read_json, write_json
 from cpm_repro.image_file import read_image
+from cpm_repro.packages import optional_module
 
 _COMMIT_EVERY = 200
 _MAP_GROWTH = 1 << 30
@@ -100,8 +101,7 @@ class _Writer:
 
     def open(self, out: Path) -> Any:
         """The environment of ``out``, after a look at the note of what is being written there."""
-        import lmdb
-
+        lmdb = optional_module("lmdb", "lmdb", f"{out}: an LMDB")
         self._check_plan(out)
         try:
             return lmdb.open(str(out), map_size=_MAP_GROWTH, subdir=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_repro.errors import UserError
+from cpm_repro.packages import optional_module
 from cpm_repro.skeleton import Skeleton, named_pairs, named_torso
 
 if sys.version_info >= (3, 11):
@@ -72,10 +73,7 @@ def _parse(path: Path) -> dict[str, Any]:
             return tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: expected TOML: {error}") from error
-    try:
-        import yaml
-    except ImportError as error:
-        raise UserError(f"{path}: YAML needs the package PyYAML; or write it as TOML") from error
+    yaml = optional_module("yaml", "yaml", f"{path}: YAML, unlike TOML,")
     try:
         values = yaml.safe_load(text)
     except Exception as error:  # its readers of numbers, dates, ... raise many kinds

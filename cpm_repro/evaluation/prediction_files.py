@@ -13,6 +13,7 @@ from cpm_repro.evaluation.file_arrays import names, numbers
 from cpm_repro.evaluation.part_names import part_names
 from cpm_repro.matlab_file import load_matlab_file
 from cpm_repro.npz_file import load_npz
+from cpm_repro.packages import optional_module
 from cpm_repro.paths import wanted_file
 from cpm_repro.skeleton import FLIC9, LSP14, MPII16
 
@@ -97,10 +98,7 @@ def _matlab_array(path: Path, wanted: tuple[str, ...]) -> tuple[str, np.ndarray]
 
 
 def _load_hdf5(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError(f"{path}: .h5 files need h5py (pip install h5py)") from error
+    h5py = optional_module("h5py", "h5", f"{path}: an HDF5 file")
     try:
         with h5py.File(wanted_file(path, "an HDF5 file"), "r") as file:
             return {name: _hdf5_array(path, file, name) if name in wanted else np.empty(0) for name in file}

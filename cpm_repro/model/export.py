@@ -23,6 +23,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
 from cpm_repro.memory import fitting
 from cpm_repro.model.pose_machine import PoseMachine
+from cpm_repro.packages import optional_module
 
 OPSET = 18
 
@@ -223,12 +224,7 @@ def _shape(data: Tensor) -> tuple[int, int, int, int]:
 
 def _require(*packages: str) -> None:
     for package in packages:
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise UserError(
-                f"ONNX export needs the package {package}: pip install 'cpm_repro[export]'"
-            ) from error
+        optional_module(package, "export", "ONNX export")
 
 
 @contextmanager

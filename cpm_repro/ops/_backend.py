@@ -16,6 +16,10 @@ from cpm_repro.ops._shown import shown
 BACKENDS = ("cpu", "cuda", "cupy", "reference")
 
 
+class SlowOperatorsWarning(RuntimeWarning):
+    """Operators run on a back end that the compiled one would outrun."""
+
+
 def choose(backend: str | None, operator: str, device: torch.device) -> str:
     """Name of the back end for ``operator`` on tensors of ``device``.
 
@@ -66,6 +70,14 @@ def available_backends() -> tuple[str, ...]:
     return (*found, "reference")
 
 
+def why_not_compiled() -> str | None:
+    """Why this machine's operators run without compiled code, and what builds it; None where they have it."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if _library.has_kernel("belief_maps_out", device):
+        return None
+    return f"{_why_not(device, 'belief_maps_out')}; build it with `{_library.BUILD_COMMAND}`"
+
+
 def _automatic(operator: str, device_type: str) -> str:
     if device_type in ("cpu", "cuda") and _library.has_kernel(operator, device_type):
         return device_type
@@ -109,4 +121,4 @@ def _why_no_cupy() -> str | None:
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=5)
+    warnings.warn(message, SlowOperatorsWarning, stacklevel=5)

@@ -12,13 +12,19 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from cpm_repro.ops import _loss_gradient
 
-BUILD_COMMAND = "python setup.py build_ext --inplace"
+BUILD_COMMAND = (
+    "python setup.py build_ext --inplace"
+    if (Path(__file__).parents[2] / "setup.py").is_file()
+    else "pip install --force-reinstall --no-deps --no-build-isolation PATH/OF/A/CLONE"
+)
+"""What builds the library for this very package, be it a checkout or installed from a wheel."""
 
 
 def _load() -> ImportError | OSError | None:

@@ -1,6 +1,7 @@
 """belief_maps and center_map: golden arrays, the reference, and what a caller can get wrong."""
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -316,7 +317,7 @@ def test_missing_extension_falls_back_with_one_warning(monkeypatch):
     monkeypatch.delenv("CPM_BACKEND", raising=False)
     monkeypatch.setattr(_library, "LOAD_ERROR", ImportError("no such file"))
     _backend._warn_once.cache_clear()
-    with pytest.warns(RuntimeWarning, match=r"python setup.py build_ext --inplace") as caught:
+    with pytest.warns(RuntimeWarning, match=re.escape(_library.BUILD_COMMAND)) as caught:
         _ = [belief_maps(JOINTS, VISIBLE) for _ in range(3)]
     assert len(caught) == 1
     with pytest.raises(ValueError, match="backend 'cpu' is not built"):
