@@ -50,7 +50,7 @@ def torch_folder() -> Path:
 def find_nvcc() -> str | None:
     """The CUDA compiler that CPM_CUDA and CPM_NVCC ask for, or None."""
     if (mode := os.environ.get("CPM_CUDA", "auto")) not in ("auto", "0", "1"):
-        raise BuildError(f"CPM_CUDA must be auto, 0 or 1, got {mode!r}")
+        sys.exit(f"cpm_repro: CPM_CUDA must be auto, 0 or 1, got {mode!r}")
     if mode == "0":
         return None
     named = os.environ.get("CPM_NVCC")
@@ -84,6 +84,7 @@ class BuildPackage(build_py):
 
     def run(self) -> None:
         """As usual, then csrc/math and csrc/cuda; an editable install finds them in the checkout."""
+        shutil.rmtree(Path(self.build_lib, "cpm_repro"), ignore_errors=True)  # of other sources, or none
         super().run()
         for room in () if self.editable_mode else ("math", "cuda"):
             shutil.copytree(CSRC / room, Path(self.build_lib, "cpm_repro/csrc", room), dirs_exist_ok=True)
@@ -93,27 +94,26 @@ class BuildExtension(build_ext):
     """Compiles what is older than its source or any header, two files at a time, and links."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Build ``ext``; in auto mode do without CUDA, or without the extension, with one warning."""
-        automatic = os.environ.get("CPM_CUDA", "auto") == "auto"
-        output = Path(self.get_ext_fullpath(ext.name))
+        """Build ``ext``; do without CUDA, or without the extension, with one warning, unless CPM_CUDA=1."""
+        output, strict = Path(self.get_ext_fullpath(ext.name)), os.environ.get("CPM_CUDA") == "1"
         try:
             nvcc = find_nvcc()
             try:
                 print(self._build(output, nvcc))
             except BuildError as error:
-                if not (automatic and nvcc):
+                if strict or not nvcc:
                     raise
-                report = self._build(output, None)
-                print(f"{report}; the CUDA half failed: {error}", file=sys.stderr)
+                print(f"{self._build(output, None)}; the CUDA half failed: {error}", file=sys.stderr)
         except BuildError as error:
-            if not automatic:
+            if strict:
                 sys.exit(f"cpm_repro: {error}")
             ext.optional = True  # nothing to copy into place then
-            print(f"cpm_repro: warning: no extension, torch reference only: {error}", file=sys.stderr)
+            print(f"cpm_repro: warning: no extension built, see `cpm doctor`: {error}", file=sys.stderr)
 
     def _build(self, output: Path, nvcc: str | None) -> str:
         torch, archs = torch_folder(), os.environ.get("CPM_CUDA_ARCHS", DEFAULT_ARCHS)
-        cxx, extra = (shlex.split(os.environ.get(*name)) for name in (("CXX", "c++"), ("CPM_CXXFLAGS", "")))
+        cxx, extra = (shlex.split(os.environ.get(name, "")) for name in ("CXX", "CPM_CXXFLAGS"))
+        cxx = cxx or ["c++"]
         if shutil.which(cxx[0]) is None:
             raise BuildError(f"no C++ compiler {cxx[0]!r} found")
         include = [f"-I{torch}/include", f"-I{sysconfig.get_paths()['include']}"]

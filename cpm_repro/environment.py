@@ -47,16 +47,17 @@ def processor() -> str:
 
 def commit() -> str | None:
     """Short hash of the checked-out commit, with ``+`` when files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
     try:
-        name = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "--short=10", "HEAD"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-        dirty = subprocess.run(
-            ["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        git("ls-files", "--error-unmatch", here.name)  # an installed copy may lie in somebody else's
+        name = git("rev-parse", "--short=10", "HEAD")
+        dirty = git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None
-    return name.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+    return name + ("+" if dirty else "")

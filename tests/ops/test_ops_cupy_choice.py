@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from cpm_repro.ops import _backend, available_backends
+from cpm_repro.ops import _backend, _library, available_backends
 
 CUDA = torch.device("cuda")
 BROKEN = """
@@ -57,7 +57,7 @@ def test_a_cupy_that_does_not_import_is_passed_over_with_one_warning(package, mo
 
 def test_a_cupy_that_imports_is_taken_and_imported_once(package, monkeypatch):
     package("import sys\nsys.imports_of_cupy = getattr(sys, 'imports_of_cupy', 0) + 1")
-    words = "CuPy's kernels.* on cuda tensors: .*; build the extension's with `python setup.py build_ext"
+    words = f"CuPy's kernels.* on cuda tensors: .*; build the extension's with `{_library.BUILD_COMMAND}`"
     with pytest.warns(RuntimeWarning, match=words) as caught:
         chosen = [_backend.choose(None, name, CUDA) for name in ("imresize", "belief_maps_out", "imresize")]
     assert chosen == ["cupy"] * 3

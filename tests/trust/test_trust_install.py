@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,22 @@ def command(arguments: list[str], folder: Path, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+def tracked_files() -> list[str]:
+    """Names of what is under version control; skips the test in a copy without it, such as a ZIP."""
+    git = shutil.which("git")
+    done = git and subprocess.run([git, "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if not done or done.returncode:
+        pytest.skip("this is no git checkout, or git does not run here")
+    return [name for name in done.stdout.split("\0") if name]
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> Path:
     """The unpacked source distribution of the tracked files."""
+    names = tracked_files()
     folder = tmp_path_factory.mktemp("sdist")
     tracked = folder / "tracked"
-    names = command(["git", "ls-files", "-z"], ROOT).split("\0")
-    for name in filter(None, names):
+    for name in names:
         (tracked / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tracked / name)
     build = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
@@ -47,8 +57,9 @@ def sources(tmp_path_factory) -> Path:
     return folder / archive.name.removesuffix(".tar.gz")
 
 
-def install(sources: Path, folder: Path, **environment: str) -> Path:
-    """Build a wheel, install it into a new environment below ``folder``; the environment's programs."""
+def build_wheel(sources: Path, folder: Path, **environment: str) -> Path:
+    """A wheel of the sources, in ``folder``."""
+    folder.mkdir(exist_ok=True)
     build = [
         sys.executable,
         "-m",
@@ -61,6 +72,12 @@ def install(sources: Path, folder: Path, **environment: str) -> Path:
     ]
     command([*build, "-w", str(folder)], folder, **environment)
     (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def install(sources: Path, folder: Path, **environment: str) -> Path:
+    """Build a wheel, install it into a new environment below ``folder``; the environment's programs."""
+    wheel = build_wheel(sources, folder, **environment)
     venv.create(folder / "venv", with_pip=False)
     programs = folder / "venv" / "bin"
     (packages,) = (folder / "venv").glob("lib/python*/site-packages")
@@ -103,6 +120,48 @@ def test_an_installed_wheel_works(compilers, sources, tmp_path):
 def test_the_source_distribution_holds_what_is_built_and_tested(sources):
     """Nothing that is tracked is missing but what only a checkout needs."""
     here = {str(path.relative_to(sources)) for path in sources.rglob("*") if path.is_file()}
-    tracked = set(filter(None, command(["git", "ls-files", "-z"], ROOT).split("\0")))
-    missing = {name for name in tracked - here if not name.startswith(".")}
+    missing = {name for name in set(tracked_files()) - here if not name.startswith(".")}
     assert not missing
+
+
+def test_a_wheel_holds_the_package_and_nothing_of_an_earlier_build(sources, tmp_path):
+    """Modules that are gone, and a library of other sources, stay behind in the folder ``build``."""
+    checkout = tmp_path / "a checkout"
+    shutil.copytree(sources, checkout)
+    (checkout / "cpm_repro" / "gone.py").touch()
+    nothing = {"CXX": "no-such-compiler", "CPM_CUDA": "0"}
+    build_wheel(checkout, tmp_path / "first", **nothing)
+    (checkout / "cpm_repro" / "gone.py").unlink()
+    (built,) = checkout.glob("build/lib*/cpm_repro")
+    (built / "_C.abi3.so").touch()
+    wheel = build_wheel(checkout, tmp_path / "second", **nothing)
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    package = {name for name in tracked_files() if name.startswith("cpm_repro/")}
+    kernels = {
+        f"cpm_repro/{name}" for name in tracked_files() if name.startswith(("csrc/math/", "csrc/cuda/"))
+    }
+    assert names == package | kernels
+
+
+def build_extension(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHONPATH", "CPM_"))}
+    program = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+    return subprocess.run(
+        program, cwd=checkout, env=clean | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "said"),
+    [
+        ("auto", 0, "warning: no extension built"),
+        ("0", 0, "warning: no extension built"),
+        ("1", 1, "cpm_repro: "),
+        ("yes", 1, "cpm_repro: CPM_CUDA must be auto, 0 or 1, got 'yes'"),
+    ],
+)
+def test_without_a_compiler_only_cuda_that_was_asked_for_is_an_error(asked, code, said, sources):
+    done = build_extension(sources, CXX="no-such-compiler", CPM_CUDA=asked)
+    assert done.returncode == code
+    (line,) = done.stderr.splitlines()
+    assert said in line
