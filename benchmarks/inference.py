@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from networks import Forward, apart, blobs, filled, last_stage, opencv, ours, tiled_operations
+from networks import (
+    Forward,
+    apart,
+    blobs,
+    filled,
+    last_stage,
+    opencv,
+    ours,
+    tf32_notes,
+    tiled_operations,
+    without_tf32,
+)
 from torch import Tensor
 
 from cpm_repro.bench import Case, Goal, Question, main
@@ -69,7 +80,7 @@ def ask(quick: bool, device: str) -> Question:
         yield Case(
             f"{arch} 1x4x{side}x{side}",
             {name: partial(_call, forward, data) for name, forward in ways.items()},
-            check=partial(_worst, ways, data),
+            check=without_tf32(partial(_worst, ways, data), device),
             tolerance=TOLERANCE,
             operations=direct,
             goals=tuple(goals),
@@ -84,7 +95,7 @@ def ask(quick: bool, device: str) -> Question:
             yield Case(
                 f"{arch} 1x4x{side}x{side}, bf16",
                 {name: partial(_call, forward, data) for name, forward in half.items()},
-                check=partial(_worst, half, data),
+                check=without_tf32(partial(_worst, half, data), device),
                 tolerance=TOLERANCE_BF16,
                 operations=direct,
                 precision="bfloat16",
@@ -100,6 +111,7 @@ def ask(quick: bool, device: str) -> Question:
             f"spectra of the weights take {spectrum_bytes(fast) / 1e6:.0f} MB. Layers through tiles, and the "
             f"tile's side: {', '.join(tiled) or 'none'}.",
             *([] if bf16 else ["bf16: not run, this processor has no such arithmetic."]),
+            *tf32_notes(device),
         ),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from networks import Forward, apart, blobs, filled, last_stage, ours
+from networks import Forward, apart, blobs, filled, last_stage, ours, tf32_notes, without_tf32
 from torch import Tensor
 
 from cpm_repro.bench import Case, Goal, Question, main
@@ -42,7 +42,7 @@ def ask(quick: bool, device: str) -> Question:
         return Case(
             f"{axis} {value}",
             {name: partial(_call, forward, data, threads) for name, forward in ways.items()},
-            check=partial(_apart, ways, data),
+            check=without_tf32(partial(_apart, ways, data), device),
             tolerance=TOLERANCE,
             operations=2.0 * batch * multiply_accumulates(net.description, side, side, stages),
             axis=(axis, value),
@@ -58,7 +58,8 @@ def ask(quick: bool, device: str) -> Question:
             for threads in range(1, cores + 1):
                 yield case("threads", threads, threads=threads)
 
-    return Question("Inference, growing", "What do more images, stages and threads cost?", cases())
+    about = "What do more images, stages and threads cost?"
+    return Question("Inference, growing", about, cases(), tf32_notes(device))
 
 
 if __name__ == "__main__":

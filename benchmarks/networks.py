@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import cpm_repro as cpm
 from cpm_repro.caffe.generate import deploy_text
+from cpm_repro.device import float32_products
 from cpm_repro.inference.fast_convolution import FastConv2d, fast_convolutions
 from cpm_repro.inference.tile_cost import TileShape
 from cpm_repro.model import PoseMachine
@@ -81,6 +82,29 @@ def opencv(net: PoseMachine) -> Forward:
 def apart(got: Tensor, want: Tensor) -> float:
     """Largest difference as a share of ``want``'s range."""
     return float((got.float() - want).abs().max() / (want.max() - want.min()))
+
+
+def without_tf32(check: Callable[[], float], device: str) -> Callable[[], float]:
+    """``check`` with TF32 off on a GPU.
+
+    PyTorch allows it in convolutions, and the order in which products are summed then moves the maps of six
+    stages by 7e-4 of their range (in rounding to TF32 on a CPU): nothing less could be told from a mistake.
+    """
+
+    def checked() -> float:
+        with float32_products(torch.device(device), tf32=False):
+            return check()
+
+    return checked
+
+
+def tf32_notes(device: str) -> tuple[str, ...]:
+    """What a GPU's report says of it."""
+    if device != "cuda":
+        return ()
+    return (
+        "Results were compared with TF32 off; float32 was timed as PyTorch has it: convolutions in TF32.",
+    )
 
 
 def tiled_operations(net: PoseMachine, data: Tensor) -> tuple[float, list[str]]:

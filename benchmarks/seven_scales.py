@@ -14,10 +14,11 @@ from functools import partial
 import cv2
 import numpy as np
 import torch
-from networks import apart, filled
+from networks import apart, filled, tf32_notes, without_tf32
 
 from cpm_repro import ops
 from cpm_repro.bench import BenchmarkWrong, Case, Goal, Question, main
+from cpm_repro.device import float32_products
 from cpm_repro.inference.procedure import BenchmarkProcedure, Views, person_scale
 
 TIMES = 10
@@ -77,7 +78,8 @@ def _cases(arch: str, size: tuple[int, int], device: str, box: int) -> Iterator[
     images, place = _photographs(*size), ((size[1] / 2, size[0] / 2), person_scale(size[0] / 200))
     views = [procedure.views(image, *place) for image in images]
     data = [procedure.network_input(view) for view in views]
-    maps = procedure.stage_maps(views[0])
+    with float32_products(procedure.device, tf32=False):  # as the check has it
+        maps = procedure.stage_maps(views[0])
     without = _without_network(procedure, maps)
 
     def fuse(_: int) -> object:
@@ -101,7 +103,7 @@ def _cases(arch: str, size: tuple[int, int], device: str, box: int) -> Iterator[
             "whole estimate": partial(_estimate, procedure, images, place),
             "network alone": partial(_network, procedure, data),
         },
-        check=check,
+        check=without_tf32(check, device),
         tolerance=1e-4,
         goals=(Goal("whole estimate", TIMES),),
     )
@@ -113,7 +115,7 @@ def _cases(arch: str, size: tuple[int, int], device: str, box: int) -> Iterator[
             "input blob": partial(_input, procedure, views[0]),
             "fuse and peaks": fuse,
         },
-        check=check,
+        check=without_tf32(check, device),
         tolerance=1e-4,
         allowed=ON_A_GPU if device == "cuda" else None,
         goals=(Goal("limit", 1.0),) if device == "cuda" else (),
@@ -136,6 +138,7 @@ def ask(quick: bool, device: str) -> Question:
         f"else is done within {1000 * ON_A_GPU:g} ms: the limit of the second case. Its parts are timed on "
         "their own and need not add up.",
         cases(),
+        tf32_notes(device),
     )
 
 

@@ -1,9 +1,9 @@
-"""A pytest plugin that plays a GPU on the CPU, for tests/cuda/test_cuda_ops.py without one.
+"""A pytest plugin that plays a GPU on the CPU, for tests of operators on a GPU without one.
 
 What is asked for on ``cuda`` lies on the CPU and is marked: it does not go together with what is not. The
-back end ``cuda`` is the compiled CPU code and ``cupy`` its stand-in, which runs the GPU's kernels. Captured
-graphs run their operators again when they are replayed, and a capture that would wait for the device is an
-error. Streams do nothing: only a GPU shows what is forgotten there.
+back end ``cuda`` is the compiled CPU code and ``cupy`` its stand-in, which runs the GPU's kernels and is
+taken where nobody says. Captured graphs run their operators again when they are replayed, and a capture that
+would wait for the device is an error. Streams do nothing: only a GPU shows what is forgotten there.
 """
 
 from __future__ import annotations
@@ -113,6 +113,11 @@ def _nothing(*_: Any) -> Iterator[None]:
     yield
 
 
+def _choose(wanted: str | None, _: str, device: torch.device) -> str:
+    """The compiled CPU code for ``cuda`` by its name; where nobody says, the GPU's kernels on its tensors."""
+    return {"cuda": "cpu", None: "cupy" if device.type == "cuda" else "cpu"}.get(wanted, str(wanted))
+
+
 def pytest_configure() -> None:
     """Puts the CPU in the GPU's place."""
     nothing = SimpleNamespace(synchronize=lambda: None, cuda_stream=0)
@@ -133,7 +138,7 @@ def pytest_configure() -> None:
     sys.modules["cupy"] = cupy_stand_in.CuPy(Path(tempfile.mkdtemp()))  # type: ignore[assignment]
     for name in ("belief_maps", "belief_map_loss", "fuse_multiscale", "imresize"):
         front = importlib.import_module(f"cpm_repro.ops.{name}")
-        front.choose = lambda wanted, *_: "cpu" if wanted == "cuda" else wanted  # type: ignore[attr-defined]
+        front.choose = _choose  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(wrapper=True)

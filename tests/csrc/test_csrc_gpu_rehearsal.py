@@ -47,6 +47,12 @@ def test_the_gpus_tests_pass_on_a_cpu_that_plays_one(choice):
     assert sum(int(count) for count, _ in skipped) == len(huge)
 
 
+def test_the_gpus_test_of_the_warp_passes_with_the_gpus_own_centre_map():
+    code, output = rehearse(stand_in.ROOT / "tests" / "data" / "test_data_device.py", "cuda")
+    assert code == 0, output
+    assert re.search(r"^1 passed, \d+ deselected", output, re.MULTILINE), output
+
+
 @pytest.mark.slow
 def test_planted_mistakes_in_the_gpus_tests_are_seen(tmp_path):
     text = TESTS.read_text()

@@ -49,7 +49,9 @@ def test_the_device_makes_what_fast_and_network_input_make(device):
         levels = (data - wanted)[:, :3].abs() * 256
         assert levels.max() < 3  # measured 2.1, at the grey rim: 1/32 of a pixel is up to 4 levels there
         assert torch.quantile(levels.flatten()[::7], 0.999) < 1  # measured 0.69; rounding gives 0.5
-        assert torch.equal(data[:, 3], wanted[:, 3])
+        # A GPU's kernel makes one exponential where a CPU multiplies two.
+        allowed = 0 if device == "cpu" else 1e-6
+        torch.testing.assert_close(data[:, 3], wanted[:, 3], rtol=0, atol=allowed)
         assert (wanted[:, :3] != 0).float().mean() > 0.2
 
 
