@@ -89,8 +89,7 @@ class PoseEstimator:
     ) -> None:
         self.weights = Path(weights) if weights is not None else bundled_weights()
         self.device = usable_device(device)
-        self.scales = tuple(float(scale) for scale in scales)
-        check_settings(self.scales, precision, batch)
+        self.scales = check_settings(scales, precision, batch)
         if compile and self.device.type == "cpu":
             raise UserError(
                 "compile: wanted a GPU, got the CPU, where convolutions through tiles are faster without"
@@ -100,8 +99,8 @@ class PoseEstimator:
             raise UserError(
                 f"{self.weights}: {model.net.arch} finds people, not parts: wanted a pose network"
             )
-        if stages is not None and not 1 <= stages <= model.net.stages:
-            raise UserError(f"stages: {self.weights} has 1 to {model.net.stages}, got {stages}")
+        if stages is not None and stages not in range(1, model.net.stages + 1):
+            raise UserError(f"stages: {self.weights} has 1 to {model.net.stages}, got {stages!r}")
         self.dtype = _DTYPES[precision]
         net = fast_convolutions(model.net.to(self.device, self.dtype))
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -111,7 +110,7 @@ class PoseEstimator:
         self.stages = stages
         self.flip_test = flip_test
         self.sub_pixel = sub_pixel
-        self.batch = batch
+        self.batch = int(batch)
         self.skeleton = model.skeleton or _skeleton(self.net.parts)
         if isinstance(detector, str | Path):
             detector = PersonDetector(detector, device=device)
@@ -202,7 +201,7 @@ class PoseEstimator:
         Raises:
             ValueError: fewer or more lists of boxes than images; else as :meth:`__call__`.
         """
-        pairs = zip(images, itertools.repeat(None) if boxes is None else boxes, strict=boxes is not None)
+        pairs = _with_boxes(images, boxes)
         while group := list(itertools.islice(pairs, self.batch)):
             seen = [self.look(*pair, whole_image=whole_image, rgb=rgb) for pair in group]
             yield from self.estimate(seen, keep_maps=keep_maps)
@@ -355,7 +354,22 @@ def _is_one(image: Image | Iterable[Image]) -> bool:
     """Whether this is one image, or nothing that could be several."""
     if isinstance(image, np.ndarray):
         return image.ndim < 4
-    return isinstance(image, str | Path) or not isinstance(image, Iterable)
+    return isinstance(image, str | Path | bytes) or not isinstance(image, Iterable)
+
+
+def _with_boxes(
+    images: Iterable[Image], boxes: Iterable[Sequence[Box] | None] | None
+) -> Iterator[tuple[Image, Sequence[Box] | None]]:
+    """Each image and the boxes of its people; ValueError where there are not as many of these."""
+    if boxes is None:
+        yield from zip(images, itertools.repeat(None))
+        return
+    end = object()
+    for number, (image, own) in enumerate(itertools.zip_longest(images, boxes, fillvalue=end)):
+        if image is end or own is end:
+            few, many = ("images", "lists") if image is end else ("lists", "images")
+            raise ValueError(f"boxes: wanted one list per image, got fewer {few} ({number}) than {many}")
+        yield cast(Image, image), cast("Sequence[Box] | None", own)
 
 
 def _surest(people: Sequence[Person]) -> int:

@@ -28,8 +28,10 @@ def as_bgr(image: np.ndarray, *, rgb: bool = False) -> np.ndarray:
         rgb: the colour channels are in RGB order.
 
     Raises:
-        TypeError: another element type. ValueError: another shape.
+        TypeError: no array, or another element type. ValueError: another shape.
     """
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"image: wanted a numpy array, got {type(image).__name__}")
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8:

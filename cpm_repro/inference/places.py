@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import cast
+from typing import Any, cast
 
 from cpm_repro.errors import UserError
 
@@ -109,9 +109,8 @@ def places_from_centers(
         assumed = f"a height of {WHOLE_IMAGE_SHARE:.0%} of the image's"
         extent = max(1.0, WHOLE_IMAGE_SHARE * image_hw[0])
         return [Place(_checked_center(center, image_hw), extent, assumed) for center in centers]
-    extents = (
-        [float(heights)] * len(centers) if isinstance(heights, Real) else list(cast(Sequence[float], heights))
-    )
+    one_for_all = isinstance(heights, Real) or getattr(heights, "ndim", 1) == 0
+    extents = [cast(float, heights)] * len(centers) if one_for_all else listed("heights", heights)
     if len(extents) != len(centers):
         raise UserError(f"heights: wanted one per centre ({len(centers)}) or one for all, got {len(extents)}")
     return [
@@ -122,7 +121,7 @@ def places_from_centers(
 
 def _checked_center(center: Point, image_hw: ImageSize) -> tuple[float, float]:
     height, width = image_hw
-    x, y = _checked_point(center)
+    x, y = checked_point(center)
     if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
         raise UserError(f"center: {(x, y)} lies outside the {width}x{height} image")
     return x, y
@@ -142,7 +141,12 @@ def _finite(name: str, wanted: str, count: int, given: object) -> list[float]:
     return numbers
 
 
-def _checked_point(center: Point) -> tuple[float, float]:
+def checked_point(center: Point) -> tuple[float, float]:
+    """``center`` as two floats.
+
+    Raises:
+        UserError: it is not two finite numbers.
+    """
     x, y = _finite("center", "two finite numbers x y", 2, center)
     return x, y
 
@@ -159,14 +163,29 @@ def _checked_box(box: Box) -> tuple[float, float, float, float]:
     return x0, y0, x1, y1
 
 
-def _checked_height(height: float) -> float:
+def listed(name: str, values: Iterable[Any] | Any) -> list[Any]:
+    """``values`` as a list, which can be gone through for every frame of a video.
+
+    Raises:
+        UserError: there is no going through them.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise UserError(f"{name}: wanted a list with one entry per person, got {values!r}")
+    return list(values)
+
+
+def _checked_height(given: float) -> float:
+    try:
+        height = float(given)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"height: wanted a positive number of pixels, got {given!r}") from None
     if not 0 < height <= LARGEST:
         raise UserError(f"height: wanted a positive number of pixels up to {LARGEST}, got {height:g}")
     if height < SMALLEST:
         raise UserError(
             f"height: wanted pixels, {SMALLEST} or more, got {height:g}; MPII's scale is a height / 200"
         )
-    return float(height)
+    return height
 
 
 def check_told(boxes: Sequence[Box], centers: Sequence[Point], height: float | None) -> None:
@@ -178,6 +197,6 @@ def check_told(boxes: Sequence[Box], centers: Sequence[Point], height: float | N
     for box in boxes:
         _checked_box(box)
     for center in centers:
-        _checked_point(center)
+        checked_point(center)
     if height is not None:
         _checked_height(height)

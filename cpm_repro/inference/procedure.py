@@ -24,7 +24,9 @@ from cpm_repro.errors import UserError
 from cpm_repro.image_file import MAX_PIXELS
 from cpm_repro.inference.decode import check_finite
 from cpm_repro.inference.fast_convolution import fast_convolutions
+from cpm_repro.inference.images import as_bgr
 from cpm_repro.inference.network_input import network_input
+from cpm_repro.inference.places import checked_point
 from cpm_repro.model import PoseMachine
 
 MULTIPLIERS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
@@ -143,7 +145,7 @@ class BenchmarkProcedure:
         """Parts of the person at ``center``.
 
         Args:
-            image: (H, W, 3) uint8 BGR.
+            image: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, BGR.
             center: x, y of the person, 0-based image pixels; it may lie outside the image.
             scale0: what brings the person to the size of training in a box of 368 px (`person_scale`,
                 `lsp_place`).
@@ -152,7 +154,9 @@ class BenchmarkProcedure:
                 benchmark, "row" in row-major order, as in the interactive program.
 
         Raises:
-            UserError: a scale at which the image cannot be shown; the network's arithmetic overflows.
+            UserError: a centre that is not two finite numbers, no scales, or one at which the image cannot be
+                shown; the network's arithmetic overflows.
+            TypeError, ValueError: an array that is no image.
         """
         views = self.views(image, center, scale0, multipliers)
         return self.peaks(self.stage_maps(views), views, image.shape[:2], order=order)
@@ -179,12 +183,15 @@ class BenchmarkProcedure:
         """The person's box at every scale.
 
         Raises:
-            UserError: a scale at which the image cannot be shown.
+            UserError, TypeError, ValueError: as a call.
         """
+        image, center = as_bgr(image), checked_point(center)
+        if not len(multipliers):
+            raise UserError("multipliers: wanted at least one scale, got none")
         scales = [scale0 * multiplier * (self.box / FULL_CROP) for multiplier in multipliers]
         sizes = [_scaled_size(image.shape[:2], scale) for scale in scales]
         pads = [self._pad(size, center, scale) for size, scale in zip(sizes, scales, strict=True)]
-        photograph = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        photograph = torch.from_numpy(np.require(image, requirements="W")).to(self.device)
         shape = (len(scales), self.box, self.box, 3)
         crops = torch.full(shape, BORDER, dtype=torch.uint8, device=self.device)
         for crop, scale, pad in zip(crops, scales, pads, strict=True):

@@ -36,7 +36,7 @@ class Told:
     """What was said of where an image's people are, in one way of several; see `PoseEstimator.__call__`.
 
     Raises:
-        ValueError: it was said in two ways.
+        ValueError: it was said in two ways. UserError: boxes or centres that are no list.
     """
 
     boxes: Sequence[Box] | None = None
@@ -51,6 +51,9 @@ class Told:
             raise ValueError("whole_image takes one person to fill the image: give no boxes or centers")
         if self.heights is not None and self.centers is None:
             raise ValueError("heights go with centers, got heights alone")
+        for name in ("boxes", "centers"):  # a generator would be empty from the second frame on
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, places.listed(name, getattr(self, name)))
 
 
 def decoded(image: Image, *, rgb: bool = False) -> tuple[np.ndarray, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from cpm_repro.config import unknown
 from cpm_repro.errors import UserError
@@ -10,16 +11,21 @@ from cpm_repro.errors import UserError
 PRECISIONS = ("float32", "bf16")
 
 
-def check_settings(scales: Sequence[float], precision: str, batch: int) -> None:
-    """Refuse settings that no estimator can work with; see :class:`PoseEstimator`.
+def check_settings(scales: Sequence[float], precision: str, batch: int) -> tuple[float, ...]:
+    """The scales, once; refuses settings that no estimator can work with, see :class:`PoseEstimator`.
 
     Raises:
         UserError: scales beyond any use, an unknown precision, an empty batch.
     """
-    if not scales or not all(0.1 <= scale <= 10 for scale in scales):
-        got = ", ".join(f"{scale:g}" for scale in scales) or "none"
-        raise UserError(f"scales: wanted at least one number from 0.1 to 10, got {got}")
+    try:
+        numbers = [] if isinstance(scales, str) else [float(scale) for scale in scales]
+    except (TypeError, ValueError):  # 1.0, say, which goes in a list
+        numbers = []
+    if not numbers or not all(0.1 <= scale <= 10 for scale in numbers):
+        got = ", ".join(f"{scale:g}" for scale in numbers) or repr(scales)
+        raise UserError(f"scales: wanted at least one number from 0.1 to 10 in a list, got {got}")
     if precision not in PRECISIONS:
-        raise UserError(unknown("precision", precision, list(PRECISIONS)))
-    if batch < 1:
-        raise UserError(f"batch: wanted at least 1, got {batch}")
+        raise UserError(unknown("precision", str(precision), list(PRECISIONS)))
+    if isinstance(batch, bool) or not isinstance(batch, Integral) or batch < 1:
+        raise UserError(f"batch: wanted a whole number of at least 1, got {batch!r}")
+    return tuple(numbers)

@@ -126,6 +126,7 @@ def test_arrays_of_all_usual_kinds(shape):
         (np.zeros((4, 4, 3), np.float32), TypeError),
         (np.zeros((4, 4, 2), np.uint8), ValueError),
         (np.zeros((0, 4, 3), np.uint8), ValueError),
+        ("photo.jpg", TypeError),
     ],
 )
 def test_arrays_that_are_no_images(array, error):

@@ -198,6 +198,15 @@ def test_in_a_video_the_person_is_looked_for_once_a_second(tmp_path, monkeypatch
     assert sum(crops) == 28 + 2 * 7
 
 
+@pytest.mark.parametrize("where", ["boxes", "centers"])
+def test_a_generator_of_places_is_every_frame_s(tmp_path, where):
+    """It gave nobody from the second frame on."""
+    make_video(tmp_path / "x.avi", count=5)
+    places = {"boxes": [(5, 5, 60, 60)], "centers": [(40, 30)]}[where]
+    frames = PoseEstimator(BUNDLED, batch=2).video(tmp_path / "x.avi", **{where: iter(places)})
+    assert [len(people) for people in frames] == 5 * [1]
+
+
 def test_a_box_may_reach_over_the_border():
     (place,) = places_from_boxes([(-50, -20, 40, 80)], (120, 90))
     assert place.center == (-5, 30)
@@ -304,7 +313,7 @@ def test_a_height_that_nobody_gave_is_not_refused():
 
 
 def test_heights_may_be_numpys():
-    for height in (np.int64(50), np.float32(50), 50):
+    for height in (np.int64(50), np.float32(50), 50, np.array(50), torch.tensor(50.0)):
         (place,) = places_from_centers([(30, 60)], height, (120, 90))
         assert (place.extent, type(place.extent)) == (50.0, float)
 
@@ -346,6 +355,10 @@ def test_the_command_finds_people_with_a_detector(tmp_path, capsys):
         ({"boxes": (0, 0, 40, 40)}, "box: wanted four finite numbers .*, got 0: one of them goes in a list"),
         ({"centers": (30, 20)}, "center: wanted two finite numbers x y, got 30: one of them goes in a list"),
         ({"boxes": [(0, 0, 40, None)]}, "box: wanted four finite numbers"),
+        ({"boxes": 40}, "boxes: wanted a list with one entry per person, got 40"),
+        ({"centers": "30"}, "centers: wanted a list with one entry per person, got '30'"),
+        ({"centers": [(30, 20)], "heights": "50"}, "heights: wanted a list .*, got '50'"),
+        ({"centers": [(30, 20)], "heights": [None]}, "height: wanted a positive number of pixels, got None"),
         ({"boxes": [(0.1, 0.1, 0.9, 0.9)]}, "box: wanted pixels, 8 or more along its longer side"),
         (
             {"centers": [(30, 20)], "heights": 1.5},
@@ -365,9 +378,10 @@ def test_places_in_another_form_or_unit_than_wanted(where, words):
         (None, "NoneType, which cv2.imread gives for a file that it cannot read"),
         (torch.zeros(50, 60, 3, dtype=torch.uint8), "got Tensor"),
         (3, "got int"),
+        (b"the bytes of a file", "got bytes"),
         ([None], "got NoneType"),
     ],
-    ids=["none", "tensor", "number", "list"],
+    ids=["none", "tensor", "number", "bytes", "list"],
 )
 def test_what_is_no_image_is_said(given, words):
     with pytest.raises(TypeError, match=f"image: wanted a path or a numpy array, .*{words}"):

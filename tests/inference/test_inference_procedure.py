@@ -1,6 +1,7 @@
 """The release's test procedure: step by step by hand in float64, against the golden fusion, and its rules."""
 
 import math
+import warnings
 
 import cv2
 import numpy as np
@@ -185,6 +186,32 @@ def test_an_image_that_would_fill_the_memory_is_refused():
         procedure(image, (0.0, 0.0), person_scale(0.05))
     with pytest.raises(UserError, match="1x1 image enlarged at most 256 times"):
         procedure(image[:1, :1], *lsp_place((1, 1)))
+
+
+def test_images_of_all_usual_kinds_are_those_of_8_bits():
+    procedure = BenchmarkProcedure(random_net("tiny", 0), box=128)
+    grey = np.random.default_rng(0).integers(0, 256, (60, 50), dtype=np.uint8)
+    wanted = procedure(np.repeat(grey[:, :, None], 3, axis=2), (25, 30), 5.0, (1.0,)).scores
+    still = grey.copy()
+    still.setflags(write=False)  # as np.asarray of a PIL image is
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for image in (grey, still, grey.astype(np.uint16) * 257, np.dstack([grey] * 4)):
+            np.testing.assert_array_equal(procedure(image, (25, 30), 5.0, (1.0,)).scores, wanted)
+    for image in (grey / 255, grey.astype(np.float32), "photo.jpg"):  # the first was seen as black
+        with pytest.raises(TypeError, match="image: wanted"):
+            procedure(image, (25, 30), 5.0)
+
+
+@pytest.mark.parametrize("center", [(math.nan, 30), (25,), 25])
+def test_a_centre_that_is_none(center):
+    with pytest.raises(UserError, match="center: wanted two finite numbers x y"):
+        BenchmarkProcedure(random_net("tiny", 0))(np.zeros((60, 50, 3), np.uint8), center, 5.0)
+
+
+def test_no_scales_are_no_estimate():
+    with pytest.raises(UserError, match="multipliers: wanted at least one scale, got none"):
+        BenchmarkProcedure(random_net("tiny", 0))(np.zeros((60, 50, 3), np.uint8), (25, 30), 5.0, ())
 
 
 def test_networks_that_do_not_fit():

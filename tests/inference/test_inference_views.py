@@ -77,8 +77,10 @@ def test_boxes_of_several_images(run_folder):
     people = estimator([picture(0), picture(1), picture(2)], boxes=boxes)
     assert [len(found) for found in people] == [2, 1, 0]
     np.testing.assert_array_equal(people[0][1].keypoints, estimator(picture(0), boxes=boxes[0])[1].keypoints)
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match=r"one list per image, got fewer lists \(1\) than images"):
         estimator([picture(0), picture(1)], boxes=[None])
+    with pytest.raises(ValueError, match=r"one list per image, got fewer images \(1\) than lists"):
+        estimator([picture(0)], boxes=iter([None, None]))
 
 
 def test_stream_reads_no_further_than_a_batch(run_folder):
@@ -237,7 +239,12 @@ def test_bf16_is_near(run_folder):
         ({"scales": ()}, "scales: wanted at least one"),
         ({"scales": (1.0, float("nan"))}, "scales: wanted"),
         ({"precision": "bf-16"}, "bf16"),
-        ({"batch": 0}, "batch: wanted at least 1"),
+        ({"scales": 1.0}, "scales: wanted .* in a list, got 1.0"),
+        ({"scales": "1"}, "scales: wanted .*, got '1'"),
+        ({"precision": torch.bfloat16}, "unknown precision 'torch.bfloat16'"),
+        ({"batch": 0}, "batch: wanted a whole number of at least 1, got 0"),
+        ({"batch": 1.5}, "batch: wanted a whole number of at least 1, got 1.5"),
+        ({"stages": "2"}, "stages: .* has 1 to 3, got '2'"),
         ({"stages": 4}, "stages: .* has 1 to 3, got 4"),
         ({"device": "cuda:77"}, "device cuda:77"),
         ({"device": "toaster"}, "device toaster"),
