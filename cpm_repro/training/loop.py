@@ -5,37 +5,37 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from cpm_repro.config import TrainConfig, check, flat, schedule_change, to_dict
+from cpm_repro.config import TrainConfig, check, flat, to_dict
 from cpm_repro.data import Batch, TrainLoader
 from cpm_repro.device import float32_products
-from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.memory import fitting
 from cpm_repro.model import PoseMachine
 from cpm_repro.training.average import Average
 from cpm_repro.training.board import Board
 from cpm_repro.training.budget import next_validation, spent
-from cpm_repro.training.checkpoint import Checkpoint, Found, found_in, load_checkpoint, newest_intact
-from cpm_repro.training.checkpoint_writer import CheckpointWriter, on_host
+from cpm_repro.training.checkpoint import Found, found_in
+from cpm_repro.training.checkpoint_writer import CheckpointWriter
 from cpm_repro.training.estimate import estimate
-from cpm_repro.training.failure import largest_weight
+from cpm_repro.training.going_on import go_on, rewind
 from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.journal import Journal, Update
 from cpm_repro.training.moved import open_people_of
 from cpm_repro.training.prefetch import loader_threads, loading
 from cpm_repro.training.ranks import Ranks, joined, restarted
-from cpm_repro.training.recipe import Optimizers, build_optimizers, learning_rates, lr_factor
+from cpm_repro.training.recipe import build_optimizers, learning_rates, lr_factor
 from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.saving import Saver
 from cpm_repro.training.schemes import Phase, check_budget, enter, leave, phase_at, phases_of
 from cpm_repro.training.sharding import Cores, cores_for, keep_freed_memory
 from cpm_repro.training.start import build_net, start_from
+from cpm_repro.training.state import RunState
 from cpm_repro.training.step import Step
 from cpm_repro.training.stopping import Stop, Stopped, stop_on_signals
 from cpm_repro.training.validate import predict_dataset, score_stages
@@ -132,12 +132,9 @@ class _Run:
         self.net = self.net.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.phases = phases_of(config.scheme, self.net.stages, config.stage_wise_share)
         check_budget(self.phases, config.iterations)
-        self.phase, self.phase_start = 0, 0
-        self.average = Average(self.net, config.solver.average) if config.solver.average else None
         if ranks.first:
             folder.start(config, resume=resume)
         self.found, self.resume = found, resume
-        self.iteration, self.seconds, self.best = 0, 0.0, -1.0
         self.validated = 0.0  # progress at the end of the last validation, 0: there was none
         self.scored = -1  # iteration that it was of
         self.stopping = False
@@ -150,27 +147,40 @@ class _Run:
         """Take the cores, make the optimiser, and go back to the saved state if there is one."""
         alone = self.ranks.count == 1  # several ranks are the shares themselves
         self.cores = cores_for(self.net, self.device, self.config.solver.batch) if alone else Cores(1)
-        self.optimizers: Optimizers = build_optimizers(self.net, self.config.solver, self.cores.map)
+        optimizers = build_optimizers(self.net, self.config.solver, self.cores.map)
         failures, every = self.folder.path / "nonfinite", self.config.record_gradients
         recorder = GradientRecorder(self.folder.gradients, every) if every and self.ranks.first else None
-        self.step = Step(self.net, self.config, self.optimizers, self.cores, self.ranks, failures, recorder)
+        self.step = Step(self.net, self.config, optimizers, self.cores, self.ranks, failures, recorder)
+        decay = self.config.solver.average
+        average, people = Average(self.net, decay) if decay else None, self.train_set
+        self.state = RunState(
+            config=self.config,
+            net=self.net,
+            average=average,
+            optimizers=optimizers,
+            scale=self.step.scale,
+            skeleton=people.skeleton,
+            people=len(people),
+        )
+        writes = self.ranks.first
+        self.saver = Saver(self.folder, self.state, self.step, self.writer, writes=writes)
         if self.found is not None:
-            self._go_on(self.found)
+            go_on(self.state, self.found, self.folder, self.journal, writes=writes)
         elif self.started_from:
             self.journal.say(self.started_from)
         self.journal.say(self._size())
-        self.ranks.copy_first([*self.net.parameters(), *(self.average.values if self.average else ())])
-        self._enter_phase(self.phase)
+        self.ranks.copy_first([*self.net.parameters(), *(average.values if average else ())])
+        self._enter_phase(self.state.phase)
         share = range(self.config.solver.batch)[self.ranks.share(self.config.solver.batch)]
         expected = estimate(self.net, self.config, len(share), self.cores.count, self.step.cast)
         self.journal.say(expected.said(self.config))
-        self.journal.open_board(self.iteration)
+        self.journal.open_board(self.state.iteration)
         if self.resume:
-            known = self._rewind() if self.ranks.first else (0.0, 0)
+            known = rewind(self.state, self.folder, recorder) if writes else (0.0, 0)
             self.validated, scored = self.ranks.sum(known)
             self.scored = round(scored)
-            if self.ranks.first:
-                self.journal.recall(self.phases[self.phase].name, self.seconds, self.progress())
+            if writes:
+                self.journal.recall(self.phase.name, self.state.seconds, self.progress())
 
     def _size(self) -> str:
         """The network, how many people are there, and how many threads prepare them."""
@@ -181,25 +191,20 @@ class _Run:
             f"batches by {self.workers} thread{'' if self.workers == 1 else 's'}"
         )
 
-    def _rewind(self) -> tuple[float, int]:
-        """Forget the metrics of updates that are made again; progress and iteration of the last scores."""
-        self.folder.rewind(self.iteration)
-        if self.step.recorder is not None:
-            self.step.recorder.rewind(self.iteration)
-        scored = [record for record in self.folder.records() if record["kind"] == "validation"]
-        if not scored:
-            return 0.0, -1
-        last: int = scored[-1]["iteration"]
-        return spent(self.config, last, scored[-1]["seconds"]), last
+    @property
+    def phase(self) -> Phase:
+        """The phase that the run is in."""
+        return self.phases[self.state.phase]
 
     def _enter_phase(self, index: int) -> None:
         """Freeze and free what the phase says; a phase that follows another starts without its momentum."""
-        if index != self.phase:
-            self._warn_of_skipped(self.phases[self.phase + 1 : index])
-            self.phase, self.phase_start = index, self.iteration
-            self.best = -1.0  # scores of other stages
+        state = self.state
+        if index != state.phase:
+            self._warn_of_skipped(self.phases[state.phase + 1 : index])
+            state.phase, state.phase_start = index, state.iteration
+            state.best = -1.0  # scores of other stages
             self.journal.forget()
-            self.optimizers.forget()
+            state.optimizers.forget()
         enter(self.net, self.phases[index])
         if len(self.phases) > 1:
             self.journal.say(f"phase {index + 1} of {len(self.phases)}, {self.phases[index]}")
@@ -212,56 +217,9 @@ class _Run:
                 f"validate_every, or lower validate_people"
             )
 
-    def _put_aside(self, path: Path, reason: str) -> None:
-        """Rename a damaged checkpoint, lest it takes an intact one's place as the previous state."""
-        if not self.ranks.first:
-            return
-        aside = path.with_suffix(".damaged")
-        path.replace(aside)
-        self.journal.say(f"{reason}; put aside as {aside.name}")
-
-    def _go_on(self, found: Found) -> None:
-        for path, reason in found.damaged.items():
-            self._put_aside(path, reason)
-        if found.damaged:
-            self.journal.say(f"going on after iteration {found.checkpoint.iteration}, from {found.path}")
-        if (change := schedule_change(found.checkpoint.config, self.config)) is not None:
-            self.journal.say(f"note: {change}")
-        if (before := found.checkpoint.config.data) != self.config.data:
-            self.journal.say(f"note: the data were {before} and are {self.config.data}, taken for the same")
-        if found.checkpoint.people not in (None, len(self.train_set)):
-            self.journal.say(
-                f"note: {self.config.data} had {found.checkpoint.people} people to train on and has "
-                f"{len(self.train_set)}: the updates to come are of others than they would have been"
-            )
-        self._restore(found.checkpoint, found.path)
-        try:  # a kill between the best state's save and the last one's
-            best = load_checkpoint(self.folder.best) if self.folder.best.exists() else found.checkpoint
-        except UserError as error:
-            self._put_aside(self.folder.best, str(error))
-        else:
-            self.best = max(self.best, best.best) if best.phase == self.phase else self.best
-
-    def _restore(self, saved: Checkpoint, path: Path) -> None:
-        self.net.load_state_dict(saved.model if saved.raw is None else saved.raw)
-        if self.average is not None:
-            self.average.load_state_dict(saved.model)
-        try:
-            self.optimizers.load_state_dict(saved.optimizers)
-        except ValueError as error:  # an older version may have given Muon and AdamW other weights
-            raise UserError(
-                f"{path}: its optimiser's state does not fit the optimiser of this version ({error}): "
-                f"start a new run from it with --weights"
-            ) from error
-        self.iteration, self.seconds, self.best = saved.iteration, saved.seconds, saved.best
-        self.phase, self.phase_start = saved.phase, saved.phase_start
-        if saved.loss_scale is not None:
-            self.step.scale.load_state_dict(saved.loss_scale)
-
     def work(self) -> None:
         """Iterate until the budget is spent or a stop is asked for, saving and validating on the way."""
-        self.started = time.monotonic() - self.seconds
-        saved_at = time.monotonic()
+        self.started = time.monotonic() - self.state.seconds
         with loading(self._loader(), self.device) as batches:
             while not self._over():
                 self.writer.look()
@@ -269,44 +227,43 @@ class _Run:
                     due = self.validate()
                 else:
                     self._update(batches, self.progress())
-                    due = self._checkpoint_due(saved_at)
-                self.seconds = time.monotonic() - self.started
+                    due = self.saver.due()
+                self.state.seconds = time.monotonic() - self.started
                 if due:
-                    self.save()
-                    saved_at = time.monotonic()
+                    self.saver.save()
 
     def _validation_due(self) -> bool:
         """Whether the multiple of ``validate_every`` after the last validation is reached, by new weights."""
         following = next_validation(self.config.validate_every, self.validated)
-        return self.iteration != self.scored and self.progress() >= following
+        return self.state.iteration != self.scored and self.progress() >= following
 
     def _over(self) -> bool:
         """Whether the budget is spent or any rank was asked to stop; all ranks say the same, by one clock."""
-        asked, self.seconds = self.ranks.sum(
-            [float(self.stop.asked), self.seconds if self.ranks.first else 0.0]
+        asked, self.state.seconds = self.ranks.sum(
+            [float(self.stop.asked), self.state.seconds if self.ranks.first else 0.0]
         )
         self.stopping = asked > 0
         return self.stopping or self.progress() >= 1.0
 
     def _update(self, batches: Iterator[Batch], progress: float) -> None:
         begin = time.monotonic()
-        if (index := phase_at(self.phases, progress)) != self.phase:
+        if (index := phase_at(self.phases, progress)) != self.state.phase:
             self._enter_phase(index)
-        phase = self.phases[self.phase]
+        phase = self.phase
         batch = next(batches)
         waited = time.monotonic() - begin
         factor = self._lr_factor(progress)
-        done = self.step(batch, self.iteration, phase, factor)
-        if self.average is not None and math.isfinite(done.gradient_norm):
-            self.average.update(self.iteration - self.phase_start)  # a training of its own
-        self.iteration += 1
+        done = self.step(batch, self.state.iteration, phase, factor)
+        if self.state.average is not None and math.isfinite(done.gradient_norm):
+            self.state.average.update(self.state.iteration - self.state.phase_start)  # a training of its own
+        self.state.iteration += 1
         now = time.monotonic()
-        self.seconds = now - self.started
+        self.state.seconds = now - self.started
         self.journal.update(
             Update(
-                iteration=self.iteration,
+                iteration=self.state.iteration,
                 phase=phase.name,
-                seconds=self.seconds,
+                seconds=self.state.seconds,
                 progress=self.progress(),
                 rates=learning_rates(self.config.solver, factor),
                 losses=done.losses,
@@ -320,12 +277,12 @@ class _Run:
 
     def _lr_factor(self, progress: float) -> float:
         """Every phase runs through the whole schedule."""
-        phase = self.phases[self.phase]
-        return lr_factor(self.config.solver, self.iteration - self.phase_start, phase.progress(progress))
+        made = self.state.iteration - self.state.phase_start
+        return lr_factor(self.config.solver, made, self.phase.progress(progress))
 
     def progress(self) -> float:
         """Share of the budget spent."""
-        return spent(self.config, self.iteration, self.seconds)
+        return spent(self.config, self.state.iteration, self.state.seconds)
 
     def _loader(self) -> TrainLoader:
         """This rank's crops, from the next update's on."""
@@ -335,60 +292,8 @@ class _Run:
             self.config.solver.batch,
             self.config.seed,
             workers=self.workers,
-            start=self.iteration,
+            start=self.state.iteration,
             share=self.ranks.share(self.config.solver.batch),
-        )
-
-    def _checkpoint_due(self, saved_at: float) -> bool:
-        every = self.config.checkpoint_iterations
-        if every:
-            return self.iteration % every == 0
-        return time.monotonic() - saved_at > 60 * self.config.checkpoint_minutes
-
-    def save(self, path: Path | None = None) -> None:
-        """Begin to write the state as ``last.pt`` (or to ``path``), when the one before is written.
-
-        Raises:
-            UserError: a weight is not finite: no checkpoint that can be gone on from gives way to that.
-            EnvironmentFailure: the one before could not be written.
-        """
-        if not self.ranks.first:
-            return
-        self.writer.wait()
-        largest, state = on_host((largest_weight(self.net), self._state()))
-        self._check_weights(largest)
-        self.writer.write(path or self.folder.last, state, self.folder.previous if path is None else None)
-
-    def _check_weights(self, largest: Tensor) -> None:
-        """Stop the run over weights of which the ``largest`` is not finite."""
-        if not math.isfinite(largest):
-            self.writer.wait()
-            self.step.fail_weights(self._kept())
-
-    def _kept(self) -> str:
-        """What of the run there is to go on from."""
-        try:
-            found = newest_intact(self.folder.checkpoints)
-        except UserError as error:
-            return f"no checkpoint is intact ({error})"
-        if found is None:
-            return "there is no checkpoint yet"
-        return f"the last intact checkpoint is of iteration {found.checkpoint.iteration}, {found.path}"
-
-    def _state(self) -> Checkpoint:
-        return Checkpoint(
-            self.config,
-            self.iteration,
-            self.seconds,
-            self.best,
-            self.net.state_dict() if self.average is None else self.average.state_dict(),
-            self.optimizers.state_dict(),
-            self.train_set.skeleton,
-            self.phase,
-            self.phase_start,
-            None if self.average is None else self.net.state_dict(),
-            self.step.scale.state_dict() if self.step.scale.active else None,
-            len(self.train_set),
         )
 
     def validate(self) -> bool:
@@ -399,11 +304,11 @@ class _Run:
         Raises:
             UserError: a weight is not finite: nothing is scored.
         """
-        self._check_weights(largest_weight(self.net))
-        phase = self.phases[self.phase]
+        self.saver.check_weights()
+        phase = self.phase
         try:
             tf32 = self.config.solver.precision == "tf32"
-            with self._averaged(), float32_products(self.device, tf32=tf32):
+            with self.state.averaged(), float32_products(self.device, tf32=tf32):
                 predictions = predict_dataset(
                     self.net,
                     self.val_set,
@@ -417,54 +322,51 @@ class _Run:
             return False
         # Rank 0's clock went on: what came due meanwhile would score the same weights again.
         (seconds,) = self.ranks.sum([time.monotonic() - self.started if self.ranks.first else 0.0])
-        self.validated, self.scored = spent(self.config, self.iteration, seconds), self.iteration
+        self.validated, self.scored = spent(self.config, self.state.iteration, seconds), self.state.iteration
         self.tables = score_stages(predictions, self.val_set)
         totals = [table.total for table in self.tables]
-        self.journal.validation(self.iteration, phase.name, self.seconds, totals)
+        self.journal.validation(self.state.iteration, phase.name, self.state.seconds, totals)
         self.journal.on_board(self._draw)
-        if totals[-1] > self.best:
-            self.best = totals[-1]
-            self.save(self.folder.best)
+        if totals[-1] > self.state.best:
+            self.state.best = totals[-1]
+            self.saver.save(self.folder.best)
         return True
 
     def _draw(self, board: Board) -> None:
         """The last update's gradients, and what the network believes."""
-        board.gradients(self.iteration, self.net)
-        stages = self.phases[self.phase].stages
-        with self._averaged():
-            board.beliefs(self.iteration, self.net, self.val_set, self.config.augment, stages)
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        """Inside, the network has the weights that it is used with."""
-        return self.average.applied() if self.average is not None else nullcontext()
+        board.gradients(self.state.iteration, self.net)
+        stages = self.phase.stages
+        with self.state.averaged():
+            board.beliefs(self.state.iteration, self.net, self.val_set, self.config.augment, stages)
 
     def finish(self) -> RunResult:
         """Score and save the final state (again, when a finished run is asked to go on)."""
         if self.stopping:
             return self._stopped()
-        if self.phase != (last := len(self.phases) - 1):  # the clock ran out before its first update
+        if self.state.phase != (last := len(self.phases) - 1):  # the clock ran out before its first update
             self._enter_phase(last)
             self._warn_of_skipped(self.phases[last:])
         if self.ranks.first:
-            self.folder.rewind(self.iteration, keep_validation=False)
-        self.save()
+            self.folder.rewind(self.state.iteration, keep_validation=False)
+        self.saver.save()
         if not self.validate():
             return self._stopped()
-        self.save()  # once more: the score of the final state belongs to it
+        self.saver.save()  # once more: the score of the final state belongs to it
         self.writer.wait()
         return self._result()
 
     def _stopped(self) -> RunResult:
-        self.save()
+        self.saver.save()
         self.writer.wait()
-        self.journal.say(f"stopped and saved after iteration {self.iteration}; go on with --resume")
+        self.journal.say(f"stopped and saved after iteration {self.state.iteration}; go on with --resume")
         return replace(self._result(), stopped=True)
 
     def _result(self) -> RunResult:
         leave(self.net)
-        if self.average is not None:
-            self.net.load_state_dict(self.average.state_dict())
-        return RunResult(self.folder.path, self.net.eval(), self.tables, self.iteration, self.seconds)
+        state = self.state
+        if state.average is not None:
+            self.net.load_state_dict(state.average.state_dict())
+        return RunResult(self.folder.path, self.net.eval(), self.tables, state.iteration, state.seconds)
 
     def close(self) -> None:
         """Stop all threads, after what they are writing, and leave the terminal clean and the folder free."""

@@ -15,6 +15,7 @@ from cpm_repro.errors import EnvironmentFailure
 from cpm_repro.training import Checkpoint, checkpoint_writer, load_checkpoint, loop, train
 from cpm_repro.training.checkpoint_writer import CheckpointWriter, on_host
 from cpm_repro.training.run_folder import RunFolder
+from cpm_repro.training.saving import Saver
 
 SMALL = {"network.width": 0.05, "augment.crop": 64, "solver.batch": 2, "validate_people": 2}
 
@@ -183,14 +184,14 @@ def test_a_disk_that_is_full_stops_the_run_at_the_next_update(tmp_path, monkeypa
 
 def test_saving_waits_for_its_device_once(tmp_path, monkeypatch):
     """The largest weight comes with the copy; what is hashed and written lies on the host already."""
-    original, seen = loop._Run.save, []
+    original, seen = Saver.save, []
 
     def save(self, *given):
         with Reads() as reads:
             original(self, *given)
         seen.append(reads.seen)
 
-    monkeypatch.setattr(loop._Run, "save", save)
+    monkeypatch.setattr(Saver, "save", save)
     train(small(2, **{"solver.average": 0.9}), tmp_path / "run")
     assert len(seen) == 3  # before and after validation, and the best
     assert all(reads == ["Tensor.__float__"] for reads in seen)

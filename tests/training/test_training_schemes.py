@@ -199,11 +199,12 @@ def test_a_run_stopped_inside_any_phase_goes_on_exactly(tmp_path, monkeypatch, s
     config = small("stage-wise-then-end-to-end", 12, **{"network.stages": 2})
     train(config, tmp_path / "whole")
 
-    def stopping(self, *_):
-        self.stop.asked = self.iteration == stop
-        return False
+    def stopping(self, *given):
+        update(self, *given)
+        self.stop.asked = self.state.iteration == stop
 
-    monkeypatch.setattr(loop._Run, "_checkpoint_due", stopping)
+    update = loop._Run._update
+    monkeypatch.setattr(loop._Run, "_update", stopping)
     assert train(config, tmp_path / "parts").stopped
     monkeypatch.undo()
     train(config, tmp_path / "parts", resume=True)
