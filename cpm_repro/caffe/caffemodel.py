@@ -142,11 +142,13 @@ def write_caffemodel(
 
     Raises:
         UserError: weights for a layer that ``net`` lacks, or a file of 2 GiB or more (Caffe reads none).
-        TypeError: an array that is not of floats.
+        TypeError: an array that is not of floats, or one that is in no list, as in a state dict.
         EnvironmentFailure: the file cannot be written.
     """
     blobs = {
-        layer: [as_blob(array, f"{layer}, blob {index}") for index, array in enumerate(arrays)]
+        layer: [
+            as_blob(array, f"{layer}, blob {index}") for index, array in enumerate(in_list(layer, arrays))
+        ]
         for layer, arrays in weights.items()
     }
     title, heads = _layer_heads(blobs, net)
@@ -161,6 +163,20 @@ def write_caffemodel(
         for (layer, head), size in zip(heads, sizes, strict=True):
             file.write(wire.tag(_LAYER, wire.BYTES) + wire.varint(size) + head)
             write_blobs(file, blobs.get(layer, ()))
+
+
+def in_list(layer: str, arrays: Sequence[Any]) -> Sequence[Any]:
+    """A layer's ``arrays``; one that is in no list would be taken apart into its rows.
+
+    Raises:
+        TypeError: it is one.
+    """
+    if hasattr(arrays, "ndim"):
+        raise TypeError(
+            f"weights: wanted a list of arrays for layer {layer!r}, got one {type(arrays).__name__}, as in a "
+            "state dict"
+        )
+    return arrays
 
 
 def write_blobs(file: Any, blobs: Iterable[Array], number: int = 7) -> None:

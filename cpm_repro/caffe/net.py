@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cpm_repro.caffe import layers as learned
 from cpm_repro.caffe import layers_plain as plain
-from cpm_repro.caffe.caffemodel import read_caffemodel, write_caffemodel
+from cpm_repro.caffe.caffemodel import in_list, read_caffemodel, write_caffemodel
 from cpm_repro.caffe.graph import DATA_LAYERS, NetState, Shape, active_layers, input_shapes
 from cpm_repro.caffe.prototxt import read_prototxt
 from cpm_repro.caffe.sharing import param_groups, share
@@ -137,14 +137,22 @@ class CaffeNet(nn.Module):
         Raises:
             UserError: an input is missing, unknown, not of floats or has other channels; sizes on which Caffe
                 aborts.
+            TypeError: ``wanted`` is no list of names; inputs are given by name.
         """
+        if wanted is not None and (isinstance(wanted, (str, Tensor)) or not isinstance(wanted, Iterable)):
+            named = ", ".join(f"{name}=..." for name in self.inputs)
+            raise TypeError(
+                f"wanted a list of blob names, got {type(wanted).__name__}; inputs go by name: {named}"
+            )
         blobs = self._checked_inputs(inputs)
         steps = self._needed(wanted)
         last_use = {blob: index for index, (layer, _) in enumerate(steps) for blob in layer.bottom}
         for index, (layer, module) in enumerate(steps):
             missing = [blob for blob in layer.bottom if blob not in blobs]
             if missing:
-                raise UserError(f"net {self.net_name!r} needs input {missing[0]!r}, got {', '.join(inputs)}")
+                raise UserError(
+                    f"net {self.net_name!r} needs input {missing[0]!r}, got {', '.join(inputs) or 'none'}"
+                )
             tops = module(*_bottoms(layer, blobs))
             tops = (tops,) if isinstance(tops, Tensor) else tops
             blobs.update(zip(layer.top, tops, strict=True))
@@ -200,9 +208,13 @@ class CaffeNet(nn.Module):
         Raises:
             UserError: the file is not readable, or arrays differ in number or shape (all are listed; with
                 ``skip_mismatched`` they keep their filler and are reported instead).
+            TypeError: arrays that are in no list, as those of a state dict: by name none of them would fit.
         """
         source = str(weights) if isinstance(weights, (str, Path)) else "weights"
-        arrays = read_caffemodel(weights) if isinstance(weights, (str, Path)) else weights
+        if isinstance(weights, (str, Path)):
+            arrays: Mapping[str, Sequence[Any]] = read_caffemodel(weights)
+        else:
+            arrays = {name: in_list(name, own) for name, own in weights.items()}
         ours = {layer.name: module for layer, module in self.steps() if module.blob_names}
         report = LoadReport(
             ignored=[name for name in arrays if name not in ours],
@@ -323,7 +335,8 @@ class CaffeNet(nn.Module):
 def _float_tensor(name: str, value: Any) -> Tensor:
     """An input as a tensor of floats: Caffe's blobs hold nothing else."""
     try:
-        blob = torch.as_tensor(value)
+        still = isinstance(value, np.ndarray) and not value.flags.writeable  # torch would warn of it
+        blob = torch.as_tensor(value.copy() if still else value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"input {name!r}: wanted a tensor or array, got {type(value).__name__}") from error
     if not blob.is_floating_point():

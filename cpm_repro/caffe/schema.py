@@ -6,6 +6,7 @@ that another Caffe schema in the same process cannot collide with ours.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -56,7 +57,19 @@ def _pool() -> descriptor_pool.DescriptorPool:
             _link(field, name, enums)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
+    for name in messages:  # their classes are in no module, where pickle would look for them
+        kind = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+        copyreg.pickle(kind, _reduced)
     return pool
+
+
+def _reduced(message: Message) -> tuple[Any, ...]:
+    """How pickle keeps a message."""
+    return _restored, (message.DESCRIPTOR.name, message.SerializePartialToString())
+
+
+def _restored(kind: str, content: bytes) -> Any:
+    return message_class(kind).FromString(content)
 
 
 def _blocks(table: str) -> Iterator[tuple[str, list[str]]]:

@@ -255,3 +255,12 @@ def test_large_models_are_copied_once(tmp_path):
     assert weights["a"][0].flags.aligned
     assert weights["a"][0].flags.writeable
     assert peak < 1.1 * 2 * values.nbytes
+
+
+def test_a_state_dict_is_no_list_of_arrays(tmp_path):
+    """Each weight was taken apart into its rows, and written as so many blobs."""
+    layer = torch.nn.Conv2d(3, 4, 1)
+    for weights in ({"conv.weight": layer.weight}, {"conv": np.zeros((4, 3), np.float32)}):
+        with pytest.raises(TypeError, match=r"wanted a list of arrays for layer 'conv.* state dict"):
+            write_caffemodel(tmp_path / "x.caffemodel", weights)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -278,3 +281,38 @@ def test_layers_on_blobs_of_too_few_axes(tmp_path, kind):
     )
     with pytest.raises(UserError, match="'x'"):
         CaffeNet(path)
+
+
+@pytest.mark.parametrize("wanted", [torch.zeros(1, 2, 4, 4), "y", 3])
+def test_inputs_go_by_name_and_blobs_in_a_list(wanted):
+    with pytest.raises(TypeError, match=r"wanted a list of blob names, got .*; inputs go by name: x="):
+        build(INPUT + CONV)(wanted)
+
+
+def test_a_call_without_inputs_says_so():
+    with pytest.raises(UserError, match="needs input 'x', got none"):
+        build(INPUT + CONV)()
+
+
+def test_a_state_dict_is_not_loaded_in_silence():
+    """None of its names is a layer's: all layers kept their fillers."""
+    net = build(INPUT + CONV)
+    with pytest.raises(TypeError, match=r"wanted a list of arrays for layer .*, as in a state dict"):
+        net.load(net.state_dict())
+
+
+def test_a_net_goes_through_pickle():
+    net, data = build(INPUT + CONV), torch.rand(1, 2, 4, 4)
+    again = pickle.loads(pickle.dumps(net))
+    assert torch.equal(again(x=data)["y"], net(x=data)["y"])
+    assert again.message == net.message
+
+
+def test_an_array_that_cannot_be_written_to_is_an_input_like_others():
+    data = np.random.default_rng(0).random((1, 2, 4, 4), np.float32)
+    net = build(INPUT + CONV)
+    wanted = net(x=data)["y"]
+    data.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(net(x=data)["y"], wanted)
