@@ -2,7 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import scipy.io
+from release_data import noise, random_tiny
+from safetensors.torch import save_file
 
 from cpm_repro.config import override, preset
 from cpm_repro.training import train
@@ -16,3 +20,24 @@ def run_folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "nothing"
     train(config, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A random narrow network of 14 parts."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_file(random_tiny(1).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def lsp(tmp_path_factory):
+    """LSP's layout with four test people."""
+    folder = tmp_path_factory.mktemp("lsp")
+    joints = np.random.default_rng(0).uniform(5, 60, (3, 14, 1004))
+    joints[2] = 0
+    scipy.io.savemat(folder / "joints.mat", {"joints": joints})
+    images = [
+        noise(folder / "images" / f"im{1001 + index}.jpg", 70 + 9 * index, 64, index) for index in range(4)
+    ]
+    return folder, images

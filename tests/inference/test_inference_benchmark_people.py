@@ -1,0 +1,116 @@
+"""Where the release's procedure looks for the people of FLIC, of LSP-extended and of one's own data."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+from release_data import noise, run, structs, write_lspet
+from safetensors.torch import save_file
+from test_inference_procedure import random_net
+
+from cpm_repro.config import AugmentConfig
+from cpm_repro.data.lsp import read_lspet_joints
+from cpm_repro.data.lsp_scale import lsp_scales
+from cpm_repro.inference.procedure import BenchmarkProcedure, person_scale
+from cpm_repro.inference.subjects import open_subjects
+from cpm_repro.skeleton import CPM14, FLIC9
+
+
+def test_flic_is_scored_by_its_rule(tmp_path, capsys):
+    image = noise(tmp_path / "images" / "film.jpg", 90, 120, 3)
+    coords = np.full((2, 29), np.nan)
+    used = [0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16]
+    coords[:, used] = np.random.default_rng(1).uniform(10, 80, (2, 11))
+    box = np.array([[30.0, 20.0, 70.0, 75.0]])
+    examples = structs(
+        [{"filepath": "film.jpg", "coords": coords, "torsobox": box, "istest": 1.0, "istrain": 0.0}]
+    )
+    scipy.io.savemat(tmp_path / "examples.mat", {"examples": examples})
+    net = random_net("flic_4stage", 2, parts=9, width=1 / 32)
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    out = tmp_path / "out"
+    assert (
+        run(
+            "--weights", tmp_path / "w.safetensors", "--arch", "flic_4stage", "--data", tmp_path, "--out", out
+        )
+        == 0
+    )
+    assert "0.2" in capsys.readouterr().out
+    stored = scipy.io.loadmat(out / "predictions.mat")["prediction_all"]
+    center = (50 - 1, 0.7 * 20 + 0.3 * 75 - 1)
+    found = BenchmarkProcedure(net)(image, center, person_scale(0.0110 * 55))
+    assert np.array_equal(stored.reshape(9, 2), found.keypoints + 1)
+    assert np.load(out / "predictions.npz")["parts"].tolist() == list(FLIC9.parts)
+
+
+def places(monkeypatch):
+    """Collects what the procedure is asked: image shape, centre and scale0."""
+    asked = []
+    once = BenchmarkProcedure.__call__
+
+    def remembered(self, image, center, scale0):
+        asked.append((image.shape, *center, scale0))
+        return once(self, image, center, scale0)
+
+    monkeypatch.setattr(BenchmarkProcedure, "__call__", remembered)
+    return asked
+
+
+def test_lsp_extended_by_its_joints_for_networks_trained_so(weights, tmp_path, capsys, monkeypatch):
+    data = write_lspet(tmp_path / "lspet", people=19)
+    asked = places(monkeypatch)
+    assert run("--weights", weights, "--arch", "tiny", "--data", data, "--out", tmp_path / "out") == 0
+    assert "2 people of lspet (val)" in capsys.readouterr().out
+    joints = scipy.io.loadmat(data / "joints.mat")["joints"][:, :2, 18] - 1
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    scale0 = AugmentConfig().fill * 368 / (high - low).max()
+    shape, *place = asked[1]
+    assert shape == (70, 64, 3)
+    assert place == pytest.approx([*(low + high) / 2, scale0], rel=1e-6)
+
+
+def test_lsp_extended_by_its_scale_for_released_networks(tmp_path, monkeypatch):
+    data = write_lspet(tmp_path / "lspet", people=19)
+    asked = places(monkeypatch)
+    path = tmp_path / "w.safetensors"
+    save_file(random_net("mpii_vgg_6stage", 3, parts=14, width=1 / 16).state_dict(), path)
+    assert run("--weights", path, "--arch", "mpii_vgg_6stage", "--data", data) == 0
+    joints, labelled = read_lspet_joints(data / "joints.mat")
+    assert asked[1][3] == pytest.approx(person_scale(lsp_scales(joints, labelled)[18]))
+
+
+def test_a_broken_photograph_of_lspet_is_a_miss_and_the_others_go_on(weights, tmp_path, capsys):
+    data = write_lspet(tmp_path / "lspet", people=19)
+    (data / "images" / "im00001.jpg").write_text("<html>")
+    out = tmp_path / "out"
+    assert run("--weights", weights, "--arch", "tiny", "--data", data, "--out", out) == 2
+    assert "1 of 2 people count as misses: lspet/im00001.jpg: " in capsys.readouterr().err
+    people = json.loads((out / "predictions.json").read_text())["people"]
+    assert [person["keypoints"] is None for person in people] == [True, False]
+    with np.load(out / "predictions.npz") as file:
+        assert file["labelled"].any(axis=1).all()
+
+
+@pytest.mark.parametrize("method", ["box", "exact"])
+def test_people_of_ones_own_data_are_placed_as_the_network_s_were(tmp_path, method):
+    """By the box of their joints, of which 368 / fill is seen; or by the file's centre and scale."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((70, 64, 3), np.uint8))
+    points = np.column_stack([np.linspace(10, 50, 14), np.linspace(60, 5, 14), np.full(14, 2)])
+    person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": points.ravel().tolist()}
+    person["bbox"] = [0, 0, 60, 40]  # which COCO's reader takes a centre and a scale from
+    category = {"id": 1, "name": "person", "keypoints": list(CPM14.parts), "skeleton": []}
+    image = {"id": 1, "file_name": "a.png", "width": 64, "height": 70}
+    data = tmp_path / "own.json"
+    data.write_text(json.dumps({"images": [image], "categories": [category], "annotations": [person]}))
+    subjects = open_subjects(str(data), "all", AugmentConfig(method=method, fill=0.6))
+    subject, truth = subjects.subject(0), subjects.truth(0)
+    x, y, scale = truth.stated
+    assert truth.stated == (pytest.approx(30), pytest.approx(20), pytest.approx(40 / 200))
+    if method == "box":
+        assert subject.center == (pytest.approx(30), pytest.approx(32.5))
+        assert subject.scale0 == pytest.approx(0.6 * 368 / 55)
+    else:
+        assert subject.center == (x, y)
+        assert subject.scale0 == pytest.approx(41 / 35 / scale)
