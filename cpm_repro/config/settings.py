@@ -69,7 +69,8 @@ class AugmentConfig:
     rotated by up to ``rotate`` degrees either way, mirrored with probability ``flip``, and its centre moved
     by up to ``shift`` of the crop's side in x and y. ``method`` says which size, and how it is done:
 
-    - ``"box"``: the longer side of the labelled joints' box becomes ``fill * crop`` pixels; one warp.
+    - ``"box"``: the longer side of the box that holds the labelled joints, around the centre that the data
+      gives or else its own, becomes ``fill * crop`` pixels; one warp.
     - ``"exact"``: the data set's scale becomes ``target_dist``, by the release's own steps and pixels.
     - ``"fast"``: the same geometry as ``"exact"`` in one warp, for a fraction of the time.
     - ``"device"``: as ``"fast"``, the warp on the device that trains; the processor only decodes and cuts.

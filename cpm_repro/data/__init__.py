@@ -6,6 +6,8 @@ from cpm_repro.data.annotations import (
     PeopleDataset,
     Person,
     Problem,
+    other_size,
+    place_of,
     split_people,
 )
 from cpm_repro.data.augment import (
@@ -88,6 +90,8 @@ __all__ = [
     "mark_validation",
     "noted_sizes",
     "open_dataset",
+    "other_size",
+    "place_of",
     "read_annotations",
     "read_coco",
     "read_csv",

@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from cpm_repro.data.image_cache import DEFAULT_CACHE_BYTES, ImageCache
-from cpm_repro.data.sample import FARTHEST, PoseSample, are_pixels, center_and_extent, is_scale
+from cpm_repro.data.sample import (
+    FARTHEST,
+    PoseSample,
+    are_pixels,
+    center_and_extent,
+    extent_around,
+    is_scale,
+)
 from cpm_repro.errors import UserError
 from cpm_repro.files import inside
 from cpm_repro.skeleton import Skeleton, Visibility, permutation
@@ -44,13 +51,24 @@ class Person:
 class AnnotatedImage:
     """One picture: its path relative to the image folder, its 1-based number in the file, its people.
 
-    ``size`` is the (width, height) in which the file counts, where it says so.
+    ``size`` is the (width, height) in which the file counts, where it says so; see `other_size`.
     """
 
     path: str
     number: int
     people: tuple[Person, ...]
     size: tuple[int, int] | None = None
+
+
+def other_size(image: AnnotatedImage, size: tuple[int, int]) -> str:
+    """That the file counts in other pixels than those of a picture of ``size`` (width, height), or "".
+
+    A pixel more or less is the rounding of whoever made the picture smaller.
+    """
+    if image.size is None or max(abs(a - b) for a, b in zip(image.size, size, strict=True)) <= 1:
+        return ""
+    (w, h), (width, height) = image.size, size
+    return f"the annotations are of {w} x {h} pixels, the image has {width} x {height}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +100,7 @@ class Annotations:
         return ((image, person) for image in self.images for person in image.people)
 
     def summary(self, lost: int = 0) -> str:
-        """One line of counts; ``lost`` of the people are found to be without an image that opens."""
+        """One line of counts; ``lost`` of the people are found to have no image that can be used."""
         used = sum(len(image.people) for image in self.images) - lost
         return f"{self.name}: {self.read} people read, {used} used, {self.read - used} reported"
 
@@ -166,13 +184,21 @@ def fault(person: Person) -> str:
         return "no labelled joint"
     if not are_pixels(person.joints[labelled]):
         return f"a labelled joint is NaN or beyond {FARTHEST:g} px"
-    if np.ptp(person.joints[labelled], axis=0).max() <= 0:
+    if math.isnan(person.scale) and np.ptp(person.joints[labelled], axis=0).max() <= 0:
         return "the box of the labelled joints has no size"
     if person.center is not None and not are_pixels(person.center):
         return f"the centre is NaN or beyond {FARTHEST:g} px"
     if not math.isnan(person.scale) and not is_scale(person.scale):
         return f"scale: expected a positive number, got {person.scale:g}"
     return ""
+
+
+def place_of(person: Person) -> tuple[np.ndarray, float]:
+    """(2,) float32 centre and extent of a person without `fault`: the file's centre, else the joints' own."""
+    center, _ = center_and_extent(person.joints, person.visible)
+    if person.center is not None:
+        center = person.center.astype(np.float32)
+    return center, extent_around(center, person.joints, person.visible, person.scale)
 
 
 class PeopleDataset:
@@ -222,12 +248,15 @@ class PeopleDataset:
         joints = np.stack([person.joints[self._order] for person in order])
         visible = np.stack([person.visible[self._order] for person in order])
         joints = np.where((visible == Visibility.CROPPED)[..., None], 0, joints).astype(np.float32)
-        center, extent = center_and_extent(own.joints, own.visible)
+        center, extent = place_of(own)
+        picture = self._cache.read(inside(self._root, image.path))
+        if what := other_size(image, (picture.shape[1], picture.shape[0])):
+            raise UserError(f"{self._root / image.path}: {what}")
         return PoseSample(
-            image=self._cache.read(inside(self._root, image.path)),
+            image=picture,
             joints=joints,
             visible=visible,
-            center=center if own.center is None else own.center.astype(np.float32),
+            center=center,
             extent=extent,
             id=f"{self._name}/{image.path}#{own.number}",
             scale=own.scale,

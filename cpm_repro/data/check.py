@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_repro.data.annotations import AnnotatedImage, Annotations, Intake, Person, Problem
+from cpm_repro.data.annotations import AnnotatedImage, Annotations, Intake, Person, Problem, other_size
 from cpm_repro.data.flic import faces_away, read_flic
 from cpm_repro.data.lmdb_store import is_lmdb_folder
 from cpm_repro.data.lsp import lspet_folder, read_lspet_joints
@@ -38,8 +38,8 @@ class Finding:
 class CheckReport:
     """What was found, and in the data of which ``skeleton``.
 
-    People read = used + reported: the unusable ones and those whose image does not open. The other findings
-    are about people that are used.
+    People read = used + reported: the unusable ones and those whose image does not open or is of another size
+    than the file says. The other findings are about people that are used.
     """
 
     summary: str
@@ -62,6 +62,8 @@ class CheckReport:
         parts = self.skeleton.parts
         pairs = ", ".join(f"{parts[a]} - {parts[b]}" for a, b in self.skeleton.flip_pairs)
         torso = " - ".join(parts[end] for end in self.skeleton.torso or ())
+        if len(parts) == 1:
+            torso = "the object's size"  # one part has no distance of its own
         return (
             f"{len(parts)} parts: {', '.join(parts)}; mirrored: {pairs or 'none'}; "
             f"scores divide by: {torso or 'nothing yet, training wants a torso in skeleton.toml'}"
@@ -92,7 +94,7 @@ def check_data(path: str | Path, strict: bool = False, progress: bool = False) -
     scaled = any(not math.isnan(person.scale) for _, person in annotations.people())
     for image in tqdm(annotations.images, disable=not progress, unit="images"):
         size = _size(images, image, findings, strict)
-        lost += len(image.people) if size is None else 0
+        lost += len(image.people) if size is None or other_size(image, size) else 0
         findings += [] if size is None else _other_pixels(images, image, size)
         for person in image.people:
             name = f"{image.path} person {person.number}"
@@ -148,8 +150,7 @@ def _other_pixels(images: Path, image: AnnotatedImage, size: tuple[int, int]) ->
             f"its EXIF data makes viewers turn it to {_of(shown)}; joints are taken in the {stored} as stored"
         )
         found.append(Finding("turned", Problem(image.path, what)))
-    if image.size is not None and image.size != size:
-        what = f"the annotations are of {_of(image.size)} pixels, the image has {stored}"
+    if what := other_size(image, size):
         found.append(Finding("size", Problem(image.path, what)))
     return found
 

@@ -15,7 +15,7 @@ from cpm_repro.data.compact_record import LAYOUT, LAYOUT_KEY, decode_compact, pa
 from cpm_repro.data.datum_record import decode_record, stored_as_validation
 from cpm_repro.data.lmdb_plan import refuse_unfinished
 from cpm_repro.data.record import PersonRecord, record_joints
-from cpm_repro.data.sample import PoseSample, center_and_extent
+from cpm_repro.data.sample import PoseSample, extent_around
 from cpm_repro.errors import UserError
 from cpm_repro.packages import optional_module
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
@@ -168,7 +168,5 @@ class LmdbDataset:
 def record_sample(image: np.ndarray, record: PersonRecord, parts: int) -> PoseSample:
     """A record as the data layer understands it: joints 0-based and judged, centre objpos."""
     joints, visible, objpos = record_joints(record, parts)
-    _, extent = center_and_extent(joints[0], visible[0])
-    if not extent > 0:  # nobody visible: the person's height stands in
-        extent = 200.0 * record.scale
+    extent = extent_around(objpos, joints[0], visible[0], record.scale)
     return PoseSample(image, joints, visible, objpos, extent, record.name, record.scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -106,7 +107,7 @@ def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Pat
     file = _annotation_file(path)
     folder = file.parent
     images = folder / "images" if (folder / "images").is_dir() else folder
-    own = _own_skeleton(folder)
+    own, mpii = _own_skeleton(folder), False
     if file.name == "examples.mat":
         return read_flic(file, strict=strict), images, None
     if file.name == "joints.mat":
@@ -116,10 +117,26 @@ def read_annotations(path: Path, strict: bool = False) -> tuple[Annotations, Pat
         pairs = next((folder / name for name in _VAL_PAIRS if (folder / name).exists()), None)
         return (mark_validation(annotations, read_val_pairs(pairs)) if pairs else annotations), images, CPM14
     if file.suffix.lower() == ".csv":
-        return read_csv(file, own, strict), images, None
-    if json_head(file).startswith("["):
-        return read_mpii_json(file, own or MPII16, strict), images, None if own else CPM14
-    return read_coco(file, own, strict), images, None
+        annotations = read_csv(file, own, strict)
+    elif mpii := json_head(file).startswith("["):
+        annotations = read_mpii_json(file, own or MPII16, strict)
+    else:
+        annotations = read_coco(file, own, strict)
+    images = folder if _beside(folder, images, annotations) else images
+    return annotations, images, CPM14 if mpii and own is None else None
+
+
+def _beside(folder: Path, images: Path, annotations: Annotations) -> bool:
+    """Whether the file names pictures as seen from its ``folder`` (`images/a.jpg`), not from ``images``.
+
+    Told by the first that is in one of them.
+    """
+    for image in annotations.images:
+        if os.path.exists(images / image.path):
+            return False
+        if os.path.exists(folder / image.path):
+            return True
+    return False
 
 
 def _own_skeleton(folder: Path) -> Skeleton | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_repro.data.annotations import AnnotatedImage, Annotations, Person
+from cpm_repro.data.annotations import AnnotatedImage, Annotations, Person, other_size
 from cpm_repro.data.lsp import LSP_TRAIN, read_lspet_joints
 from cpm_repro.data.lsp_scale import limb_lengths, limb_ratios, lsp_scales
 from cpm_repro.data.matlab import load_mat_array
@@ -55,6 +55,9 @@ def annotation_records(
                 shape = size(prefix + image.path)
             except UserError as error:
                 report(identity, str(error))
+                continue
+            if what := other_size(image, shape):
+                report(identity, what)
                 continue
             yield _annotation_record(image, person, dataset, prefix, shape)
 

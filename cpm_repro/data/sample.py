@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cpm_repro.config import PERSON_HEIGHT
 from cpm_repro.skeleton import Skeleton, Visibility
 
 
@@ -22,7 +23,7 @@ class PoseSample:
             0 is the annotated one, the others follow. Coordinates of CROPPED joints mean nothing.
         visible: (P, K) uint8 codes of :class:`~cpm_repro.skeleton.Visibility`.
         center: (2,) float32, person 0's centre.
-        extent: longer side of the box of person 0's labelled joints, pixels, > 0.
+        extent: longer side of the box around ``center`` that holds person 0's labelled joints, pixels, > 0.
         id: names the sample in messages.
         scale: height / 200 px as MPII has it (scale_provided); NaN where unknown.
     """
@@ -109,3 +110,31 @@ def center_and_extent(
     center = np.array([(x1 + x2) / 2, (y1 + y2) / 2], dtype=np.float32)
     extent = max(x2 - x1, y2 - y1)
     return center, float(extent if not extent < 1.0 else 1.0)
+
+
+def extent_around(
+    center: npt.NDArray[np.floating],
+    joints: npt.NDArray[np.floating],
+    visible: npt.NDArray[np.integer],
+    scale: float = math.nan,
+) -> float:
+    """Longer side of the box around a given centre that holds one person's labelled joints.
+
+    By the joints' own box somebody of whom the face alone is labelled would be as large as the face, and the
+    crop around the middle of the body would show no label.
+
+    Args:
+        center: (2,) pixels, as a data set gives it.
+        joints: (K, 2) pixels.
+        visible: (K,) Visibility codes; CROPPED joints do not count.
+        scale: height / 200 px, the least size of somebody whose labelled joints have none.
+
+    Returns:
+        Pixels, at least 1; NaN when no joint is labelled and the scale is unknown.
+    """
+    labelled = joints[visible != Visibility.CROPPED]
+    height = PERSON_HEIGHT * scale
+    if not len(labelled):
+        return height
+    around = max(1.0, 2 * float(np.abs(labelled - center).max()))
+    return max(around, height) if np.ptp(labelled, axis=0).max() <= 0 else around

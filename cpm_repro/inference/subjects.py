@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from cpm_repro.config import FULL_CROP, AugmentConfig, unknown
-from cpm_repro.data import Annotations, PoseDataset, center_and_extent, open_dataset, read_annotations
+from cpm_repro.data import Annotations, PoseDataset, open_dataset, other_size, place_of, read_annotations
 from cpm_repro.data.lmdb_store import is_lmdb_folder
 from cpm_repro.data.lsp import LspetDataset, lspet_folder
 from cpm_repro.data.mpii_test import read_mpii_test
@@ -31,7 +31,10 @@ MPII_KEPT = tuple(part for part in MPII16.parts if part not in ("pelvis", "thora
 
 BY_FILE = "centre and scale of the data set's file; scale0 = (41/35) / scale"
 BY_IMAGE = "the image's middle, scale0 = 0.8 / (image height / 368), as the release does for LSP"
-BY_JOINTS = "middle and size of the labelled joints' box, brought to the size the network was trained on"
+BY_JOINTS = (
+    "the data set's centre, else the middle of the labelled joints' box; the box around it that holds them, "
+    "brought to the size the network was trained on"
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Truth:
     image: str  # name in the data set
     joints: np.ndarray | None = None  # (K, 2); None: secret
     labelled: np.ndarray | None = None  # (K,) bool
-    extent: float = math.nan  # longer side of the labelled joints' box, px
+    extent: float = math.nan  # longer side of the box around the centre that holds the labelled joints, px
     head_size: float = math.nan  # px
     torso_box_wh: tuple[float, float] | None = None  # px
     number: tuple[int, int] = (0, 0)  # 1-based image and person in MPII's RELEASE
@@ -170,7 +173,7 @@ class AnnotatedSubjects:
             image=image.path,
             joints=person.joints[self._order],
             labelled=person.visible[self._order] != Visibility.CROPPED,
-            extent=center_and_extent(person.joints, person.visible)[1],
+            extent=place_of(person)[1],
             head_size=HEAD_SHARE * float(np.hypot(box[2] - box[0], box[3] - box[1]))
             if box is not None and self.name == "mpii"
             else math.nan,
@@ -185,12 +188,14 @@ class AnnotatedSubjects:
         """See `Subjects`."""
         image, person = self._people[index]
         pixels = self._image(image.path)
+        if what := other_size(image, (pixels.shape[1], pixels.shape[0])):
+            raise UserError(f"{image.path}: {what}")
         if self.placed == BY_IMAGE:
             return Subject(pixels, *lsp_place(pixels.shape[:2]))
         if self.placed == BY_FILE:
             assert person.center is not None
             return Subject(pixels, _point(person.center), person_scale(person.scale))
-        center, extent = center_and_extent(person.joints, person.visible)
+        center, extent = place_of(person)
         return Subject(pixels, _point(center), self._fill * FULL_CROP / extent)
 
     def _image(self, path: str) -> np.ndarray:

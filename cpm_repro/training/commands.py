@@ -95,9 +95,9 @@ def evaluate_weights(
     model = load_model(weights, arch)
     data = data or own_data(model, weights)
     dataset = open_dataset(data, "val")
-    check_held_out(data, dataset)
     if model.net.input_channels == 3:
         dataset = PersonCentres(dataset)
+    check_held_out(data, dataset)
     refuse_other_parts(model, weights, data, dataset.skeleton)
     net = model.net.to(place)
     crop = model.augment.crop

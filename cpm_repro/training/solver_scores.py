@@ -35,7 +35,7 @@ class SolverScores:
         self.net, self.people, self.sigma = net, people, data.sigma_center
         self.augment = ReleaseAugment(data.augment, "exact")
         self.stages = CaffeStages(net, data)
-        if people.skeleton.torso is None:
+        if people.skeleton.torso is None and len(people.skeleton) > 1:
             raise UserError(f"the skeleton of {people.name} names no torso, by which scores divide distances")
         shape = (1, self.stages.input_channels, data.augment.crop_size_y, data.augment.crop_size_x)
         with torch.no_grad(), net.still():

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from cpm_repro.caffe.weight_files import load_weights, read_weight_file
 from cpm_repro.config import TrainConfig
-from cpm_repro.data import PoseDataset, open_dataset
+from cpm_repro.data import PoseDataset, Readable, open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.inference.weights import build_from, compare_parts
 from cpm_repro.model import PoseMachine, describe, initialise, initialise_from_vgg19, load_by_name
 from cpm_repro.ops._checks import MAX_STAGES
-from cpm_repro.skeleton import Skeleton
+from cpm_repro.skeleton import Skeleton, Visibility
 from cpm_repro.training.person import PersonCentres
 
 
@@ -33,16 +34,17 @@ def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
         train, held_out = PersonCentres(train), PersonCentres(held_out)
     if len(train) < config.solver.batch:
         raise UserError(
-            f"{config.data}: wanted at least one batch of {config.solver.batch} people, got {len(train)}"
+            f"{config.data}: wanted at least one batch of {config.solver.batch} people, got {len(train)}: as "
+            f"many or fewer are asked for with `cpm train --batch`"
         )
-    check_held_out(config.data, held_out)
-    if train.skeleton.torso is None and not person:
+    if train.skeleton.torso is None and len(train.skeleton) > 1:
         parts = train.skeleton.parts
         raise UserError(
             f"{config.data}: its skeleton names no torso, the distance by which scores are divided: "
             f"write a skeleton.toml beside the data with a line parts = {json.dumps(parts)} and a line "
             f"torso = {json.dumps(parts[:2])}, or two others"
         )
+    check_held_out(config.data, held_out)
     return train, held_out
 
 
@@ -50,13 +52,36 @@ def check_held_out(spec: str, people: PoseDataset) -> None:
     """Refuse (UserError) to score nobody: those whom the data set called ``spec`` holds out.
 
     Files whose people say their split are refused when they are opened; this is for those who are held out
-    by their number and cannot be used.
+    by their number and cannot be used, and for people without a torso: a long run would end without a score
+    and without a best checkpoint.
     """
     if not len(people):
         raise UserError(
             f"{spec}: nobody is held out who can be scored: the people who would be (of LSP-extended every "
             f"18th, the first among them) have no usable label or picture; see cpm data check"
         )
+    torso = people.skeleton.torso
+    if torso is not None and not _any_torso(people, torso):
+        ends = " and ".join(people.skeleton.parts[end] for end in torso)
+        raise UserError(
+            f"{spec}: nobody of the {len(people)} held out can be scored: wanted somebody with both {ends}, "
+            f"by whose distance scores are divided; name another torso in skeleton.toml, or hold out others"
+        )
+
+
+def _any_torso(people: PoseDataset, torso: tuple[int, int]) -> bool:
+    """Whether the torso of anybody can be measured; as a rule the first one's can.
+
+    Raises:
+        UserError: no picture can be read.
+    """
+    readable, ends = Readable(people), list(torso)
+    readable.first(range(len(people)))
+    for sample in filter(None, map(readable.read, range(len(people)))):
+        labelled = (sample.visible[0, ends] != Visibility.CROPPED).all()
+        if labelled and np.ptp(sample.joints[0, ends], axis=0).any():
+            return True
+    return False
 
 
 def check_parts(config: TrainConfig, labelled: int, parts: int) -> None:

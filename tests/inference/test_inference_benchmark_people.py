@@ -95,7 +95,10 @@ def test_a_broken_photograph_of_lspet_is_a_miss_and_the_others_go_on(weights, tm
 
 @pytest.mark.parametrize("method", ["box", "exact"])
 def test_people_of_ones_own_data_are_placed_as_the_network_s_were(tmp_path, method):
-    """By the box of their joints, of which 368 / fill is seen; or by the file's centre and scale."""
+    """At the file's centre; by the box around it that holds the joints, or by the file's scale.
+
+    The box's middle and size were taken of a network that was trained at the file's centre.
+    """
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((70, 64, 3), np.uint8))
     points = np.column_stack([np.linspace(10, 50, 14), np.linspace(60, 5, 14), np.full(14, 2)])
     person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": points.ravel().tolist()}
@@ -109,8 +112,8 @@ def test_people_of_ones_own_data_are_placed_as_the_network_s_were(tmp_path, meth
     x, y, scale = truth.stated
     assert truth.stated == (pytest.approx(30), pytest.approx(20), pytest.approx(40 / 200))
     if method == "box":
-        assert subject.center == (pytest.approx(30), pytest.approx(32.5))
-        assert subject.scale0 == pytest.approx(0.6 * 368 / 55)
+        assert subject.center == (pytest.approx(30), pytest.approx(20))
+        assert subject.scale0 == pytest.approx(0.6 * 368 / 80)  # 40 pixels below the centre
     else:
         assert subject.center == (x, y)
         assert subject.scale0 == pytest.approx(41 / 35 / scale)

@@ -99,14 +99,14 @@ def prepare(document: Path) -> None:
 
 @pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
 def test_commands_run_as_they_stand_there(document, tmp_path, monkeypatch):
-    """Minutes of training become two updates; nothing else is changed."""
+    """Minutes of training become two updates; nothing else is changed, the data's size for a batch least."""
     monkeypatch.chdir(tmp_path)
     prepare(document)
     for info, text in blocks(document):
         for _, *words in commands(text) if info == "sh" else ():
             if "--minutes" in words:
                 place = words.index("--minutes")
-                words[place : place + 2] = ["--iterations", "2", "--batch", "2"]
+                words[place : place + 2] = ["--iterations", "2"]
             assert main(words) == 0, words
 
 

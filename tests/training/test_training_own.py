@@ -1,0 +1,90 @@
+"""Training on people's own data: what is refused before any work, and an object of one part."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_repro.cli import main
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_pairs(folder, rows, skeleton='parts = ["a", "b"]\ntorso = ["a", "b"]\n'):
+    """A table of two parts in the folder ``pairs``, with a picture for every row but those called gone."""
+    place = folder / "pairs"
+    place.mkdir()
+    (place / "pairs.csv").write_text("\n".join(["image,a_x,a_y,b_x,b_y,c_x,c_y,split", *rows]) + "\n")
+    (place / "skeleton.toml").write_text(skeleton)
+    for row in rows:
+        if not row.startswith("gone"):
+            cv2.imwrite(str(place / row.split(",")[0]), np.full((64, 64, 3), 90, np.uint8))
+
+
+def train(data, parts):
+    return main(
+        ["train", "--data", data, "--parts", str(parts), "--batch", "2", "--iterations", "2"]
+        + ["--width", "0.1", "--out", "run"]
+    )
+
+
+def test_a_small_table_is_told_which_batch_it_has(folder, capsys):
+    write_pairs(folder, [f"{n}.png,10,10,50,50,,,train" for n in range(7)] + ["v.png,10,10,50,50,,,val"])
+    assert main(["train", "--data", "pairs", "--parts", "2", "--iterations", "2", "--out", "run"]) == 2
+    assert "one batch of 16 people, got 7: as many or fewer are asked for with `cpm train --batch`" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("val", "words"),
+    [
+        (
+            "v.png,10,10,,,20,20,val",
+            "nobody of the 1 held out can be scored: wanted somebody with both a and b",
+        ),
+        ("v.png,10,10,10,10,50,20,val", "nobody of the 1 held out can be scored"),
+        ("gone.png,10,10,50,50,,,val", "wanted an image that can be read, got 1 that cannot"),
+    ],
+)
+def test_nobody_to_score_is_said_before_the_first_update(folder, capsys, val, words):
+    """The run went on to its end, or to its first validation, and left no scores and no best checkpoint."""
+    skeleton = 'parts = ["a", "b", "c"]\ntorso = ["a", "b"]\n'
+    write_pairs(folder, [f"{n}.png,10,10,50,50,,,train" for n in range(4)] + [val], skeleton)
+    assert train("pairs", 3) == 2
+    assert words in capsys.readouterr().err
+    assert not (folder / "run").exists()
+
+
+def test_one_scored_person_behind_others_is_enough(folder, capsys):
+    rows = [f"{n}.png,10,10,50,50,,,train" for n in range(4)]
+    rows += ["gone.png,10,10,50,50,,,val", "v.png,10,10,,,20,20,val", "w.png,10,10,50,50,,,val"]
+    write_pairs(folder, rows, 'parts = ["a", "b", "c"]\ntorso = ["a", "b"]\n')
+    assert train("pairs", 3) == 0
+    assert "1 people, 2 joints" in capsys.readouterr().out
+
+
+def test_an_object_of_one_part_is_trained_scored_and_exported(folder, capsys):
+    """ "Any number of key points" began at two: everybody was refused, with a box and without."""
+    place = folder / "balls"
+    place.mkdir()
+    images, people = [], []
+    for n in range(20):
+        cv2.imwrite(str(place / f"{n}.png"), np.full((64, 64, 3), 90, np.uint8))
+        images.append({"id": n, "file_name": f"{n}.png", "width": 64, "height": 64})
+        people.append({"id": n, "image_id": n, "keypoints": [30, 32, 2], "bbox": [20, 22, 20, 20]})
+    category = {"id": 1, "name": "ball", "keypoints": ["middle"]}
+    content = {"images": images, "annotations": people, "categories": [category]}
+    (place / "balls.json").write_text(json.dumps(content))
+    assert train("balls", 1) == 0
+    assert main(["eval", "--weights", "run", "--out", "scores"]) == 0
+    assert "2 people, 2 joints" in capsys.readouterr().out
+    assert len(json.loads((folder / "scores" / "scores.json").read_text())) == 3  # stages
+    assert main(["export", "run", "balls.pt2", "--peaks"]) == 0
