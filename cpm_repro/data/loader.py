@@ -3,7 +3,7 @@
 The batch of iteration t depends on (seed, t) alone: samples follow one permutation per epoch drawn from
 (seed, epoch), and sample number g (counted over the whole run) is augmented from (seed, g). So any number
 of workers and any resume point give identical batches. A sample whose image cannot be read gives way to the
-next of its epoch.
+next of its epoch, and so does one that the crop refuses (no scale for the release's methods).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from cpm_repro.config import AugmentConfig
-from cpm_repro.data.augment import Crop, PersonAugment
+from cpm_repro.data.augment import Crop, PersonAugment, Place
 from cpm_repro.data.beyond import BeyondAugment
 from cpm_repro.data.device import pad_windows, window_maps
 from cpm_repro.data.readable import Readable
@@ -197,15 +197,22 @@ class _BatchSource:
     def _crop(self, number: int) -> Crop:
         epoch, position = divmod(number, len(self._dataset))
         order = self._order(epoch)
-        name = f"{self._dataset.name}[{order[position]}]"
-        try:
-            sample = self._readable.first(chain(order[position:].tolist(), order[:position].tolist()))
+        name = ""
+
+        def cut(sample: PoseSample) -> Crop:
+            nonlocal name
             name = sample.id
             return self._augment.cut(sample, self._dataset.skeleton, stream(self._seed, _AUGMENT, number))
-        except UserError:
-            raise
-        except Exception as error:
-            raise RuntimeError(f"sample {name}: {type(error).__name__}: {error}") from error
+
+        for index in chain(order[position:].tolist(), order[:position].tolist()):
+            name = f"{self._dataset.name}[{index}]"
+            try:
+                crop = self._readable.made(index, cut)
+            except Exception as error:
+                raise RuntimeError(f"sample {name}: {type(error).__name__}: {error}") from error
+            if crop is not None:
+                return crop
+        raise self._readable.nobody()
 
     def _order(self, epoch: int) -> np.ndarray:
         """The permutation of ``epoch``.
@@ -269,16 +276,18 @@ def val_batches(
     """
     cutter = crop_of(config) if isinstance(config, AugmentConfig) else config
     chosen = range(len(dataset)) if indices is None else indices
-    readable = Readable(dataset)
-    if chosen:
-        readable.first(chosen)
+    readable, empty = Readable(dataset), True
+
+    def place(sample: PoseSample) -> tuple[PoseSample, Place]:
+        return sample, cutter.place(sample, dataset.skeleton)
+
     for first in range(0, len(chosen), batch):
-        read = [(i, readable.read(i)) for i in chosen[first : first + batch]]
-        index = [i for i, sample in read if sample is not None]
-        samples = [sample for _, sample in read if sample is not None]
+        made = [(i, readable.made(i, place)) for i in chosen[first : first + batch]]
+        index = [i for i, found in made if found is not None]
+        samples = [found[0] for _, found in made if found is not None]
+        places = [found[1] for _, found in made if found is not None]
         if not samples:
             continue
-        places = [cutter.place(sample, dataset.skeleton) for sample in samples]
         yield ValBatch(
             batch=collate([place.crop for place in places]),
             inverse=np.stack([place.inverse for place in places]),
@@ -287,3 +296,6 @@ def val_batches(
             extent=np.array([sample.extent for sample in samples]),
             index=np.array(index, dtype=np.int64),
         )
+        empty = False
+    if chosen and empty:
+        raise readable.nobody()

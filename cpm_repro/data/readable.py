@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.errors import UserError
+
+_Made = TypeVar("_Made")
 
 
 class Readable:
@@ -18,11 +21,13 @@ class Readable:
 
     Attributes:
         unread: why, by position.
+        refused: those of which something could not be made, and why at the first time.
     """
 
     def __init__(self, dataset: PoseDataset) -> None:
         self._dataset = dataset
         self.unread: dict[int, str] = {}
+        self.refused: dict[int, str] = {}
 
     def read(self, index: int) -> PoseSample | None:
         """The sample, or None where it cannot be read."""
@@ -32,8 +37,27 @@ class Readable:
             return self._dataset[index]
         except UserError as error:
             self.unread[index] = str(error)
-            warnings.warn(f"{self._dataset.name}: left out: {error}", DataWarning, stacklevel=2)
+            self._say(error)
             return None
+
+    def made(self, index: int, make: Callable[[PoseSample], _Made]) -> _Made | None:
+        """What ``make`` makes of the sample, or None where it cannot be read or ``make`` refuses it.
+
+        A refusal is said once, but the sample is tried again: it may be of one random draw.
+        """
+        sample = self.read(index)
+        if sample is None:
+            return None
+        try:
+            return make(sample)
+        except UserError as error:
+            if index not in self.refused:
+                self.refused[index] = str(error)
+                self._say(error)
+            return None
+
+    def _say(self, error: UserError) -> None:
+        warnings.warn(f"{self._dataset.name}: left out: {error}", DataWarning, stacklevel=3)
 
     def first(self, order: Iterable[int]) -> PoseSample:
         """The first sample of ``order`` that can be read.
@@ -45,7 +69,13 @@ class Readable:
             sample = self.read(index)
             if sample is not None:
                 return sample
-        raise UserError(
+        raise self.nobody()
+
+    def nobody(self) -> UserError:
+        """That none of those who were tried can be used."""
+        if self.refused:
+            return UserError(f"nobody can be used: {next(iter(self.refused.values()))}")
+        return UserError(
             f"{self._dataset.name}: wanted an image that can be read, got {len(self.unread)} that cannot, "
             f"such as {next(iter(self.unread.values()))}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from cpm_repro.model import PoseMachine, describe, initialise, initialise_from_v
 from cpm_repro.ops._checks import MAX_STAGES
 from cpm_repro.skeleton import Skeleton, Visibility
 from cpm_repro.training.person import PersonCentres
+
+_LOOKED_AT = 100
+"""People of whom somebody has a scale where the data set has scales."""
 
 
 def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
@@ -45,7 +49,26 @@ def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
             f"torso = {json.dumps(parts[:2])}, or two others"
         )
     check_held_out(config.data, held_out)
+    if (method := config.augment.method) != "box":
+        _check_scales(config.data, method, train)
     return train, held_out
+
+
+def _check_scales(spec: str, method: str, people: PoseDataset) -> None:
+    """Refuse people without a scale for a crop that goes by it, before many pictures are tried for one.
+
+    Single ones without are left out while training.
+    """
+    looked_at: list[bool] = []
+    for sample in islice(filter(None, map(Readable(people).read, range(len(people)))), _LOOKED_AT):
+        looked_at.append(sample.scale > 0)
+        if looked_at[-1]:
+            break
+    if looked_at and not any(looked_at):
+        raise UserError(
+            f"{spec}: augment.method {method} expects a scale (person height / 200 px), which none of the "
+            f"first {len(looked_at)} has; augment.method=box does without"
+        )
 
 
 def check_held_out(spec: str, people: PoseDataset) -> None:

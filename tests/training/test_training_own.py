@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cpm_repro.cli import main
+from cpm_repro.data.annotations import DataWarning
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +29,10 @@ def write_pairs(folder, rows, skeleton='parts = ["a", "b"]\ntorso = ["a", "b"]\n
             cv2.imwrite(str(place / row.split(",")[0]), np.full((64, 64, 3), 90, np.uint8))
 
 
-def train(data, parts):
+def train(data, parts, *options):
     return main(
         ["train", "--data", data, "--parts", str(parts), "--batch", "2", "--iterations", "2"]
-        + ["--width", "0.1", "--out", "run"]
+        + ["--width", "0.1", "--out", "run", *options]
     )
 
 
@@ -88,3 +89,37 @@ def test_an_object_of_one_part_is_trained_scored_and_exported(folder, capsys):
     assert "2 people, 2 joints" in capsys.readouterr().out
     assert len(json.loads((folder / "scores" / "scores.json").read_text())) == 3  # stages
     assert main(["export", "run", "balls.pt2", "--peaks"]) == 0
+
+
+def write_scales(folder, scales):
+    """Twelve people to train on, with these scales, and one held out."""
+    place = folder / "pairs"
+    place.mkdir()
+    rows = [f"{n}.png,10,10,50,50,30,30,{scale},train" for n, scale in enumerate(scales)]
+    rows.append("v.png,10,10,50,50,30,30,0.2,val")
+    (place / "pairs.csv").write_text(
+        "\n".join(["image,a_x,a_y,b_x,b_y,center_x,center_y,scale,split", *rows])
+    )
+    (place / "skeleton.toml").write_text('parts = ["a", "b"]\ntorso = ["a", "b"]\n')
+    for row in rows:
+        cv2.imwrite(str(place / row.split(",")[0]), np.full((64, 64, 3), 90, np.uint8))
+
+
+EXACT = ["--set", "augment.method=exact", "--set", "augment.target_dist=0.4"]
+
+
+@pytest.mark.parametrize(("scale", "words"), [("", "got nan"), ("0.0005", "wanted sides of 1 to 20000")])
+def test_somebody_whom_the_crop_refuses_gives_way(folder, scale, words):
+    """One person without a scale among thousands ended the run when his turn came."""
+    write_scales(folder, [scale] + ["0.2"] * 5)
+    with pytest.warns(DataWarning, match=words):
+        assert train("pairs", 2, *EXACT) == 0
+
+
+def test_nobody_with_a_scale_is_refused_before_any_work(folder, capsys):
+    write_scales(folder, [""] * 6)
+    assert train("pairs", 2, *EXACT) == 2
+    assert "exact expects a scale (person height / 200 px), which none of the first 6 has" in (
+        capsys.readouterr().err
+    )
+    assert not (folder / "run").exists()
