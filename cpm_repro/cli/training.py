@@ -68,7 +68,9 @@ def add_train(verbs: Any) -> None:
         "--data", help="'synthetic' or a folder in the LSP-extended layout (joints.mat, images/)"
     )
     sub.add_argument("--out", type=Path, help="run folder (default: runs/<preset>)")
-    sub.add_argument("--weights", help="start from these weights, by layer name as Caffe fine-tunes")
+    sub.add_argument(
+        "--weights", help="start from the weights of this run or file, by layer name as Caffe fine-tunes"
+    )
     sub.add_argument("--vgg19", help="start the VGG networks' trunk from an ILSVRC or torchvision VGG-19")
     sub.add_argument("--iterations", type=int, help="budget in updates: reproducible bit for bit on a CPU")
     sub.add_argument("--minutes", type=float, help="budget in minutes")

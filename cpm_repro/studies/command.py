@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from cpm_repro.checklist.verdicts import StudyVerdict
 from cpm_repro.config import TrainConfig, check
-from cpm_repro.data import open_dataset
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.studies.names import STUDY_NAMES, chosen_names
@@ -17,7 +16,7 @@ from cpm_repro.studies.report import setting_of, summary, write_index, write_stu
 from cpm_repro.studies.request import Request, asked_config
 from cpm_repro.studies.runs import default_jobs, read_run, train_all
 from cpm_repro.training.schemes import check_budget, phases_of
-from cpm_repro.training.start import check_parts
+from cpm_repro.training.start import check_parts, open_people
 
 STUDIES: Mapping[str, Study] = {
     name: importlib.import_module(f"cpm_repro.studies.{name.replace('-', '_')}").STUDY for name in STUDY_NAMES
@@ -62,7 +61,7 @@ def run_studies(request: Request) -> list[StudyVerdict]:
     base = base_config(request)
     usable_device(request.device)  # refused before anything is trained
     plans = {study.name: study.variants(base) for study in studies}
-    _check(base, plans)
+    base = replace(base, validate_people=_check(base, plans))
     seeds = range(request.seeds)
     runs = {
         run.name: run
@@ -91,16 +90,16 @@ def _run(variant: Variant, seed: int) -> Run:
     return Run(replace(variant.config, seed=seed))
 
 
-def _check(base: TrainConfig, plans: Mapping[str, Sequence[Variant]]) -> None:
-    """Refuse what would fail later, before the first run."""
-    for split in ("train", "val"):
-        people = open_dataset(base.data, split, seed=0)
-        check_parts(base, len(people.skeleton), described(base.network).parts)
-        if people.skeleton.torso is None:
-            raise UserError(f"{base.data}: its skeleton names no torso, by which studies divide distances")
+def _check(base: TrainConfig, plans: Mapping[str, Sequence[Variant]]) -> int:
+    """Refuse what would fail later, before the first run; how many people are held out to be scored."""
+    train, held_out = open_people(base)
+    check_parts(base, len(train.skeleton), described(base.network).parts)
+    if train.skeleton.torso is None:
+        raise UserError(f"{base.data}: its skeleton names no torso, by which studies divide distances")
     for variants in plans.values():
         for variant in variants:
             config = variant.config
             check(config)
             phases = phases_of(config.scheme, described(config.network).stages, config.stage_wise_share)
             check_budget(phases, config.iterations)
+    return len(held_out)

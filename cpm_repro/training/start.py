@@ -20,6 +20,7 @@ from cpm_repro.model import PoseMachine, describe, initialise, initialise_from_v
 from cpm_repro.ops._checks import MAX_STAGES
 from cpm_repro.skeleton import Skeleton, Visibility
 from cpm_repro.training.person import PersonCentres
+from cpm_repro.weight_paths import weight_file_of
 
 _LOOKED_AT = 100
 """People of whom somebody has a scale where the data set has scales."""
@@ -152,9 +153,11 @@ def start_from(net: PoseMachine, config: TrainConfig, skeleton: Skeleton) -> str
         report = initialise_from_vgg19(net, load_weights(config.vgg19), source=config.vgg19)
         said.append(f"VGG-19 from {Path(config.vgg19).name}: {report}")
     if config.weights is not None:
-        given = read_weight_file(config.weights)
+        file = weight_file_of(config.weights)
+        name = file.relative_to(Path(config.weights).parent)  # of a run folder with what is taken of it
+        given = read_weight_file(file)
         weights = given.weights
-        _check_stages(net, weights, Path(config.weights).name)
+        _check_stages(net, weights, str(name))
         report = load_by_name(net, weights, strict=False, source=config.weights)
         if not report.loaded:  # a run from the fillers would look like one from these weights
             first = next(iter(net.state_dict()))
@@ -163,7 +166,7 @@ def start_from(net: PoseMachine, config: TrainConfig, skeleton: Skeleton) -> str
                 f"{len(weights)} arrays of other names or shapes"
             )
         theirs = given.about.skeleton if given.about else None
-        said.append(f"weights from {Path(config.weights).name}: {report}")
+        said.append(f"weights from {name}: {report}")
         if order := compare_parts(config.weights, theirs, config.data, skeleton):
             said.append(f"warning: {order}: belief maps begin with the wrong parts")
     return "\n".join(said)

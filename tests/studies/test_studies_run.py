@@ -211,6 +211,23 @@ def test_the_setting_names_every_limit_of_a_run():
     assert ", 4 updates or 5 minutes of batch 2 per run" in setting_of(replace(config, minutes=5.0), 3)
 
 
+@pytest.mark.parametrize(("images", "words"), [(40, "1 seed, 3 held-out people"), (8, "16 people, got 7")])
+def test_small_data_of_ones_own(tmp_path, capsys, monkeypatch, images, words):
+    """The setting said how many people are scored at most; too few for a batch were found out by the runs."""
+    rows = [f"{n}.png,10,10,50,50" for n in range(images)]
+    (tmp_path / "x.csv").write_text("\n".join(["image,a_x,a_y,b_x,b_y", *rows]) + "\n")
+    (tmp_path / "skeleton.toml").write_text('parts = ["a", "b"]\ntorso = ["a", "b"]\n')
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((64, 64, 3), np.uint8))
+
+    def stop(*_):
+        raise UserError("far enough")
+
+    monkeypatch.setattr(command, "train_all", stop)
+    argv = ["study", "stages", "--data", str(tmp_path), "--parts", "2", "--quick", "--seeds", "1"]
+    assert main([*argv, "--out", str(tmp_path / "out")]) == 2
+    assert words in "".join(capsys.readouterr())
+
+
 def test_runs_go_to_the_gpus_that_are_named(monkeypatch):
     """Each process sees one of them; a CPU none."""
     monkeypatch.setattr(runs, "usable_device", lambda name: torch.device(name or "cuda"))

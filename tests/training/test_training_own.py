@@ -64,6 +64,14 @@ def test_nobody_to_score_is_said_before_the_first_update(folder, capsys, val, wo
     assert not (folder / "run").exists()
 
 
+def test_training_starts_from_a_run_folder_too(folder, capsys):
+    """The line on a wrong path asks for "a run folder or weight file"; the folder was refused."""
+    write_pairs(folder, [f"{n}.png,10,10,50,50,,,train" for n in range(4)] + ["v.png,10,10,50,50,,,val"])
+    assert train("pairs", 2) == 0
+    assert train("pairs", 2, "--out", "second", "--weights", "run") == 0
+    assert "weights from run/checkpoints/best.pt: loaded" in capsys.readouterr().out
+
+
 def test_one_scored_person_behind_others_is_enough(folder, capsys):
     rows = [f"{n}.png,10,10,50,50,,,train" for n in range(4)]
     rows += ["gone.png,10,10,50,50,,,val", "v.png,10,10,,,20,20,val", "w.png,10,10,50,50,,,val"]
