@@ -79,10 +79,12 @@ class LmdbDataset:
         self._environment = _open_shared(self._folder)
         keys = self._list(split)
         if not keys:
-            wanted = {"val": " marked as validation", "train": " not marked as validation"}.get(
-                split or "", ""
-            )
-            raise UserError(f"{folder}: wanted records{wanted}, got none")
+            wanted = {
+                "val": " marked as validation, got none: the release marks nobody of LEEDS and FLIC. What "
+                "the LMDB was made from has some held out; `cpm train --solver` trains without",
+                "train": " not marked as validation, got none",
+            }.get(split or "", ", got none")
+            raise UserError(f"{folder}: wanted records{wanted}")
         self._keys = keys[:size]
         _, first = self._read(self._keys[0])
         self._name = first.dataset

@@ -31,6 +31,7 @@ from cpm_repro.training.solver_plan import SolverPlan, read_plan
 from cpm_repro.training.solver_scores import SolverScores
 from cpm_repro.training.solver_snapshots import read_snapshot, write_snapshot
 from cpm_repro.training.solver_step import Done, SolverStep
+from cpm_repro.training.start import check_held_out
 from cpm_repro.training.stopping import Stop, Stopped, stop_on_signals
 from cpm_repro.training.watch import clock
 
@@ -210,8 +211,7 @@ class _SolverRun:
         """Open the held-out people of ``source``, the first ``size`` of them, if they can be scored."""
         try:
             people = open_dataset(source, "val", size=size)
-            if not len(people):
-                raise UserError(f"nobody of {people.name} is held out")
+            check_held_out(source, people)
             self.scores = SolverScores(self.net, self.plan.data, scaled(people))
         except UserError as error:
             self.journal.say(f"nothing is scored on the way: {error}")

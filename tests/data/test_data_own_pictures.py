@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from data_fakes import lspet_joints, write_lspet
 
 from cpm_repro.config import AugmentConfig
 from cpm_repro.data import PersonAugment, Readable, open_dataset
@@ -111,3 +112,13 @@ def test_a_path_out_of_the_tables_folder_is_refused_all_the_same(tmp_path):
     (tmp_path / "data" / "x.csv").write_text(rows)
     with pytest.raises(UserError, match="leaves it"):
         open_dataset(str(tmp_path / "data"), "train")[0]
+
+
+def test_an_lmdb_that_holds_nobody_out_says_what_does(tmp_path):
+    """The release marks nobody of LEEDS as validation, and neither do we."""
+    pytest.importorskip("lmdb", reason="the lmdb package is not installed")
+    write_lspet(tmp_path / "lspet", lspet_joints(20))
+    lmdb_command([tmp_path / "lspet"], tmp_path / "lmdb")
+    assert len(open_dataset(str(tmp_path / "lmdb"), "train")) == 20
+    with pytest.raises(UserError, match="got none: the release marks nobody of LEEDS and FLIC"):
+        open_dataset(str(tmp_path / "lmdb"), "val")

@@ -134,6 +134,14 @@ def test_what_is_scored_is_what_the_deploy_net_says(tmp_path):
             assert float((maps - wanted).abs().max()) < 1e-6
 
 
+def test_a_run_whose_held_out_people_have_no_torso_goes_on_unscored(tmp_path, capsys, monkeypatch):
+    """Its scores were of nobody."""
+    solver = write(tmp_path)
+    monkeypatch.setattr("cpm_repro.training.start._any_torso", lambda *_: False)
+    train_solver(solver, tmp_path / "run", data="synthetic", iterations=1)
+    assert "nothing is scored on the way: synthetic: nobody of the " in capsys.readouterr().out
+
+
 def test_a_run_that_nobody_can_be_scored_of_goes_on(tmp_path, capsys, monkeypatch):
     solver = write(tmp_path)
 
