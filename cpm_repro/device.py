@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from cpm_repro.errors import UserError
+from cpm_repro.errors import UserError, first_line
 
 
 def usable_device(name: str | torch.device | None = None) -> torch.device:
@@ -25,8 +25,7 @@ def usable_device(name: str | torch.device | None = None) -> torch.device:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device {name}: cannot be used here: {reason}") from error
+        raise UserError(f"device {name}: cannot be used here: {first_line(error)}") from error
     if device.type == "meta":
         raise UserError(f"device {name}: wanted cpu or a GPU such as cuda:0, got one that holds no numbers")
     return device

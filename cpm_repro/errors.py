@@ -15,6 +15,11 @@ def one_line(text: object) -> str:
     return _BREAKS.sub(" ", str(text))
 
 
+def first_line(error: BaseException) -> str:
+    """The beginning of what a library's error says, for our own sentence; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 class UserError(Exception):
     """The user's mistake: one line that names the file or thing, what was wanted and what was got.
 

@@ -225,7 +225,7 @@ MPII_TO_CPM14 = permutation(_MPII_PARTS, _NET_PARTS)
 """Our part i takes MPII joint MPII_TO_CPM14[i] (spec `transform.md`, step 2)."""
 
 LSP_TO_CPM14 = permutation(_LSP_PARTS, _NET_PARTS)
-CPM14_TO_LSP = permutation(_NET_PARTS, _LSP_PARTS)
+"""Our part i is LSP's joint LSP_TO_CPM14[i]."""
 
 
 def limb_colours(skeleton: Skeleton) -> tuple[tuple[int, int, int], ...]:

@@ -24,7 +24,7 @@ def said(capsys) -> dict[str, str]:
     return dict(pattern.findall(capsys.readouterr().out))
 
 
-def witt_it_knows_every_package_that_the_project_names():
+def test_it_knows_every_package_that_the_project_names():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = {re.split(r"[<>=;]", line)[0].strip() for line in project["dependencies"]}
     assert set(doctor.REQUIRED) == required - {"tomli"}  # which Python 3.11 and newer have within

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 
 from cpm_repro.bench.case import Work
+from cpm_repro.errors import first_line
 
 _SHORTEST = 2e-3
 """Seconds a sample lasts at least: shorter work is repeated, so that the clock's own cost does not show."""
@@ -71,7 +72,7 @@ def _sampler(name: str, work: Work, device: str, *, graph: bool) -> Callable[[in
             return _graph_sampler(work)
         except RuntimeError as error:
             torch.cuda.synchronize()
-            print(f"{name}: called from Python, not captured: {str(error).splitlines()[0]}", file=sys.stderr)
+            print(f"{name}: called from Python, not captured: {first_line(error)}", file=sys.stderr)
     repeats = _repeats(once)
     return lambda number: _sample(work, number, repeats, device)
 

@@ -35,9 +35,12 @@ def update_documents(root: Path) -> list[str]:
     """Write the tables of the reports in ``benchmarks/results`` into the documents; names of those changed.
 
     Raises:
-        UserError: a file cannot be read or lacks the two marks.
+        UserError: a file cannot be read or lacks the two marks, or there are no reports, as in an installed
+            package.
     """
     results = root / "benchmarks" / "results"
+    if not results.is_dir():
+        raise UserError("the reports are not installed with the package: run this in a clone of it")
     made = {
         "README.md": readme_table(results),
         "docs/benchmarks.md": goals_table(results),

@@ -16,7 +16,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 
 from cpm_repro.caffe.schema import message_class
-from cpm_repro.errors import UserError
+from cpm_repro.errors import UserError, first_line
 from cpm_repro.files import atomic_write
 
 MAX_BYTES = 16 << 20
@@ -56,7 +56,7 @@ def parse_prototxt(text: str, message: str = "NetParameter", source: str = "prot
     except text_format.ParseError as error:
         raise UserError(_parse_sentence(error, source)) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{source}: not readable as a Caffe {message}: {_first_line(error)}") from error
+        raise UserError(f"{source}: not readable as a Caffe {message}: {first_line(error)}") from error
     return result
 
 
@@ -196,7 +196,7 @@ def _check_depth(text: str, source: str) -> None:
 
 
 def _parse_sentence(error: text_format.ParseError, source: str) -> str:
-    reason = re.sub(r"^\d+:\d+ : ", "", _first_line(error))
+    reason = re.sub(r"^\d+:\d+ : ", "", first_line(error))
     unknown = re.search(r'Message type "[\w.]*?(\w+)" (?:has no field named|does not have) "?(\w+)', reason)
     if unknown:
         reason = f"unknown field {unknown[2]!r} in {unknown[1]}"
@@ -205,8 +205,3 @@ def _parse_sentence(error: text_format.ParseError, source: str) -> str:
     line, column = error.GetLine(), error.GetColumn()
     place = f"line {line}, column {column}: " if line else ""
     return f"{source}: {place}{reason}"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return (text.splitlines() or [type(error).__name__])[0][:300]

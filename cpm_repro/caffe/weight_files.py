@@ -19,7 +19,7 @@ from torch import Tensor
 from cpm_repro.caffe.caffemodel import read_model, write_caffemodel
 from cpm_repro.caffe.generate import deploy_message
 from cpm_repro.config import ARCHITECTURES, NetworkConfig, TrainConfig, to_dict
-from cpm_repro.errors import UserError
+from cpm_repro.errors import UserError, first_line
 from cpm_repro.files import atomic_write
 from cpm_repro.model import NetDescription, PoseMachine, build, describe
 from cpm_repro.model.about import About, about_from_json, about_to_json
@@ -218,7 +218,7 @@ def _read_safetensors(path: Path) -> WeightFile:
             metadata = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not an intact safetensors file ({_first_line(error)})") from error
+        raise UserError(f"{path}: not an intact safetensors file ({first_line(error)})") from error
     try:
         about = about_from_json(metadata["about"]) if "about" in metadata else None
     except UserError as error:
@@ -232,7 +232,7 @@ def _read_safetensors(path: Path) -> WeightFile:
         )  # fmt: skip
         order = network.describe().parameter_shapes()
     except (KeyError, ValueError, UserError) as error:
-        raise UserError(f"{path}: its metadata names no network ({_first_line(error)})") from error
+        raise UserError(f"{path}: its metadata names no network ({first_line(error)})") from error
     # The format sorts by name; give back the network's own order where it is known.
     weights = {key: weights[key] for key in sorted(weights, key=_places(order))}
     return WeightFile(path, weights, network, about)
@@ -305,7 +305,3 @@ def _write_checkpoint(
         values["skeleton"] = json.dumps(about.skeleton.to_dict())
     with atomic_write(path) as file:
         torch.save({**values, "digest": content_digest(values)}, file)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cpm_repro.errors import UserError
+from cpm_repro.errors import UserError, first_line
 from cpm_repro.evaluation.file_arrays import names, numbers
 from cpm_repro.evaluation.part_names import part_names
 from cpm_repro.matlab_file import load_matlab_file
@@ -103,7 +103,7 @@ def _load_hdf5(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
         with h5py.File(wanted_file(path, "an HDF5 file"), "r") as file:
             return {name: _hdf5_array(path, file, name) if name in wanted else np.empty(0) for name in file}
     except OSError as error:
-        raise UserError(f"{path}: not an HDF5 file: {_first_line(error)}") from error
+        raise UserError(f"{path}: not an HDF5 file: {first_line(error)}") from error
 
 
 def _hdf5_array(path: Path, file: Any, name: str) -> np.ndarray:
@@ -116,7 +116,3 @@ def _hdf5_array(path: Path, file: Any, name: str) -> np.ndarray:
     if item.nbytes > LARGEST_ARRAY:
         raise UserError(f"{path}: {name} claims {item.nbytes} bytes, more than {LARGEST_ARRAY}")
     return np.asarray(item)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

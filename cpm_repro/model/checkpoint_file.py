@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cpm_repro.config import from_dict
-from cpm_repro.errors import UserError
+from cpm_repro.errors import UserError, first_line
 from cpm_repro.files import parse_json
 from cpm_repro.paths import wanted_file
 from cpm_repro.skeleton import Skeleton
@@ -52,8 +52,7 @@ def read_torch_file(path: Path) -> Any:
             f"would have to be executed"
         ) from error
     except Exception as error:  # torch raises whatever its zip and unpickling layers raise
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not an intact checkpoint ({reason})") from error
+        raise UserError(f"{path}: not an intact checkpoint ({first_line(error)})") from error
 
 
 def _source(path: Path) -> Path | io.BytesIO:

@@ -9,7 +9,7 @@ import warnings
 
 import torch
 
-from cpm_repro.errors import one_line
+from cpm_repro.errors import first_line, one_line
 from cpm_repro.ops import _library
 from cpm_repro.ops._shown import shown
 
@@ -100,7 +100,7 @@ def _automatic(operator: str, device_type: str) -> str:
 
 def _why_not(device_type: str, operator: str) -> str:
     if _library.LOAD_ERROR is not None:
-        return f"the extension does not load: {str(_library.LOAD_ERROR).splitlines()[0]}"
+        return f"the extension does not load: {first_line(_library.LOAD_ERROR)}"
     without = f"the extension was built without {device_type.upper()} code"
     built = any(_library.has_kernel(name, device_type) for name in _library.OPERATORS)
     return f"{without} for {operator}" if built else without

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cpm_repro.device import usable_device
-from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.errors import EnvironmentFailure, UserError, first_line
 from cpm_repro.memory import is_of_memory
 
 Result = TypeVar("Result")
@@ -94,8 +94,7 @@ class Ranks:
 
     def lost(self, error: RuntimeError) -> NoReturn:
         """End this rank over what torch raised because another one is gone."""
-        reason = str(error).splitlines()[0][:200]
-        self._leave(EnvironmentFailure(f"another rank is gone, see its own message ({reason})"))
+        self._leave(EnvironmentFailure(f"another rank is gone, see its own message ({first_line(error)})"))
 
     def together(self, work: Callable[[], Result]) -> Result:
         """``work()`` on every rank; a UserError on any of them ends all, with one line from rank 0.

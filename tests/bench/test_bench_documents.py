@@ -133,6 +133,11 @@ def test_documents_that_changed_are_named(tmp_path):
     assert update_documents(tmp_path) == ["docs/kernels.md"]
 
 
+def test_without_reports_as_in_an_installed_package_no_document_is_looked_for(tmp_path):
+    with pytest.raises(UserError, match="the reports are not installed with the package"):
+        update_documents(tmp_path)
+
+
 def test_every_report_is_linked_from_a_document():
     """A report that nobody finds is clutter; what a later run replaced is in the history."""
     results = ROOT / "benchmarks" / "results"
