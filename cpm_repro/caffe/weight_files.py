@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -188,15 +189,34 @@ def _released(arch: str) -> Network:
 
 
 def _guess(arch: str, shapes: Mapping[str, tuple[int, ...]]) -> Network | None:
-    """The numbers of ``arch`` that a first and last convolutions of these shapes would have."""
+    """The numbers of ``arch`` that convolutions of these shapes would have."""
     own = describe(arch)
-    first = f"{own.convolutions[0].name}.weight"
     beliefs = [shapes.get(f"{blob}.weight", ()) for blob in describe(arch, stages=_MOST_STAGES).belief_blobs]
-    if not shapes.get(first) or not beliefs[0]:
+    if not beliefs[0]:
         return None
-    width = own.width * shapes[first][0] / own.parameter_shapes()[first][0]
-    parts = beliefs[0][0] - (own.maps - own.parts)
-    return Network(arch, sum(map(bool, beliefs)), parts, width) if parts >= 1 and 0 < width <= 64 else None
+    stages, parts = sum(map(bool, beliefs)), beliefs[0][0] - (own.maps - own.parts)
+    width = _width(describe(arch, stages, width=1.0), shapes)
+    return Network(arch, stages, parts, width) if parts >= 1 and 0 < width <= 64 else None
+
+
+def _width(released: NetDescription, shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """A width at which the hidden convolutions of ``released`` have these numbers of channels; 0 without any.
+
+    Each is rounded to whole channels, which leaves an interval of widths: the first convolution's own ratio
+    if it lies there, else the shortest decimal (0.3 makes 19 of 64 channels and 154 of 512).
+    """
+    low, high, ratio = 0.0, math.inf, 0.0
+    for layer in released.convolutions:
+        shape = shapes.get(f"{layer.name}.weight")
+        if not shape or layer.name in released.belief_blobs or layer.num_output is None:
+            continue
+        ratio = ratio or shape[0] / layer.num_output
+        low = max(low, (shape[0] - 0.5) / layer.num_output if shape[0] > 1 else 0.0)
+        high = min(high, (shape[0] + 0.5) / layer.num_output)
+    if low <= ratio <= high:
+        return ratio
+    decimals = (round((math.floor(low * 10**digits) + 1) / 10**digits, digits) for digits in range(1, 9))
+    return next((width for width in decimals if low < width < high), ratio)
 
 
 def _read_caffemodel(path: Path) -> dict[str, Tensor]:

@@ -105,6 +105,9 @@ def test_safetensors_carry_the_network(tmp_path):
         Network("person_4stage", 4, 1, 0.125),
         Network("tiny", 3, 14, 0.25),
         Network("tiny", 3, 5, 0.25),  # a VGG network of that width has the same shapes, and other crops
+        Network("mpii_vgg_6stage", 3, 21, 0.3),  # its first convolution alone has 19 of 64 channels: 0.297
+        Network("mpii_6stage", 2, 14, 0.05),
+        Network("person_4stage", 2, 1, 0.99),
     ],
 )
 def test_networks_are_told_by_their_shapes(network):

@@ -306,10 +306,12 @@ def test_a_list_on_standard_input(run_folder, photographs, tmp_path):
 
 
 def test_weights_of_another_network(run_folder, photographs, capsys):
-    arguments = ["predict", str(photographs), "--weights", str(run_folder), "--arch", "mpii_vgg_6stage"]
+    arguments = ["predict", str(photographs), "--weights", str(run_folder), "--arch", "mpii_6stage"]
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "best.pt: wanted weights of mpii_vgg_6stage, got those of tiny (conv1_1.weight: wanted [64" in line
+    assert (
+        "best.pt: wanted weights of mpii_6stage, got those of tiny (conv1_stage1.weight: wanted [128" in line
+    )
     assert len(line) < 400
 
 
