@@ -24,6 +24,7 @@ MAX_BLOBS = 256
 _NAME, _OLD_LAYERS, _LAYER = 1, 2, 100
 _NEW_FIELDS = {1: "name", 2: "type", 3: "bottoms", 4: "tops", 7: "blobs"}
 _OLD_FIELDS = {4: "name", 5: "type", 2: "bottoms", 3: "tops", 6: "blobs"}
+_OLDEST_LAYER = 1  # among the old fields: what an older generation yet kept name, type and blobs in
 
 
 @dataclass
@@ -95,6 +96,11 @@ def _read_layer(data: memoryview, entry: wire.Field, keep_legacy: bool) -> Model
     layer, legacy = ModelLayer(), []
     for item in wire.walk(data, entry.start, entry.end):
         what = names.get(item.number)
+        if names is _OLD_FIELDS and item.number == _OLDEST_LAYER:
+            raise wire.WireError(
+                f"byte {item.head}: a layer of Caffe's first format, of 2013; Caffe's "
+                "upgrade_net_proto_binary makes today's of it"
+            )
         if what == "name":
             layer.name = wire.text(data, item)
         elif what == "type":
@@ -197,8 +203,12 @@ def _layer_heads(blobs: Mapping[str, Sequence[Array]], net: Any) -> tuple[str, l
         return "", [(layer, wire.chunk(1, layer.encode())) for layer in blobs]
     if isinstance(net, (str, Path)):
         net = read_prototxt(net)
-    heads = []
+    heads, written = [], set[str]()
     for message in modern_layers(net):
+        if message.name in written:
+            continue  # the same layer for another phase: its weights are stored once
+        if message.name in blobs:
+            written.add(message.name)
         bare = type(message)()
         bare.CopyFrom(message)
         bare.ClearField("blobs")

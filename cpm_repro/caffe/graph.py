@@ -44,9 +44,8 @@ def active_layers(net: Any, state: NetState) -> list[Any]:
     """The net's layers (LayerParameter messages) that ``state`` includes, wiring checked.
 
     Raises:
-        UserError: two layers of one name, a bottom that no earlier layer makes, a blob made twice, a layer
-            that changes a blob in place which others read, include and exclude rules in one layer, a net
-            without layers.
+        UserError: a bottom that no earlier layer makes, a blob made twice, a layer that changes a blob in
+            place which others read, include and exclude rules in one layer, a net without layers.
     """
     layers = [layer for layer in modern_layers(net) if _included(layer, state)]
     if not layers:
@@ -54,11 +53,7 @@ def active_layers(net: Any, state: NetState) -> list[Any]:
     available = set(net.input)
     if len(available) != len(net.input):
         raise UserError(f"net {net.name!r}: two inputs have one name: {', '.join(net.input)}")
-    names: set[str] = set()
     for layer in layers:
-        if layer.name in names:
-            raise UserError(f"net {net.name!r}: two layers are called {layer.name!r}")
-        names.add(layer.name)
         for bottom in layer.bottom:
             if bottom not in available:
                 raise UserError(f"layer {layer.name!r}: no earlier layer makes its bottom {bottom!r}")
@@ -76,12 +71,12 @@ def _check_in_place(layers: Sequence[Any]) -> None:
 
     Layers after the one that works in place read what it made; that is a blob of its own here.
     """
-    readers: dict[str, list[str]] = {}
-    for layer in layers:
+    readers: dict[str, list[int]] = {}
+    for place, layer in enumerate(layers):
         for bottom in layer.bottom:
-            readers.setdefault(bottom, []).append(layer.name)
+            readers.setdefault(bottom, []).append(place)
         for top in layer.top:
-            others = [name for name in readers.get(top, ()) if name != layer.name]
+            others = [layers[reader].name for reader in readers.get(top, ()) if reader != place]
             if top in layer.bottom and others:
                 raise UserError(
                     f"layer {layer.name!r}: it changes {top!r} in place, which {others[0]!r} reads too"

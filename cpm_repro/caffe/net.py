@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from cpm_repro.caffe import layers_plain as plain
 from cpm_repro.caffe.caffemodel import in_list, read_caffemodel, write_caffemodel
 from cpm_repro.caffe.graph import DATA_LAYERS, NetState, Shape, active_layers, input_shapes
 from cpm_repro.caffe.prototxt import read_prototxt
+from cpm_repro.caffe.schema import new
 from cpm_repro.caffe.sharing import param_groups, share
 from cpm_repro.errors import UserError
 
@@ -86,7 +88,8 @@ class CaffeNet(nn.Module):
         seed: seed of the fillers; None draws from torch's global generator.
 
     Raises:
-        UserError: an unknown layer type (named), wiring that Caffe refuses, shapes that do not fit.
+        UserError: an unknown layer type (named), wiring that Caffe refuses, shapes that do not fit, a layer
+            with weights whose name another has too: to which of them a file's weights go, no name tells.
     """
 
     def __init__(
@@ -247,8 +250,8 @@ class CaffeNet(nn.Module):
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the net's weights, with its layers, as a caffemodel."""
-        write_caffemodel(path, self.weights(), self.message)
+        """Write the net's weights, with the layers of its phase, as a caffemodel."""
+        write_caffemodel(path, self.weights(), new("NetParameter", name=self.net_name, layer=self._layers))
 
     def _refuse_unknown(self) -> None:
         known = {*LAYERS, *DATA_LAYERS}
@@ -264,6 +267,7 @@ class CaffeNet(nn.Module):
         inputs = input_shapes(net, self._layers, given)
         blobs = {name: torch.empty(shape, device="meta") for name, shape in inputs.items()}
         self._keys: list[tuple[Any, str]] = []
+        names = Counter(layer.name for layer in self._layers)
         total = 0
         for layer in self._layers:
             if layer.type in DATA_LAYERS:
@@ -276,6 +280,10 @@ class CaffeNet(nn.Module):
             except (RuntimeError, OverflowError, ValueError, IndexError) as error:  # torch refuses a size
                 reason = (str(error).splitlines() or ["overflow"])[0]
                 raise UserError(f"layer {layer.name!r}: {reason}") from error
+            if module.blob_names and names[layer.name] > 1:
+                raise UserError(
+                    f"net {self.net_name!r}: two layers are called {layer.name!r}, one of them with weights"
+                )
             _check_entries(layer, module)
             blobs.update(zip(layer.top, (tops,) if isinstance(tops, Tensor) else tops, strict=True))
             total += sum(blob.numel() for blob in module.blobs())

@@ -184,6 +184,12 @@ HOSTILE = {
     "layer as a number": (wire.tag(100, 0) + b"\1", "wire type 0"),
     "many blobs": (wire.chunk(100, wire.chunk(7, shape(0)) * 1000), "more than 256"),
     "same name twice": (layer_bytes(shape(0)) * 2, "both called 'conv'"),
+    "first generation": (
+        wire.chunk(
+            2, wire.chunk(1, wire.chunk(1, b"conv1") + wire.chunk(2, b"conv")) + wire.chunk(2, b"data")
+        ),
+        "Caffe's first format",
+    ),
     "no layer": (wire.chunk(1, b"\x01\x02 only a name"), "without any layer"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support import golden
 
-from cpm_repro.caffe.caffemodel import read_caffemodel
+from cpm_repro.caffe.caffemodel import read_caffemodel, read_model, write_caffemodel
 from cpm_repro.caffe.net import CaffeNet
 from cpm_repro.caffe.prototxt import parse_prototxt, read_prototxt
 from cpm_repro.errors import UserError
@@ -21,6 +21,8 @@ CONV = (
     'layer { name: "c" type: "Convolution" bottom: "x" top: "y" '
     "convolution_param { num_output: 3 kernel_size: 1 } }"
 )
+RELU = 'layer { name: "r" type: "ReLU" bottom: "y" top: "y" } '
+UNNAMED_POOL = 'layer { type: "Pooling" bottom: "y" top: "p" pooling_param { kernel_size: 2 } } '
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -174,7 +176,12 @@ def test_data_layers_tell_shapes_or_are_told():
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        (INPUT + CONV + CONV, "two layers are called 'c'"),
+        (INPUT + CONV + CONV.replace('"y"', '"z"'), "two layers are called 'c', one of them with weights"),
+        (INPUT + CONV + RELU.replace('"r"', '"c"'), "two layers are called 'c', one of them with weights"),
+        (
+            INPUT + CONV + UNNAMED_POOL + RELU.replace('name: "r"', ""),
+            "it changes 'y' in place, which '' reads",
+        ),
         (
             INPUT + CONV.replace('bottom: "x"', 'bottom: "w"'),
             "layer 'c': no earlier layer makes its bottom 'w'",
@@ -195,6 +202,33 @@ def test_data_layers_tell_shapes_or_are_told():
 def test_nets_that_caffe_refuses(text, wanted):
     with pytest.raises(UserError, match=wanted):
         build(text)
+
+
+def test_layers_without_weights_may_have_one_name_or_none():
+    names = [RELU, RELU, RELU.replace('name: "r"', ""), UNNAMED_POOL]
+    net = build(INPUT + CONV + "".join(names))
+    blobs = net(x=torch.randn(1, 2, 4, 4))
+    assert torch.equal(blobs["p"], torch.nn.functional.max_pool2d(blobs["y"], 2, 1))
+    assert blobs["y"].min() == 0
+
+
+def test_a_layer_written_once_for_each_phase_is_stored_once(tmp_path):
+    norm = (
+        'layer {{ name: "n" type: "BatchNorm" bottom: "y" top: "y" include {{ phase: {} }} '
+        "batch_norm_param {{ use_global_stats: {} }} }} "
+    )
+    text = INPUT + CONV + norm.format("TRAIN", "false") + norm.format("TEST", "true")
+    net = build(text, "TRAIN", seed=0)
+    net(x=torch.randn(1, 2, 4, 4))
+    net.save(tmp_path / "a.caffemodel")
+    (tmp_path / "net.prototxt").write_text(text)
+    write_caffemodel(tmp_path / "b.caffemodel", net.weights(), tmp_path / "net.prototxt")
+    for name in ("a.caffemodel", "b.caffemodel"):
+        layers = [(layer.name, len(layer.blobs)) for layer in read_model(tmp_path / name).layers]
+        assert layers == [("in", 0), ("c", 2), ("n", 3)]
+        other = build(text, "TEST")
+        assert other.load(tmp_path / name).untouched == []
+        assert all(map(torch.equal, other.parameters(), net.parameters()))
 
 
 def test_unknown_phase():
