@@ -46,7 +46,7 @@ def read_truth(path: str | Path, protocol: str = "lsp-pck") -> TruthFile:
     Known files:
         ``.npz``: ``gt`` (N, K, 2) and, if known, ``labelled`` or ``gt_visible`` (N, K), ``head_size`` (N,),
             ``torso_box_wh`` (N, 2), ``gt_order``, ``order`` or ``parts`` (K names), ``torso`` (two of the
-            names), ``image`` (N names).
+            names), ``image`` (N names). A third number in ``gt`` is not read; who is labelled must be there.
         LSP's ``joints.mat`` (3, 14, N): of 2000 people the last 1000 are the test set. LSP-extended's
             (14, 3, N): every 18th person (``lspet-pck``).
         FLIC's ``examples.mat``: the examples with ``istest``.
@@ -80,6 +80,11 @@ def _from_npz(path: Path) -> TruthFile:
     people, joints = gt.shape[:2]
     order = names(path, content, ("gt_order", "order", "parts"), joints)
     label = next((key for key in ("labelled", "gt_visible") if key in content), None)
+    if label is None and gt.shape[2] == 3:  # files mean labelled, hidden or a score by it
+        raise UserError(
+            f"{path}: what is the third number of each joint in gt? Wanted x and y, and who is labelled as "
+            f"'labelled' ({people} x {joints})"
+        )
 
     def optional(key: str | None, *shape: int) -> np.ndarray | None:
         return numbers(path, key, content[key], shape) if key in content else None

@@ -189,6 +189,10 @@ def test_files_of_other_people_are_refused(tmp_path):
         ({"image": np.array("a")}, "wanted image as 4 names, got a single value"),
         ({"parts": np.array("a")}, "wanted parts as 16 names, got a single value"),
         ({"gt": np.full((4, 16, 2), "a")}, "wanted gt as people x joints x 2, got 4 x 16 x 2 of <U1"),
+        (
+            {"gt": np.zeros((4, 16, 3))},
+            r"the third number of each joint in gt\? Wanted .* 'labelled' \(4 x 16\)",
+        ),
         ({"labelled": np.full((4, 16), "a")}, "wanted labelled as 4 x 16, got 4 x 16 of <U1"),
         ({"labelled": np.ones((4, 9))}, "wanted labelled as 4 x 16, got 4 x 9"),
         (
@@ -206,6 +210,14 @@ def test_arrays_of_an_npz_that_do_not_fit_together(tmp_path, changed, words):
     with pytest.raises(UserError, match=words) as caught:
         score_file(tmp_path / "p.npz")
     assert "p.npz: " in str(caught.value)
+
+
+def test_a_third_number_of_the_truth_is_not_read_where_labels_are(tmp_path):
+    gt, labelled = np.zeros((4, 16, 3)), np.eye(4, 16)
+    np.savez(tmp_path / "p.npz", pred=np.zeros((4, 16, 2)), gt=gt, labelled=labelled, head_size=np.ones(4))
+    table = score_file(tmp_path / "p.npz").table
+    assert table.joints == 4
+    assert table.total == 100
 
 
 @pytest.mark.parametrize(
