@@ -9,6 +9,7 @@ import torch
 
 from cpm_repro.checklist.context import Context
 from cpm_repro.model import (
+    Layer,
     PoseMachine,
     build,
     describe,
@@ -18,6 +19,7 @@ from cpm_repro.model import (
     output_sizes,
     receptive_field,
 )
+from cpm_repro.npz_file import load_npz
 
 
 def stages(_: Context, arch: str) -> float:
@@ -25,9 +27,9 @@ def stages(_: Context, arch: str) -> float:
     return len(_run_narrow(arch, 96, 96))
 
 
-def maps(_: Context, arch: str) -> float:
-    """Channels of the last stage's output of a network that is run."""
-    return _run_narrow(arch, 96, 96)[-1].shape[1]
+def maps(_: Context, arch: str) -> float | list[float]:
+    """Channels of every stage's output of a network that is run: one number if they agree."""
+    return _alike([float(stage.shape[1]) for stage in _run_narrow(arch, 96, 96)])
 
 
 def grid(_: Context, arch: str, height: int, width: int) -> list[float]:
@@ -59,9 +61,10 @@ def accepted_sizes(_: Context, arch: str) -> list[float]:
     return accepted
 
 
-def inputs_of(_: Context, arch: str, layer: str) -> list[str]:
-    """Names of the blobs a layer reads, in order."""
-    return list(describe(arch).layer(layer).bottom)
+def inputs_of(_: Context, arch: str, layers: list[str]) -> list[str]:
+    """Names of the blobs that layers read, in order, each once."""
+    net = describe(arch)
+    return list(dict.fromkeys(blob for layer in layers for blob in net.layer(layer).bottom))
 
 
 def theoretical_field(_: Context, arch: str, layers: list[str], pool: int | None = None) -> list[float]:
@@ -70,15 +73,15 @@ def theoretical_field(_: Context, arch: str, layers: list[str], pool: int | None
     return [fields[layer] for layer in layers]
 
 
-def refinement_field(_: Context, arch: str, stage: int) -> float:
-    """Receptive field of one refinement stage on its own grid, cells."""
-    prefix, suffix = "Mconv", f"_stage{stage}"
-    kernels = [
-        layer.kernel_size or 1
-        for layer in describe(arch).convolutions
-        if layer.name.startswith(prefix) and layer.name.endswith(suffix)
-    ]
-    return 1 + sum(kernel - 1 for kernel in kernels)
+def refinement_field(_: Context, arch: str, stages: list[int]) -> float | list[float]:
+    """Receptive field of refinement stages on their own grid, cells: one number if they agree."""
+    fields = []
+    for stage in stages:
+        kernels = [
+            layer.kernel_size or 1 for layer in _convolutions(arch, stage) if layer.name.startswith("Mconv")
+        ]
+        fields.append(1.0 + sum(kernel - 1 for kernel in kernels))
+    return _alike(fields)
 
 
 def measured_field(_: Context, arch: str, layers: list[str], pool: int | None = None) -> list[float]:
@@ -93,15 +96,15 @@ def measured_field(_: Context, arch: str, layers: list[str], pool: int | None = 
 def forward_difference(context: Context, arch: str, file: str) -> float:
     """Largest difference of any stage's maps from the original Caffe's, on its golden inputs and weights."""
     net = build(arch).eval()
-    with np.load(context.path(f"golden/{file}"), allow_pickle=False) as golden:
-        _fill(net, int(golden["seed"]))
-        worst = 0.0
-        for case in (0, 1):
-            with torch.no_grad():
-                stages = net(torch.from_numpy(golden[f"case{case}_input"]))
-            for stage, blob in zip(stages, golden["belief_blobs"], strict=True):
-                wanted = golden[f"case{case}_belief_{blob}"]
-                worst = max(worst, float(np.abs(stage.numpy() - wanted).max()))
+    golden = load_npz(context.path(f"golden/{file}"))
+    _fill(net, int(golden["seed"]))
+    worst = 0.0
+    for case in (0, 1):
+        with torch.no_grad():
+            stages = net(torch.from_numpy(golden[f"case{case}_input"]))
+        for stage, blob in zip(stages, golden["belief_blobs"], strict=True):
+            wanted = golden[f"case{case}_belief_{blob}"]
+            worst = max(worst, float(np.abs(stage.numpy() - wanted).max()))
     return worst
 
 
@@ -119,16 +122,35 @@ def losses(_: Context, arch: str) -> list[str]:
     return [layer.bottom[1] for layer in describe_training(arch) if layer.type == "EuclideanLoss"]
 
 
-def filler(_: Context, arch: str) -> list[float]:
-    """Standard deviations in use for convolutions' initial weights."""
-    found = {layer.weight_filler.std for layer in describe(arch).convolutions if layer.weight_filler}
-    return sorted(float(std) for std in found if std is not None)
+def filler(_: Context, archs: list[str]) -> list[float]:
+    """Standard deviations of the Gaussians of convolutions' initial weights; NaN for any other beginning."""
+    fillers = {layer.weight_filler for arch in archs for layer in describe(arch).convolutions}
+    gaussian = [filler.std for filler in fillers if filler is not None and filler.type == "gaussian"]
+    return [float(std) if std is not None else math.nan for std in gaussian] + [math.nan] * (
+        len(fillers) - len(gaussian)
+    )
 
 
-def multipliers(_: Context, arch: str, layer: str) -> list[float]:
-    """lr_mult of weight and bias, decay_mult of weight and bias."""
-    described = describe(arch).layer(layer)
-    return [*(described.lr_mult or ()), *(described.decay_mult or ())]
+def multipliers(_: Context, arch: str, stages: list[int]) -> list[float]:
+    """lr_mult of weight and bias, decay_mult of weight and bias: of all convolutions of stages, each once."""
+    found = dict.fromkeys(
+        (*(layer.lr_mult or ()), *(layer.decay_mult or ()))
+        for stage in stages
+        for layer in _convolutions(arch, stage)
+    )
+    return [number for numbers in found for number in numbers]
+
+
+def _alike(values: list[float]) -> float | list[float]:
+    """The value that all agree on, else all of them, which no claim of one value is met by."""
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _convolutions(arch: str, stage: int) -> list[Layer]:
+    """Convolutions of a stage, by their names; those that name none are stage 1's, the VGG features too."""
+    return [
+        layer for layer in describe(arch).convolutions if int(layer.name.partition("_stage")[2] or 1) == stage
+    ]
 
 
 def _run_narrow(arch: str, height: int, width: int) -> list[torch.Tensor]:

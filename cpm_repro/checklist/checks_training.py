@@ -13,6 +13,7 @@ from cpm_repro.caffe.generate import solver_message, train_message
 from cpm_repro.checklist.context import Context
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import describe_training
+from cpm_repro.npz_file import load_npz
 from cpm_repro.skeleton import Visibility
 
 
@@ -139,30 +140,30 @@ def network_values(_: Context) -> list[float]:
 def imresize_differing(context: Context) -> float:
     """Pixels of an 8-bit picture that our imresize makes differently from MATLAB's, over all golden sizes."""
     wrong = 0
-    with np.load(context.path("golden/matlab_imresize.npz"), allow_pickle=False) as golden:
-        picture = golden["uint8_in"]
-        for name in golden.files:
-            if name.startswith("uint8_scale"):
-                ours = ops.imresize(picture, scale=float(name.removeprefix("uint8_scale")))
-            elif name.startswith("uint8_size"):
-                height, width = name.removeprefix("uint8_size").split("x")
-                ours = ops.imresize(picture, size=(int(height), int(width)))
-            else:
-                continue
-            wrong += int((np.asarray(ours) != golden[name]).sum())
+    golden = load_npz(context.path("golden/matlab_imresize.npz"))
+    picture = golden["uint8_in"]
+    for name, wanted in golden.items():
+        if name.startswith("uint8_scale"):
+            ours = ops.imresize(picture, scale=float(name.removeprefix("uint8_scale")))
+        elif name.startswith("uint8_size"):
+            height, width = name.removeprefix("uint8_size").split("x")
+            ours = ops.imresize(picture, size=(int(height), int(width)))
+        else:
+            continue
+        wrong += int((np.asarray(ours) != wanted).sum())
     return wrong
 
 
 def fusion_difference(context: Context) -> float:
     """Largest difference of the fused maps from the original's two-step chain, over all golden cases."""
     worst = 0.0
-    with np.load(context.path("golden/multiscale_fusion.npz"), allow_pickle=False) as golden:
-        for case in range(3):
-            name = f"case{case}"
-            maps, pads, sizes = (golden[f"{name}_{key}"] for key in ("maps", "pads", "sizes"))
-            height, width = (int(value) for value in golden[f"{name}_image_hw"])
-            fused = ops.fuse_multiscale(torch.from_numpy(maps), pads, sizes, (height, width))
-            worst = max(worst, float(np.abs(np.asarray(fused) - golden[f"{name}_fused"]).max()))
+    golden = load_npz(context.path("golden/multiscale_fusion.npz"))
+    for case in range(3):
+        name = f"case{case}"
+        maps, pads, sizes = (golden[f"{name}_{key}"] for key in ("maps", "pads", "sizes"))
+        height, width = (int(value) for value in golden[f"{name}_image_hw"])
+        fused = ops.fuse_multiscale(torch.from_numpy(maps), pads, sizes, (height, width))
+        worst = max(worst, float(np.abs(np.asarray(fused) - golden[f"{name}_fused"]).max()))
     return worst
 
 

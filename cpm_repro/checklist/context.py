@@ -13,7 +13,7 @@ class Context:
 
     data: Path | None = None  # holds published_predictions/
     golden: Path | None = None  # arrays made by running the original
-    weights: Path | None = None  # released .caffemodel files
+    weights: Path | None = None  # released .caffemodel files, or folders of them
 
     def path(self, need: str) -> Path:
         """The file of a need that is not :meth:`missing`."""
@@ -31,7 +31,11 @@ class Context:
             "data": self.data,
         }
         folder = folders.get(kind)
-        return folder / name if folder is not None and name else None
+        if folder is None or not name:
+            return None
+        # The release keeps each network's weights in a folder of its own.
+        below = sorted(folder.glob(f"*/{name}")) if kind == "weights" else []
+        return below[0] if below and not (folder / name).exists() else folder / name
 
     def missing(self, needs: Sequence[str]) -> list[str]:
         """Those of ``needs`` that are not there, in words."""

@@ -88,7 +88,7 @@ def _examine(folder: Path, claim: Claim, context: Context, origin: Origin, *, me
         return _judged(claim, evidence, stale=False)
     found = read_evidence(folder, claim)
     if found is None:
-        return Result(claim, NOT_RUN, missing=tuple(missing) or ("to be run with the command",))
+        return Result(claim, NOT_RUN, missing=tuple(missing) or ("a run",))
     return _judged(claim, found, stale=found.digest != digest(claim.depends))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import scipy.io
 
 from cpm_repro.checklist.checks_data import (
@@ -12,6 +13,7 @@ from cpm_repro.checklist.checks_data import (
     mpii_training_people,
 )
 from cpm_repro.checklist.context import Context
+from cpm_repro.errors import UserError
 
 
 def struct(**fields):
@@ -52,6 +54,28 @@ def test_flic(tmp_path):
     (tmp_path / "flic").mkdir()
     scipy.io.savemat(tmp_path / "flic" / "examples.mat", {"examples": examples})
     assert flic_training_people(Context(data=tmp_path)) == 2
+
+
+def test_files_of_other_content_are_refused_by_name(tmp_path):
+    for folder in ("mpii", "flic", "lsp", "lspet_full"):
+        (tmp_path / folder).mkdir()
+    mpii = struct(annolist=struct(annorect=np.zeros((0, 0))), img_train=np.array([[1, 0]]))
+    scipy.io.savemat(tmp_path / "mpii" / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": mpii})
+    np.savez(tmp_path / "mpii_val_pairs.npz", image_index=np.array([1]), person_index=np.array([2]))
+    scipy.io.savemat(tmp_path / "flic" / "examples.mat", {"examples": np.zeros(3)})
+    for folder, shape in (("lsp", (14, 3, 9)), ("lspet_full", (14, 3, 9))):
+        scipy.io.savemat(tmp_path / folder / "joints.mat", {"joints": np.zeros(shape)})
+    for count, words in (
+        (mpii_training_people, "wanted RELEASE with annolist and img_train of one length"),
+        (mpii_test_people, "wanted RELEASE with single_person and img_train of one length"),
+        (flic_training_people, "wanted FLIC's examples with istrain"),
+        (lsp_training_people, "wanted joints of 3 x 14 x N"),
+    ):
+        with pytest.raises(UserError, match=words):
+            count(Context(data=tmp_path))
+    scipy.io.savemat(tmp_path / "lspet_full" / "joints.mat", {"other": 1.0})
+    with pytest.raises(UserError, match="expected a variable 'joints'"):
+        lsp_training_people(Context(data=tmp_path))
 
 
 def test_lsp(tmp_path):

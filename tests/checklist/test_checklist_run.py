@@ -69,7 +69,18 @@ def test_what_is_missing_is_named_with_the_command(tmp_path):
     assert "--data" in score.claim.command
     assert any("pose_iter_395000.caffemodel" in item for item in results["paper.lsp"].missing)
     text = (tmp_path / "CHECKLIST.md").read_text()
-    assert "not run: missing pose_iter_395000.caffemodel; the LSP data set. Run: cpm eval" in text
+    wanted = "weights pose_iter_395000.caffemodel (give their folder with --weights)"
+    assert f"not run: missing {wanted}; the LSP data set. Run: cpm eval" in text
+    assert "missing a run. Run: cpm checklist |" in text  # of what only= left out
+
+
+@pytest.mark.parametrize("place", ["", "_trained_LEEDS_PC"])
+def test_weights_that_are_there_are_not_called_missing(tmp_path, place):
+    (tmp_path / "models" / place).mkdir(parents=True)
+    (tmp_path / "models" / place / "pose_iter_395000.caffemodel").touch()
+    results = run(tmp_path, weights=tmp_path / "models")
+    assert results["paper.lsp"].missing == ("the LSP data set",)
+    assert "pose_iter_40000.caffemodel" in results["paper.flic.elbow"].missing[0]
 
 
 def test_published_scores_are_reproduced_from_the_folder_given(tmp_path):
