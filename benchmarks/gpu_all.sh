@@ -16,18 +16,27 @@ total=${GPU_ALL_SECONDS:-525}
 mkdir -p "$out"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 device=${GPU_ALL_DEVICE:-cuda}
-status=0 planned=0
+status=0 planned=0 failed=()
 summary="$out/summary.md"
 printf '| part | result | seconds |\n| --- | --- | ---: |\n' >"$summary"
 
 report() {  # after every part, so that what is there is reported whatever happens next
+  local page name
   {
     echo "# Everything on a GPU, $(date -u +%F)"
     echo
     [ "$device" = cuda ] || printf '**A rehearsal on a CPU: its numbers mean nothing.**\n\n'
     cat "$summary"
+    for page in "$out"/test_*.log; do  # a part whose tests were skipped is ok, too
+      [ -e "$page" ] && printf '\n%s:\n\n```\n%s\n```\n' "$(basename "$page" .log)" "$(grep -E '^SKIPPED|^=+ .* in [0-9.]+s' "$page")"
+    done
     for page in "$out"/bench_*.md "$out"/parity.md "$out"/train/*.md; do
       [ -e "$page" ] && { echo; cat "$page"; }
+    done
+    for name in "${failed[@]}"; do
+      printf '\n## %s: the last lines of its log\n\n```\n' "$name"
+      tail -n 40 "$out/$name.log"
+      echo '```'
     done
   } >"$out/report.md.new"
   mv "$out/report.md.new" "$out/report.md"
@@ -54,6 +63,7 @@ part() {  # part NAME SECONDS COMMAND...
   [ "$limit" -le "$left" ] || limit=$left
   timeout --kill-after=3 "$limit" "$@" >"$out/$name.log" 2>&1
   code=$?
+  [ "$code" = 0 ] || failed+=("$name")
   case $code in
     0) note "$name" ok $((SECONDS - begin)); return 0 ;;
     124 | 137) note "$name" "FAILED: more than $limit s" $((SECONDS - begin)) ;;
@@ -92,7 +102,7 @@ test_part() {  # test_part NAME SECONDS FILE...
 }
 
 # The times add up to GPU_ALL_SECONDS; what matters most comes first.
-part environment 10 "$python" -c 'import json; from cpm_repro.environment import environment; print(json.dumps(environment(), indent=1))'
+part environment 15 "$python" -c 'import json; from cpm_repro.environment import environment; print(json.dumps(environment(), indent=1))'
 part build 40 env "${build[@]}" "$python" setup.py build_ext --inplace
 test_part cuda 60 tests/cuda/test_cuda_ops.py tests/data/test_data_device.py tests/training/test_training_{checkpoint_writer,prefetch}.py
 bench belief_maps 35
@@ -100,7 +110,7 @@ bench fuse_multiscale 35
 # cuDNN measures its algorithms in the first updates of a network, and Triton compiles: neither may take the others' time.
 test_part training 60 tests/cuda/test_cuda_training.py
 bench training_step 60
-test_part inference 55 tests/cuda/test_cuda_inference.py
+test_part inference 50 tests/cuda/test_cuda_inference.py
 bench seven_scales 30
 bench inference 30
 bench imresize 15
