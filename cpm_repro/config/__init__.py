@@ -1,6 +1,7 @@
 """Configurations of a run: typed settings and the presets; the only place where defaults live."""
 
 from cpm_repro.config.architectures import ARCHITECTURES, Architecture, Kernels, architecture
+from cpm_repro.config.limits import check
 from cpm_repro.config.options import assignment, explained, requested, resolve, solver_options
 from cpm_repro.config.person_size import PERSON_HEIGHT, cut_off, cut_off_by_layer
 from cpm_repro.config.presets import (
@@ -14,6 +15,7 @@ from cpm_repro.config.presets import (
     preset,
     reference_of,
 )
+from cpm_repro.config.same_run import first_difference, schedule_change
 from cpm_repro.config.settings import (
     CENTER_SIGMA_AT_FULL_CROP,
     FULL_CROP,
@@ -27,12 +29,9 @@ from cpm_repro.config.settings import (
     TargetConfig,
     TrainConfig,
     center_sigma,
-    check,
-    first_difference,
     flat,
     from_dict,
     override,
-    schedule_change,
     to_dict,
     unknown,
 )

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cpm_repro.config.architectures import architecture
+from cpm_repro.config.limits import check
 from cpm_repro.config.presets import PRESETS, preset
 from cpm_repro.config.settings import (
     FULL_CROP,
     TINY_CROP,
     NetworkConfig,
     TrainConfig,
-    check,
     from_dict,
     override,
 )

@@ -1,4 +1,4 @@
-"""Frozen, typed configurations: what can be set, its defaults, and what no run can work with.
+"""Frozen, typed configurations: what can be set, and its defaults.
 
 ``override`` applies a user's changes and refuses names and types that do not fit.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType
@@ -226,46 +225,6 @@ def _fitting(value: Any, wanted: Any, dotted: str) -> Any:
     raise UserError(f"setting {dotted}: wanted {name}, got {value!r}")
 
 
-_FREE_ON_RESUME = (
-    *("data", "iterations", "minutes", "workers", "checkpoint_", "validate_", "record_"),
-    *("solver.accumulate", "solver.recompute", "solver.compile"),
-)
-
-
-def first_difference(old: TrainConfig, new: TrainConfig) -> str | None:
-    """Name and values of the first setting that makes ``new`` another run than ``old``; None: the same run.
-
-    Workers and when to save and validate do not touch what an update does. Passes, recomputation and
-    compilation leave it as it is up to the order of sums and what dropout draws, and a run that does not fit
-    its memory needs them. The budget may change although the schedules ``cosine`` and ``linear`` follow it
-    (:func:`schedule_change` says so); not under a scheme of several phases, whose ends and beginnings it
-    sets. Whether data at another place are the run's data is not seen here.
-    """
-    flat_old, flat_new = flat(to_dict(old)), flat(to_dict(new))
-    phased = old.scheme.startswith("stage-wise")
-    for name, value in flat_old.items():
-        free = name.startswith(_FREE_ON_RESUME) and not (phased and name in ("iterations", "minutes"))
-        if flat_new[name] != value and not free:
-            return f"{name} = {value}, got {flat_new[name]}"
-    return None
-
-
-def schedule_change(old: TrainConfig, new: TrainConfig) -> str | None:
-    """What another budget does to the rates of a run that goes on; None: nothing."""
-    budgets = [_budget(old), _budget(new)]
-    if budgets[0] == budgets[1] or new.solver.schedule == "step":
-        return None
-    return (
-        f"the budget was {budgets[0]} and is {budgets[1]}: the schedule {new.solver.schedule} follows it, "
-        f"and the rates of the updates to come are others than they would have been"
-    )
-
-
-def _budget(config: TrainConfig) -> str:
-    iterations = [] if config.iterations is None else [f"{config.iterations} iterations"]
-    return " or ".join(iterations + ([] if config.minutes is None else [f"{config.minutes:g} minutes"]))
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings under their dotted names."""
     named: dict[str, Any] = {}
@@ -299,108 +258,6 @@ def _typed(config: ConfigT, prefix: str) -> ConfigT:
     for name, wanted in get_type_hints(type(config)).items():
         _fitting(getattr(config, name), wanted, prefix + name)
     return config
-
-
-_MOST_WORKERS = 256
-"""Threads that prepare batches, each with batches of its own: more only fill the memory."""
-
-
-def check(config: TrainConfig, ranks: int = 1) -> None:
-    """Refuse numbers that no run of so many ``ranks`` can work with, before any work is done."""
-    for name, value in flat(to_dict(config)).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{name} must be finite, got {value}")
-    solver, augment = config.solver, config.augment
-    rules = [
-        (solver.batch >= 1, f"batch must be at least 1, got {solver.batch}"),
-        (solver.batch >= ranks, f"a batch of {solver.batch} cannot be shared by {ranks} ranks"),
-        (solver.lr > 0, f"learning rate must be positive, got {solver.lr}"),
-        (augment.crop >= 32, f"crop must be at least 32 px, got {augment.crop}"),
-        (augment.target_dist > 0, f"target_dist must be positive, got {augment.target_dist}"),
-        (0 <= augment.half_body <= 1, f"half_body must lie in [0, 1], got {augment.half_body}"),
-        (0 <= augment.occlusion <= 1, f"occlusion must lie in [0, 1], got {augment.occlusion}"),
-        (0 <= augment.photometric < 1, f"photometric must lie in [0, 1), got {augment.photometric}"),
-        (
-            augment.method != "device" or augment.occlusion == augment.photometric == 0,
-            "augment.method=device does not go with occlusion or photometric: use fast",
-        ),
-        (0 <= augment.shift < 1, f"shift must lie in [0, 1), got {augment.shift}"),
-        (0 < augment.fill <= 2, f"fill must lie in (0, 2], got {augment.fill}"),
-        (
-            0 < augment.scale_min <= augment.scale_max,
-            f"scale range must be 0 < min <= max, got {augment.scale_min} to {augment.scale_max}",
-        ),
-        (
-            config.target.sigma > 0 and config.target.stride > 0,
-            f"sigma and stride must be positive, got {config.target.sigma} and {config.target.stride}",
-        ),
-        (0 <= config.seed < 2**31, f"seed must lie in 0 to 2^31 - 1, got {config.seed}"),
-        (augment.crop % 8 == 0, f"crop must be a multiple of 8 px, got {augment.crop}"),
-        (config.target.stride == 8, f"stride must be the networks' 8, got {config.target.stride}"),
-        (0 <= augment.flip <= 1, f"flip must lie in [0, 1], got {augment.flip}"),
-        (solver.muon_lr > 0, f"muon_lr must be positive, got {solver.muon_lr}"),
-        (
-            solver.weight_decay >= 0,
-            f"weight_decay must not be negative, got {solver.weight_decay}",
-        ),
-        (0 <= solver.momentum < 1, f"momentum must lie in [0, 1), got {solver.momentum}"),
-        (solver.clip >= 0, f"clip must not be negative (0: no clipping), got {solver.clip}"),
-        (0 < solver.gamma <= 1, f"gamma must lie in (0, 1], got {solver.gamma}"),
-        (solver.stepsize > 0, f"stepsize must be positive, got {solver.stepsize}"),
-        (0 < solver.decay_share <= 1, f"decay_share must lie in (0, 1], got {solver.decay_share}"),
-        (0 <= solver.average < 1, f"average must lie in [0, 1), got {solver.average}"),
-        (
-            1 <= solver.accumulate <= max(1, solver.batch),
-            f"accumulate must lie in 1 to batch ({solver.batch}), got {solver.accumulate}",
-        ),
-        (solver.warmup >= 0, f"warmup must not be negative, got {solver.warmup}"),
-        (
-            config.checkpoint_iterations is None or config.checkpoint_iterations > 0,
-            f"checkpoint_iterations must be positive, got {config.checkpoint_iterations}",
-        ),
-        (
-            config.record_gradients is None or config.record_gradients > 0,
-            f"record_gradients must be positive, got {config.record_gradients}",
-        ),
-        (
-            config.validate_people is None or config.validate_people > 0,
-            f"validate_people must be positive, got {config.validate_people}",
-        ),
-        (
-            config.workers is None or 0 <= config.workers <= _MOST_WORKERS,
-            f"workers must lie in 0 to {_MOST_WORKERS}, got {config.workers}",
-        ),
-        (
-            config.iterations is not None or config.minutes is not None,
-            "a training run needs a budget: iterations or minutes",
-        ),
-        (
-            config.iterations is None or config.iterations > 0,
-            f"iterations must be positive, got {config.iterations}",
-        ),
-        (
-            config.minutes is None or 0 < config.minutes < 1e6,
-            f"minutes must be positive and finite, got {config.minutes}",
-        ),
-        (0 < config.validate_every <= 1, f"validate_every must lie in (0, 1], got {config.validate_every}"),
-        (
-            0 < config.stage_wise_share < 1,
-            f"stage_wise_share must lie between 0 and 1, got {config.stage_wise_share}",
-        ),
-    ]
-    for holds, sentence in rules:
-        if not holds:
-            raise UserError(sentence)
-    for kind, value, known in (
-        ("augment.method", augment.method, ["box", "exact", "fast", "device"]),
-        ("optimizer", solver.optimizer, ["adamw", "muon", "caffe_sgd"]),
-        ("schedule", solver.schedule, ["cosine", "linear", "step"]),
-        ("precision", solver.precision, list(PRECISIONS)),
-        ("initialisation", solver.initialisation, ["caffe", "kaiming"]),
-        ("scheme", config.scheme, list(SCHEMES)),
-    ):
-        if value not in known:
-            raise UserError(unknown(kind, value, known))
 
 
 def center_sigma(crop: int) -> float:
