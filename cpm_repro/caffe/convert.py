@@ -146,7 +146,7 @@ def compare(source: Mapping[str, Tensor], target: Mapping[str, Tensor], network:
     description = network.describe()
     generator = torch.Generator().manual_seed(0)
     channels = description.input_shape[1]
-    data = torch.rand((1, channels, CHECK_SIDE, CHECK_SIDE), generator=generator) - 0.5
+    data = torch.rand((1, channels, CHECK_SIDE, CHECK_SIDE), generator=generator, device="cpu") - 0.5
     caffe = CaffeNet(deploy_message(description), seed=0)
     caffe.load(by_layer(source))
     ours = network.build().eval()

@@ -73,5 +73,5 @@ def _bilinear(tensor: Tensor) -> None:
     side = tensor.shape[3]
     factor = math.ceil(side / 2)
     middle = (2 * factor - 1 - factor % 2) / (2 * factor)
-    ramp = 1 - (torch.arange(side, dtype=tensor.dtype) / factor - middle).abs()
-    tensor.copy_((ramp[:, None] * ramp).to(tensor.device).expand_as(tensor))
+    ramp = 1 - (torch.arange(side, dtype=tensor.dtype, device=tensor.device) / factor - middle).abs()
+    tensor.copy_((ramp[:, None] * ramp).expand_as(tensor))

@@ -237,7 +237,8 @@ class CaffeNet(nn.Module):
         for name, values in fitting.items():
             with torch.no_grad():
                 for blob, value in zip(ours[name].blobs(), values, strict=True):
-                    blob.copy_(torch.as_tensor(value).reshape(blob.shape))
+                    given = value if isinstance(value, Tensor) else torch.as_tensor(value, device=blob.device)
+                    blob.copy_(given.reshape(blob.shape))
         report.loaded = list(fitting)
         return report
 
@@ -307,20 +308,20 @@ class CaffeNet(nn.Module):
 
     def _checked_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         blobs = {}
+        weight = next(self.parameters(), None)
         for name, value in inputs.items():
             shape = self.inputs.get(name)
             if shape is None:
                 raise UserError(
                     f"net {self.net_name!r} has no input {name!r}; it has {', '.join(self.inputs)}"
                 )
-            blob = _float_tensor(name, value)
+            blob = _float_tensor(name, value, torch.device("cpu") if weight is None else weight.device)
             if blob.ndim != len(shape) or tuple(blob.shape[1:2]) != shape[1:2] or not blob.numel():
                 raise UserError(
                     f"input {name!r}: wanted shape {list(shape)} (batch and size may differ), "
                     f"got {list(blob.shape)}"
                 )
-            own = next(self.parameters(), blob)
-            blobs[name] = blob.to(own.dtype)
+            blobs[name] = blob if weight is None else blob.to(weight.dtype)
         return blobs
 
     def _needed(self, wanted: Sequence[str] | None) -> list[tuple[Any, learned.CaffeLayer]]:
@@ -340,11 +341,12 @@ class CaffeNet(nn.Module):
         return needed[::-1]
 
 
-def _float_tensor(name: str, value: Any) -> Tensor:
-    """An input as a tensor of floats: Caffe's blobs hold nothing else."""
+def _float_tensor(name: str, value: Any, device: torch.device) -> Tensor:
+    """An input as a tensor of floats, arrays on ``device``: Caffe's blobs hold nothing else."""
     try:
         still = isinstance(value, np.ndarray) and not value.flags.writeable  # torch would warn of it
-        blob = torch.as_tensor(value.copy() if still else value)
+        array = value.copy() if still else value
+        blob = array if isinstance(array, Tensor) else torch.as_tensor(array, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"input {name!r}: wanted a tensor or array, got {type(value).__name__}") from error
     if not blob.is_floating_point():

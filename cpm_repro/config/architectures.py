@@ -63,6 +63,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 def architecture(name: str) -> Architecture:
     """The architecture called ``name``; an unknown name names the nearest one."""
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise UserError(unknown("architecture", str(name), ARCHITECTURES))
     return ARCHITECTURES[name]

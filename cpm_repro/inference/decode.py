@@ -141,10 +141,10 @@ def _weights(cells: int, stride: int, zoom: float) -> Tensor:
     """
     size = cells * stride
     middle = (size - 1) / 2
-    seen = middle + zoom * (torch.arange(size, dtype=torch.float64) - middle)
+    seen = middle + zoom * (torch.arange(size, dtype=torch.float64, device="cpu") - middle)
     at = (seen + 0.5) / stride - 0.5
     first = at.floor().long() - 1
-    weights = torch.zeros(size, cells, dtype=torch.float64)
+    weights = torch.zeros(size, cells, dtype=torch.float64, device="cpu")
     for tap in range(4):
         cell = first + tap
         weights.scatter_add_(1, cell.clamp(0, cells - 1)[:, None], _cubic(at - cell)[:, None])

@@ -13,7 +13,7 @@ from cpm_repro.files import write_json
 from cpm_repro.skeleton import Skeleton
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is equal to itself alone: arrays have no one answer
 class Person:
     """One estimated person; image pixels, 0-based, x right, y down."""
 

@@ -46,7 +46,7 @@ class _Matrices:
 def _matrices(tile: int, kernel: int, dtype: torch.dtype) -> _Matrices:
     """Made in float64, rounded once."""
     size, half, results = tile, tile // 2 + 1, tile - kernel + 1
-    steps = torch.arange(size, dtype=torch.float64)
+    steps = torch.arange(size, dtype=torch.float64, device="cpu")
     angle = 2 * math.pi * (torch.outer(steps, steps) % size) / size
     cos, sin = torch.cos(angle), torch.sin(angle)
     # exp(-i angle) (re + i im)
@@ -55,7 +55,7 @@ def _matrices(tile: int, kernel: int, dtype: torch.dtype) -> _Matrices:
     # exp(+i angle) ((p1 - p3) + i (p1 + p2)) / T
     c, s = cos[:results] / size, sin[:results] / size
     back = [torch.cat([c - s, -s, -c], dim=1), torch.cat([s + c, c, -s], dim=1)]
-    twice = torch.full((half,), 2.0, dtype=torch.float64)  # the conjugate half along y
+    twice = torch.full((half,), 2.0, dtype=torch.float64, device="cpu")  # the conjugate half along y
     twice[0] = 1
     if size % 2 == 0:
         twice[-1] = 1
@@ -85,6 +85,10 @@ def kernel_spectrum(weight: Tensor, tile: int) -> Tensor:
     return (_matrices(tile, kernel, torch.float32).kernel @ flat).to(weight.dtype).view(-1, channels, outputs)
 
 
+def _block(size: int) -> Tensor:
+    return torch.empty(size, dtype=torch.uint8, device="cpu")  # whatever torch.set_default_device says
+
+
 class _Workspace(threading.local):
     """Two blocks that the steps of a convolution write to in turn, kept for the next one of the thread.
 
@@ -93,15 +97,15 @@ class _Workspace(threading.local):
     """
 
     def __init__(self) -> None:
-        self.blocks = [torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.uint8)]
+        self.blocks = [_block(0), _block(0)]
 
     def take(self, which: int, dtype: torch.dtype, *shape: int) -> Tensor:
         """A view of block ``which``, of undefined content; valid until the block is taken again."""
         size = math.prod(shape) * dtype.itemsize
         if self.blocks[which].numel() < size:
-            self.blocks[which] = torch.empty(0, dtype=torch.uint8)  # let go before taking more
+            self.blocks[which] = _block(0)  # let go before taking more
             with torch.inference_mode(False):
-                self.blocks[which] = torch.empty(size, dtype=torch.uint8)
+                self.blocks[which] = _block(size)
         return self.blocks[which][:size].view(dtype).view(shape)
 
 

@@ -16,8 +16,9 @@ def pooled_size(size: int, kernel: int, stride: int, pad: int = 0) -> int:
 
 
 def conv(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
-    """A convolution that keeps the size, its parameters not filled yet (see ``initialise``)."""
-    return nn.utils.skip_init(nn.Conv2d, channels_in, channels_out, kernel, padding=kernel // 2)
+    """A float32 convolution that keeps the size, its parameters not filled yet (see ``initialise``)."""
+    shape = (channels_in, channels_out, kernel)
+    return nn.utils.skip_init(nn.Conv2d, *shape, padding=kernel // 2, dtype=torch.float32)
 
 
 def max_pool(kernel: int) -> nn.MaxPool2d:

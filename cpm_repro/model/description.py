@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 from cpm_repro.config import Kernels, architecture
@@ -319,10 +320,11 @@ def describe(
     parts = own.parts if parts is None else parts
     width = own.width if width is None else width
     for name, value in (("stages", stages), ("parts", parts)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= MOST:
             raise UserError(f"{arch}: wanted {name} to be a whole number of 1 to {MOST}, got {value!r}")
-    if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width <= 64:
+    if isinstance(width, bool) or not isinstance(width, Real) or not 0 < width <= 64:
         raise UserError(f"{arch}: wanted a width above 0 and at most 64, got {width!r}")
+    stages, parts, width = int(stages), int(parts), float(width)  # NumPy's too
     kernels = Kernels(
         _sides(arch, "features", features, own.kernels.features, len(own.kernels.features)),
         _sides(arch, "refine", refine, own.kernels.refine),
@@ -345,7 +347,8 @@ def _sides(
     """``7-7-3`` as numbers; ``own`` where nothing was said."""
     if text is None:
         return own
-    sides = tuple(int(part) for part in text.split("-") if part.isdecimal()) if len(text) < 200 else ()
+    known = isinstance(text, str) and len(text) < 200
+    sides = tuple(int(part) for part in text.split("-") if part.isdecimal()) if known else ()
     odd = all(side % 2 == 1 and side <= _WIDEST for side in sides)
     if not sides or not odd or "-".join(map(str, sides)) != text or len(sides) != (count or len(sides)):
         many = f"{count} odd number" + ("s" if count and count > 1 else "") if count else "odd numbers"

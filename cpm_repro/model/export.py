@@ -188,7 +188,7 @@ def _prepared(
     memory = fitting(f"a trial of 2 x {shape[1]} x {height} x {width}", "give a smaller size")
     try:
         with memory:
-            yield module, names, torch.rand(shape, generator=generator) - 0.5
+            yield module, names, torch.rand(shape, generator=generator, device="cpu") - 0.5
     finally:
         net.train(was_training)
 

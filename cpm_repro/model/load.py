@@ -146,4 +146,4 @@ def _copy(target: nn.Parameter, blob: Blob) -> None:
     elif target.device.type == "cpu" and target.dtype == torch.float32:
         np.copyto(target.detach().numpy(), blob.reshape(tuple(target.shape)), casting="unsafe")
     else:
-        target.copy_(torch.tensor(blob).reshape(target.shape))
+        target.copy_(torch.tensor(blob, device=target.device).reshape(target.shape))

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -163,7 +164,9 @@ def count(value: object) -> int:
 def positive(name: str, value: object) -> float:
     """``value`` as a positive finite float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+        value = float(value)  # NumPy's; torch.compile's symbolic ones are an int or a float
     # Comparisons only: under torch.compile the number may be symbolic.
     if not 0 < value <= FLOAT64_MAX:
         raise ValueError(f"{name} must be positive and finite, got {shown(value)}")
@@ -181,6 +184,8 @@ def positive_single(name: str, value: object) -> float:
 
 def whole_positive(name: str, value: object) -> int:
     """``value``, if it is a whole number from 1 to 2**63 - 1."""
+    if isinstance(value, Integral) and not isinstance(value, int):
+        value = int(value)  # NumPy's
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, got {shown(value)}")
     if value > sys.maxsize:
@@ -281,10 +286,10 @@ def report_values(
 
     ``value`` is contiguous float32, ``codes`` contiguous int32: what `visibility` made of ``visible``.
 
-    Only on the CPU and outside of torch.compile: elsewhere looking at values would stall the device. The
-    kernels are safe either way: such joints are not drawn.
+    Only on the CPU and outside of torch.compile and torch.func: elsewhere looking at values would stall the
+    device, or is not possible. The kernels are safe either way: such joints are not drawn.
     """
-    if torch.compiler.is_compiling() or not value.is_cpu:
+    if torch.compiler.is_compiling() or not value.is_cpu or in_torch_func():
         return
     if _library.all_plain(value, codes):
         return
@@ -294,6 +299,11 @@ def report_values(
         wrong = (codes < 0) | (codes > 2)
         if bool(wrong.any()):
             raise ValueError(f"visible must hold Visibility codes 0, 1 or 2, got {visible[wrong][0].item()}")
+
+
+def in_torch_func() -> bool:
+    """Whether a transform of torch.func (vmap, grad, ...) is at work, whose tensors have no memory."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 @functools.cache

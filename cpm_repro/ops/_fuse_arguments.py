@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -56,6 +57,9 @@ def check_options(options: Options) -> Options:
     """
     _checks.choice("mode", options.mode, ("matlab", "opencv"))
     stride = options.stride
+    if isinstance(stride, Integral) and not isinstance(stride, int):
+        stride = int(stride)  # NumPy's
+        options = replace(options, stride=stride)
     if isinstance(stride, bool) or not isinstance(stride, int):
         raise TypeError(f"stride must be a whole number, got {type(stride).__name__}")
     if not 1 <= stride <= _checks.MAX_STRIDE:

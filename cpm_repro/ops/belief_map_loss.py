@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.autograd import forward_ad
 
 from cpm_repro.ops import _checks, _cupy, _reference
-from cpm_repro.ops._backend import choose
+from cpm_repro.ops._backend import choose, name_of
 
 
 def belief_map_loss(
@@ -25,7 +26,8 @@ def belief_map_loss(
     The first stage is held against the maps of everybody, later ones against the annotated person's alone
     (spec `training.md`, Loss; `transform.md`, Output; paper section 2.4). Differences and sums are float32 or
     better whatever type the maps have; the result does not depend on the number of threads. Differentiable
-    with respect to ``maps``, any number of times; not to ``joints``.
+    with respect to ``maps``, any number of times; not to ``joints``. Forward-mode derivatives and torch.func
+    (grad, vmap, jvp, ...) go through the reference back end.
 
     Args:
         maps: per stage (N, K+1, h, w), stage 1 first; float32, float16 or bfloat16, all alike.
@@ -61,11 +63,26 @@ def belief_map_loss(
     _checks.report_values("joints", positions, codes, visible)
     scale = 0.5 / whole
     chosen = choose(backend, "belief_map_loss", positions.device)
+    if chosen != "reference" and _transformed(stages):
+        if name_of(backend) is not None:
+            raise ValueError(
+                f"backend must be 'reference' in torch.func and for forward-mode derivatives, got {chosen!r}"
+            )
+        chosen = "reference"  # a kernel would say that the derivative is 0
     if chosen == "reference":
         return _reference.belief_map_loss(stages, positions, codes, stride, sigma, scale)
     if chosen == "cupy":
         return _cupy.belief_map_loss(stages, positions, codes, stride, sigma, scale)
     return torch.ops.cpm_repro.belief_map_loss(stages, positions, codes, stride, sigma, scale)
+
+
+def _transformed(stages: list[torch.Tensor]) -> bool:
+    """Whether a transform of torch.func or forward-mode differentiation is at work, which no kernel knows."""
+    if torch.compiler.is_compiling():
+        return False
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(s).tangent is not None for s in stages):
+        return True
+    return _checks.in_torch_func()
 
 
 def _stages(maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -70,7 +70,7 @@ def _as_tensor(array: object) -> torch.Tensor:
         return _checks.tensor("array", array)
     if array.dtype not in (np.uint8, np.float32, np.float64):
         raise TypeError(f"array must be uint8, float32 or float64, got {array.dtype}")
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))  # torch warns of what is read-only
 
 
 def _wanted(

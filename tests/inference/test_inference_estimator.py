@@ -235,6 +235,16 @@ def test_weights_that_are_none(tmp_path, name):
         load(tmp_path / name)
 
 
+@pytest.mark.parametrize("arch", ["flic_4stage", "tiny"])
+def test_a_state_dict_of_other_numbers_needs_no_more_than_its_architecture(arch, tmp_path):
+    """Of 0.1 times 128, 512 and 32 channels the rounded first alone tells another width."""
+    net = build(arch, stages=2, parts=5, width=0.1)
+    torch.save(net.state_dict(), tmp_path / "x.pt")
+    again = load(tmp_path / "x.pt", arch)
+    assert (again.arch, again.stages, again.parts, again.width) == (arch, 2, 5, 0.1)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in net.state_dict().items())
+
+
 def test_weights_of_another_network_list_what_does_not_fit(run_folder):
     with pytest.raises(UserError, match=r"conv1_1\.weight: wanted \[64"):
         load(run_folder, arch="mpii_vgg_6stage", stages=3, width=1.0)
@@ -324,3 +334,14 @@ def test_weights_whose_data_are_elsewhere_ask_for_data(procedure, tmp_path, monk
     assert main(["eval", "--weights", str(BUNDLED), "--procedure", procedure]) == 2
     said = capsys.readouterr().err
     assert said.endswith("tiny-lspet.safetensors was trained on lspet, which is not here: give --data\n")
+
+
+def test_a_person_is_found_again_in_a_list(run_folder):
+    """Compared by their arrays they were neither equal nor not: index and remove ended in an error."""
+    people = PoseEstimator(run_folder)(
+        np.full((90, 80, 3), 77, np.uint8), boxes=[(0, 0, 40, 40), (9, 9, 79, 79)]
+    )
+    assert people.index(people[1]) == 1
+    assert len({*people, people[0]}) == 2
+    people.remove(people[1])
+    assert len(people) == 1

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from cpm_repro import ops
+from cpm_repro import build, ops
+from cpm_repro.caffe.convert import convert
 from cpm_repro.errors import UserError
-from cpm_repro.inference import decode
+from cpm_repro.inference import decode, tiled_fft
 from cpm_repro.inference.crop_beliefs import CropBeliefs
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.export import export_weights
+from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.skeleton import CPM14
 
 
@@ -262,3 +264,18 @@ def test_extreme_shapes(run_folder, shape):
     people = PoseEstimator(run_folder)(np.full(shape, 77, np.uint8))
     assert np.isfinite(people[0].keypoints).all()
     assert people.draw().size
+
+
+def test_the_default_device_is_that_of_other_programs(run_folder, tmp_path):
+    """torch.set_default_device moved tables of a network on the CPU elsewhere, where they were kept."""
+    options = {"device": "cpu", "flip_test": True, "scales": (0.93, 1.07), "sub_pixel": True}
+    decode._weights.cache_clear()
+    tiled_fft._matrices.cache_clear()
+    with torch.device("meta"):
+        (inside,) = PoseEstimator(run_folder, **options)(picture(), whole_image=True)
+        net = build("mpii_6stage", stages=1, width=0.25).eval()
+        (moved,) = fast_convolutions(net)(torch.zeros(1, 4, 184, 184, device="cpu"))
+        convert(run_folder, tmp_path / "x.caffemodel", check=True)
+    (outside,) = PoseEstimator(run_folder, **options)(picture(), whole_image=True)
+    np.testing.assert_array_equal(inside.keypoints, outside.keypoints)
+    assert moved.device.type == "cpu"

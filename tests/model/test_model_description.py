@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from model_helpers import spec_networks
@@ -147,7 +148,11 @@ def test_person_net_trains_on_one_label():
     [
         ({"arch": "mpii_6stages"}, "did you mean mpii_6stage"),
         ({"arch": "resnet"}, "person_4stage"),
+        ({"arch": ["tiny"]}, "unknown architecture"),
         ({"arch": "tiny", "stages": 0}, "stages"),
+        ({"arch": "tiny", "stages": True}, "stages"),
+        ({"arch": "tiny", "features": 3}, "wanted features as 1 odd number up to 99 such as 3, got 3"),
+        ({"arch": "tiny", "refine": [7, 7]}, r"wanted refine as odd numbers .*, got \[7, 7\]"),
         ({"arch": "tiny", "stages": 2.5}, "stages"),
         ({"arch": "tiny", "parts": -1}, "parts"),
         ({"arch": "tiny", "width": 0.0}, "width"),
@@ -158,6 +163,10 @@ def test_person_net_trains_on_one_label():
 def test_what_cannot_be_described_is_named(arguments, words):
     with pytest.raises(UserError, match=words):
         describe(**arguments)
+
+
+def test_numbers_may_be_numpys():
+    assert describe("tiny", np.int64(2), np.uint8(5), np.float32(0.5)) == describe("tiny", 2, 5, 0.5)
 
 
 def test_other_kernels_are_other_networks_with_the_same_names():

@@ -24,6 +24,16 @@ def test_build_fills_as_caffe_does():
             assert abs(parameter.mean().item()) < 5 * 0.01 / math.sqrt(parameter.numel())
 
 
+def test_networks_are_float32_whatever_the_default_is():
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        net = build("tiny", stages=1, width=0.05)
+    finally:
+        torch.set_default_dtype(default)
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+
+
 def test_a_generator_makes_it_repeatable():
     one, same, other = (
         build("tiny", width=0.05, generator=generator(seed)).state_dict() for seed in (1, 1, 2)

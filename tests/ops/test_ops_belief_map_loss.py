@@ -8,6 +8,7 @@ import pytest
 import torch
 from ops_support import people
 from support import golden
+from torch.autograd import forward_ad
 
 from cpm_repro.ops import _checks, belief_map_loss, belief_maps
 
@@ -178,3 +179,36 @@ def test_gradients_under_torch_compile():
     expected = torch.autograd.grad(step(*maps), maps)
     got = torch.autograd.grad(torch.compile(step, fullgraph=True, backend="aot_eager")(*maps), maps)
     assert all(torch.equal(x, y) for x, y in zip(got, expected, strict=True))
+
+
+def test_forward_mode_derivatives_are_those_of_backward_mode():
+    """The kernels have none: that of their losses was zero without a word."""
+    joints, visible, _ = people()
+    values, tangents = ([m.detach() for m in stage_maps(2, (2, 5, 6, 6), seed=seed)] for seed in (3, 4))
+    maps = [value.clone().requires_grad_() for value in values]
+    losses = belief_map_loss(maps, joints, visible)
+    wanted = [
+        sum((g * t).sum() for g, t in zip(torch.autograd.grad(loss, maps, retain_graph=True,
+            materialize_grads=True), tangents, strict=True))
+        for loss in losses
+    ]  # fmt: skip
+    with forward_ad.dual_level():
+        dual = [forward_ad.make_dual(*pair) for pair in zip(values, tangents, strict=True)]
+        got = forward_ad.unpack_dual(belief_map_loss(dual, joints, visible)).tangent
+    torch.testing.assert_close(got, torch.stack(wanted))
+
+
+def test_torch_func_goes_through_the_losses(compiled):
+    joints, visible, _ = people()
+    codes = visible.long()  # as a data loader gives them
+    (maps,) = stage_maps(1, (2, 5, 6, 6))
+    (wanted,) = torch.autograd.grad(belief_map_loss([maps], joints, codes).sum(), maps)
+    values = maps.detach()
+
+    def loss(one, places, seen, backend=None):
+        return belief_map_loss([one[None]], places[None], seen[None], backend=backend)[0]
+
+    got = torch.func.vmap(torch.func.grad(loss))(values, joints, codes)
+    torch.testing.assert_close(got / len(values), wanted)
+    with pytest.raises(ValueError, match=r"backend must be 'reference' in torch.func .*, got 'cpu'"):
+        torch.func.grad(loss)(values[0], joints[0], codes[0], compiled)

@@ -10,7 +10,7 @@ import torch
 from ops_support import people
 from support import golden
 
-from cpm_repro.ops import _checks, _library, _reference, belief_maps, center_map
+from cpm_repro.ops import _checks, _library, _reference, belief_map_loss, belief_maps, center_map
 
 
 def near_cutoff(joints, grid, stride, sigma):
@@ -156,6 +156,20 @@ def test_centre_map_with_and_without_cutoff(backend):
     ]
     np.testing.assert_allclose(full, expected, atol=2e-7)
     np.testing.assert_allclose(cut, np.where(expected < np.exp(-4.6052), 0, expected), atol=2e-7)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.int64, np.uint8])
+def test_numbers_may_be_numpys(backend, kind):
+    joints, visible, center = people()
+    wanted = belief_maps(joints, visible, (46, 46), 8, 7, center=center, backend=backend)
+    got = belief_maps(joints, visible, (46, 46), kind(8), kind(7), center=center, backend=backend)
+    assert torch.equal(got[0], wanted[0])
+    maps = wanted[0][:1, :5]
+    losses = [
+        belief_map_loss([maps], joints[:1], visible[:1], count=count, backend=backend)
+        for count in (4, np.int64(4))
+    ]
+    assert torch.equal(*losses)
 
 
 def test_strided_inputs_and_other_types(backend):

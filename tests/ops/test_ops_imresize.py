@@ -1,5 +1,7 @@
 """imresize: MATLAB's outputs, the reference, and what a caller can get wrong."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,21 @@ def test_numpy_in_numpy_out_and_strides(backend):
     got = imresize(turned, scale=1.5, backend=backend)
     assert isinstance(got, np.ndarray)
     assert np.array_equal(got, imresize(np.ascontiguousarray(turned), scale=1.5, backend="reference"))
+
+
+def test_an_array_that_cannot_be_written_to(backend):
+    """As np.asarray of a PIL image is: torch warns of those that share its memory."""
+    image = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+    wanted = imresize(image, scale=0.5, backend=backend)
+    image.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(imresize(image, scale=0.5, backend=backend), wanted)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_a_scale_may_be_numpys(kind):
+    assert imresize(np.zeros((3, 4)), kind(2)).shape == (6, 8)
 
 
 IMAGE = torch.zeros(4, 4)
