@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cpm_repro import build
+from cpm_repro.device import float32_products
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.procedure import BenchmarkProcedure
 from cpm_repro.ops import _library
@@ -67,11 +68,13 @@ def test_compiled_and_captured_people_are_the_same(cuda, precision):
     image = photograph()
     boxes = [(10 * index, 20, 10 * index + 150, 280) for index in range(7)]
     for count in (7, 3, 7, 1):  # of sizes 8, 4 and 1; a graph that was replayed before
-        expected = plain(image, boxes=boxes[:count], keep_maps=True)
-        first = fast(image, boxes=boxes[:count], keep_maps=True)
-        kept = [[maps.copy() for maps in person.belief_maps] for person in first]
-        fast(image[::-1].copy(), boxes=boxes[:count])  # must not write over what was given out
-        allowed = 2e-2 if precision == "bf16" else 2e-3
+        # Where one of two convolutions were in TF32, which cuDNN chooses, maps would be 2e-3 apart.
+        with float32_products(torch.device(cuda), tf32=False):
+            expected = plain(image, boxes=boxes[:count], keep_maps=True)
+            first = fast(image, boxes=boxes[:count], keep_maps=True)
+            kept = [[maps.copy() for maps in person.belief_maps] for person in first]
+            fast(image[::-1].copy(), boxes=boxes[:count])  # must not write over what was given out
+        allowed = 2e-2 if precision == "bf16" else 2e-4
         for a, b, copies in zip(expected, first, kept, strict=True):
             for x, y, z in zip(a.belief_maps, b.belief_maps, copies, strict=True):
                 assert np.array_equal(y, z)
