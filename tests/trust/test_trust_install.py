@@ -165,3 +165,14 @@ def test_without_a_compiler_only_cuda_that_was_asked_for_is_an_error(asked, code
     assert done.returncode == code
     (line,) = done.stderr.splitlines()
     assert said in line
+
+
+def test_make_takes_an_environment_without_pip(tmp_path):
+    """As uv makes them; what is installed here is nothing."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").write_text("# nothing\n")
+    venv.create(tmp_path / ".venv", with_pip=False)
+    command(["make", ".venv/.installed"], tmp_path)
+    assert (tmp_path / ".venv" / ".installed").exists()
