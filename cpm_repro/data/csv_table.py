@@ -12,6 +12,8 @@ from cpm_repro.data.annotations import Annotations, Intake, Person, own_name
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import Skeleton, Visibility, skeleton_from_names
 
+_NO_PART = "; center_x and center_y are somebody's place and no part: give a part of that name another"
+
 
 def read_csv(path: str | Path, skeleton: Skeleton | None = None, strict: bool = False) -> Annotations:
     """Read a table of one line per person: `image`, and per part `<part>_x`, `<part>_y`, `<part>_visible`.
@@ -30,6 +32,7 @@ def read_csv(path: str | Path, skeleton: Skeleton | None = None, strict: bool = 
     if absent:
         raise UserError(
             f"{path}: expected columns {absent[0]}_x and {absent[0]}_y of the skeleton {skeleton.name}"
+            + (_NO_PART if absent[0] == "center" else "")
         )
     intake = Intake(strict)
     for line, cells in rows:
@@ -71,6 +74,7 @@ def _parts(path: str | Path, columns: list[str]) -> list[str]:
     if "image" not in columns or not parts:
         raise UserError(
             f"{path}: expected columns image, <part>_x and <part>_y, got {', '.join(columns[:5]) or 'none'}"
+            + (_NO_PART if "center_x" in columns else "")
         )
     for index, column in enumerate(columns):
         other = column[:-1] + {"x": "y", "y": "x"}.get(column[-1:], "")

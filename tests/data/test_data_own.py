@@ -235,6 +235,14 @@ def test_a_column_that_comes_twice_is_refused(tmp_path):
         read_csv(tmp_path / "x.csv", skeleton_from_names("mine", ("a", "b")))
 
 
+def test_a_part_cannot_be_called_center(tmp_path):
+    """Of a table of one part called so it was said that it wanted columns center_x and center_y."""
+    (tmp_path / "x.csv").write_text("image,center_x,center_y\na.png,1,2\n")
+    for skeleton in (None, skeleton_from_names("ball", ("center",))):
+        with pytest.raises(UserError, match="center_x and center_y are somebody's place and no part"):
+            read_csv(tmp_path / "x.csv", skeleton)
+
+
 def test_half_a_centre_is_reported(tmp_path):
     """The box of the joints stood in without a word."""
     (tmp_path / "x.csv").write_text("image,a_x,a_y,b_x,b_y,center_x,center_y\na.png,1,2,3,4,5,\n")
