@@ -32,6 +32,7 @@ from cpm_repro.data.lmdb_write import write_lmdb
 from cpm_repro.data.loader import Batch, TrainLoader, ValBatch, augment_of, collate, val_batches
 from cpm_repro.data.lsp import LspetDataset, read_lsp, read_lspet_joints
 from cpm_repro.data.lsp_scale import lsp_scales
+from cpm_repro.data.mixed import MixedDataset
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
 from cpm_repro.data.open import open_dataset, read_annotations
 from cpm_repro.data.readable import Readable
@@ -58,6 +59,7 @@ __all__ = [
     "ImageSizes",
     "LmdbDataset",
     "LspetDataset",
+    "MixedDataset",
     "PeopleDataset",
     "Person",
     "PersonAugment",

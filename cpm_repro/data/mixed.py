@@ -63,6 +63,11 @@ class MixedDataset:
     def __len__(self) -> int:
         return self._size
 
+    @property
+    def people(self) -> int:
+        """How many there are in all the data sets, however often they come."""
+        return sum(map(len, self._datasets))
+
     def place(self, index: int) -> tuple[int, int]:
         """Which data set, and which sample of it."""
         if not 0 <= index < self._size:

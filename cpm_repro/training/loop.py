@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cpm_repro.config import TrainConfig, check, flat, to_dict
-from cpm_repro.data import Batch, TrainLoader
+from cpm_repro.data import Batch, MixedDataset, TrainLoader
 from cpm_repro.device import float32_products
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.memory import fitting
@@ -184,10 +184,12 @@ class _Run:
 
     def _size(self) -> str:
         """The network, how many people are there, and how many threads prepare them."""
-        net = self.net
+        net, samples = self.net, len(self.train_set)
+        people = self.train_set.people if isinstance(self.train_set, MixedDataset) else samples
+        weighted = f" in {samples} samples by their weights" if people != samples else ""
         return (
             f"{net.arch}: {net.stages} stages, {net.parts} parts, "
-            f"{len(self.train_set)} people to train on, {len(self.val_set)} held out, "
+            f"{people} people to train on{weighted}, {len(self.val_set)} held out, "
             f"batches by {self.workers} thread{'' if self.workers == 1 else 's'}"
         )
 

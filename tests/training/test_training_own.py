@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -70,6 +71,14 @@ def test_training_starts_from_a_run_folder_too(folder, capsys):
     assert train("pairs", 2) == 0
     assert train("pairs", 2, "--out", "second", "--weights", "run") == 0
     assert "weights from run/checkpoints/best.pt: loaded" in capsys.readouterr().out
+
+
+def test_people_of_a_weighted_mix_are_counted_once(folder, capsys):
+    """Their number was that of the samples, among which some come again and again."""
+    write_pairs(folder, [f"{n}.png,10,10,50,50,,,train" for n in range(4)] + ["v.png,10,10,50,50,,,val"])
+    shutil.copytree("pairs", "more")
+    assert train("pairs@3+more@1", 2) == 0
+    assert "8 people to train on in 16 samples by their weights, 2 held out" in capsys.readouterr().out
 
 
 def test_one_scored_person_behind_others_is_enough(folder, capsys):
