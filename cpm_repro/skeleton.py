@@ -159,16 +159,20 @@ _FLIC_PARTS = (
 
 
 def named_pairs(parts: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """(right, left) index pairs of the parts called right... and left... that else are the same.
+    """(right, left) index pairs of the parts whose names are the same but for right and left.
 
-    In the order of the right ones; capitals make no difference.
+    At their beginning (`right_eye`), else in the middle or at the end where it is the only side there
+    (`top_right`). In the order of the right ones; capitals make no difference.
     """
     places = {part.lower(): index for index, part in enumerate(parts)}
-    return tuple(
-        (index, places[other])
-        for index, part in enumerate(parts)
-        if part.lower().startswith("right") and (other := "left" + part.lower()[5:]) in places
-    )
+    others = [_other_side(part.lower()) for part in parts]
+    return tuple((index, places[other]) for index, other in enumerate(others) if other in places)
+
+
+def _other_side(name: str) -> str:
+    """The left part's name for a right one's, both in small letters; "" where it is of no right part."""
+    alone = "right" in name and name.count("right") + name.count("left") == 1
+    return name.replace("right", "left", 1) if alone or name.startswith("right") else ""
 
 
 def named_torso(parts: Sequence[str]) -> tuple[int, int] | None:

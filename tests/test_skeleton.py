@@ -99,6 +99,17 @@ def test_sides_are_told_by_the_names_whatever_their_capitals():
     )
 
 
+def test_sides_stand_anywhere_in_the_names():
+    """The corners of a box were mirrored without trading places."""
+    assert named_pairs(("top_left", "topRight", "bottom right", "bottom left", "top_right")) == (
+        (2, 3),
+        (4, 0),
+    )
+    eyes = [f"{eye}_eye_{corner}_corner" for eye in ("left", "right") for corner in ("left", "right")]
+    assert named_pairs(eyes) == ((2, 0), (3, 1))
+    assert named_pairs(("mid_right_of_left", "mid_left_of_left", "bright", "copyright")) == ()
+
+
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
 def test_a_skeleton_comes_back_from_json(skeleton):
     assert Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict()))) == skeleton

@@ -29,7 +29,8 @@ def read_skeleton(path: str | Path) -> Skeleton:
         limbs = [["wrist", "left_thumb"], ["wrist", "right_thumb"]]
         torso = ["left_thumb", "wrist"]        # optional: the distance that normalises PCK
 
-    Without ``flip_pairs`` they are told by the names, left_x and right_x; ``flip_pairs = []`` means none.
+    Without ``flip_pairs`` they are told by the names, left_x and right_x or x_left and x_right; an empty list
+    means none.
     Without ``torso`` it is left_shoulder to right_hip where there are both.
     A file called .yaml or .yml holds the same keys in YAML.
 
