@@ -21,6 +21,7 @@ from cpm_repro.config import (
     to_dict,
     unknown,
 )
+from cpm_repro.config.options import assignment
 from cpm_repro.errors import UserError
 
 
@@ -151,3 +152,17 @@ def test_a_crop_that_people_do_not_fit_into_is_said(name, changes, wanted):
     if wanted is not None:
         assert said.startswith("people are cut off: ")
         assert re.search(wanted if ".*" in wanted else re.escape(wanted), said)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3), ("true", True), ("null", None), (".5", 0.5), ("5.", 5.0), ("-1.e-3", -1e-3),
+        ("True", True), ("False", False), ("None", None), ("a/03", "a/03"), ("03", "03"), ("1.2.3", "1.2.3"),
+    ],
+)  # fmt: skip
+def test_a_value_is_json_or_as_python_writes_it(text, value):
+    """`--set solver.lr=.001` wanted float and got '.001'."""
+    name, found = assignment(f"solver.lr={text}")
+    assert name == "solver.lr"
+    assert (found, type(found)) == (value, type(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -164,11 +165,17 @@ def _budget(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """Name and value of ``NAME=VALUE``; a value that is no JSON is text."""
+    """Name and value of ``NAME=VALUE``: JSON, or as Python writes it (.5, True); anything else is text."""
     name, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--set wants NAME=VALUE, got {text!r}")
     try:
         return name, parse_json(value)
     except ValueError:
-        return name, value
+        if _DECIMAL.fullmatch(value):
+            return name, float(value)
+        return name, _PYTHONS.get(value, value)
+
+
+_DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_PYTHONS = {"True": True, "False": False, "None": None}
