@@ -47,7 +47,7 @@ class Predictions:
 
     @property
     def extent(self) -> np.ndarray:
-        """(N,) longer sides of the labelled joints' boxes, px."""
+        """(N,) longer sides of the people's boxes, px; see `Truth`."""
         return np.array([person.extent for person in self.people])
 
     @property
