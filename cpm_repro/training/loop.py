@@ -144,43 +144,46 @@ class _Run:
         self.cores = Cores(1)
 
     def open(self) -> None:
-        """Take the cores, make the optimiser, and go back to the saved state if there is one."""
+        """Make what trains, go back to the saved state if there is one, and say what will be done."""
+        self._make()
+        state, writes = self.state, self.ranks.first
+        if self.found is not None:
+            go_on(state, self.found, self.folder, self.journal, writes=writes)
+        elif self.started_from:
+            self.journal.say(self.started_from)
+        self.journal.say(self._size())
+        self.ranks.copy_first([*self.net.parameters(), *(state.average.values if state.average else ())])
+        self._enter_phase(state.phase)
+        share = range(self.config.solver.batch)[self.ranks.share(self.config.solver.batch)]
+        expected = estimate(self.net, self.config, len(share), self.cores.count, self.step.cast)
+        self.journal.say(expected.said(self.config))
+        self.journal.open_board(state.iteration)
+        if self.resume:
+            known = rewind(state, self.folder, self.step.recorder) if writes else (0.0, 0)
+            self.validated, scored = self.ranks.sum(known)
+            self.scored = round(scored)
+            if writes:
+                self.journal.recall(self.phase.name, state.seconds, self.progress())
+
+    def _make(self) -> None:
+        """Take the cores; make the optimiser, the updates, and the state that they move and that is saved."""
         alone = self.ranks.count == 1  # several ranks are the shares themselves
         self.cores = cores_for(self.net, self.device, self.config.solver.batch) if alone else Cores(1)
         optimizers = build_optimizers(self.net, self.config.solver, self.cores.map)
         failures, every = self.folder.path / "nonfinite", self.config.record_gradients
         recorder = GradientRecorder(self.folder.gradients, every) if every and self.ranks.first else None
         self.step = Step(self.net, self.config, optimizers, self.cores, self.ranks, failures, recorder)
-        decay = self.config.solver.average
-        average, people = Average(self.net, decay) if decay else None, self.train_set
+        decay, people = self.config.solver.average, self.train_set
         self.state = RunState(
             config=self.config,
             net=self.net,
-            average=average,
+            average=Average(self.net, decay) if decay else None,
             optimizers=optimizers,
             scale=self.step.scale,
             skeleton=people.skeleton,
             people=len(people),
         )
-        writes = self.ranks.first
-        self.saver = Saver(self.folder, self.state, self.step, self.writer, writes=writes)
-        if self.found is not None:
-            go_on(self.state, self.found, self.folder, self.journal, writes=writes)
-        elif self.started_from:
-            self.journal.say(self.started_from)
-        self.journal.say(self._size())
-        self.ranks.copy_first([*self.net.parameters(), *(average.values if average else ())])
-        self._enter_phase(self.state.phase)
-        share = range(self.config.solver.batch)[self.ranks.share(self.config.solver.batch)]
-        expected = estimate(self.net, self.config, len(share), self.cores.count, self.step.cast)
-        self.journal.say(expected.said(self.config))
-        self.journal.open_board(self.state.iteration)
-        if self.resume:
-            known = rewind(self.state, self.folder, recorder) if writes else (0.0, 0)
-            self.validated, scored = self.ranks.sum(known)
-            self.scored = round(scored)
-            if writes:
-                self.journal.recall(self.phase.name, self.state.seconds, self.progress())
+        self.saver = Saver(self.folder, self.state, self.step, self.writer, writes=self.ranks.first)
 
     def _size(self) -> str:
         """The network, how many people are there, and how many threads prepare them."""
