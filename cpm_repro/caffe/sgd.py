@@ -66,6 +66,11 @@ class CaffeSGD(torch.optim.Optimizer):
         self.fused = fused
         self.missing_as_zero = missing_as_zero
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy keeps: torch's own optimisers have all their settings in ``defaults``."""
+        own = ("iter_size", "clip_gradients", "fused", "missing_as_zero")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Apply one update."""

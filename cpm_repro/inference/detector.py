@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cpm_repro.config import FULL_CROP
 from cpm_repro.data.augment import BORDER
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
-from cpm_repro.image_file import read_image
+from cpm_repro.image_file import MAX_PIXELS, read_image
 from cpm_repro.inference.decode import check_finite
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.images import as_bgr
@@ -49,7 +50,7 @@ class PersonDetector:
             on, 368 in the release.
 
     Raises:
-        UserError: weights that cannot be used or are of a pose network.
+        UserError: weights that cannot be used or are of a pose network; a height or threshold that is none.
     """
 
     def __init__(
@@ -61,12 +62,16 @@ class PersonDetector:
         threshold: float = THRESHOLD,
         height: int | None = None,
     ) -> None:
+        if height is not None and height not in range(1, MAX_PIXELS):
+            raise UserError(f"height: wanted a whole number of pixels, at least 1, got {height!r}")
+        if isinstance(threshold, str) or math.isnan(threshold):
+            raise UserError(f"threshold: wanted a number, got {threshold!r}")
         net, crop = _person_net(weights, arch)
         self.device = usable_device(device)
         net = fast_convolutions(net.to(self.device)).eval()
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.threshold = threshold
-        self.height = crop if height is None else height
+        self.height = crop if height is None else int(height)
 
     def __call__(
         self, image: np.ndarray | str | Path, *, rgb: bool = False, share: float = WHOLE_IMAGE_SHARE

@@ -1,7 +1,9 @@
 """CaffeSGD against numbers the original Caffe made, and against the formula by hand."""
 
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -210,3 +212,19 @@ def test_torchs_sgd_fails_the_golden_run():
     assert run.worst["norm"] > 100 * LIMITS["norm"]
     run.iteration(3)
     assert run.worst["loss"] > 100 * LIMITS["loss"]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_goes_on_as_the_original(copied):
+    """torch copies an optimiser's groups and state alone: the first step of a copy ended in an error."""
+    weight = torch.nn.Parameter(torch.ones(3))
+    original = CaffeSGD([weight], lr=0.1, iter_size=2, clip_gradients=0.5, fused=False, missing_as_zero=True)
+    weight.grad = torch.full((3,), 2.0)
+    original.step()
+    other = copied(original)
+    (again,) = other.param_groups[0]["params"]
+    again.grad = weight.grad.clone()
+    for one in (original, other):
+        one.step()
+    assert torch.equal(weight, again)
+    assert (other.fused, other.missing_as_zero) == (False, True)

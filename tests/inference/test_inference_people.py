@@ -252,6 +252,21 @@ def test_centres_that_make_no_sense(center, height, words):
         places_from_centers([center], height, (120, 90))
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"height": 0}, "height: wanted a whole number of pixels, at least 1, got 0"),
+        ({"height": 184.5}, "height: wanted a whole number of pixels, at least 1, got 184.5"),
+        ({"threshold": float("nan")}, "threshold: wanted a number, got nan"),
+        ({"threshold": "0.5"}, "threshold: wanted a number, got '0.5'"),
+    ],
+    ids=str,
+)
+def test_settings_of_a_detector_that_make_no_sense(setting, words):
+    with pytest.raises(UserError, match=words):
+        PersonDetector(brightness_net(), **setting)
+
+
 def test_a_pose_network_is_no_detector():
     with pytest.raises(UserError, match=r"tiny-lspet.safetensors: tiny finds parts, not people"):
         PersonDetector(BUNDLED)
