@@ -45,6 +45,16 @@ class Skeleton:
     groups: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.parts, str):
+            raise UserError(f"skeleton {self.name}: wanted a list of part names, got {self.parts!r}")
+        for name, value in (  # lists will do, but are never equal to tuples
+            ("parts", tuple(self.parts)),
+            ("flip_pairs", tuple(map(tuple, self.flip_pairs))),
+            ("limbs", tuple(map(tuple, self.limbs))),
+            ("torso", None if self.torso is None else tuple(self.torso)),
+            ("groups", tuple((row, tuple(of)) for row, of in self.groups)),
+        ):
+            object.__setattr__(self, name, value)
         if len(set(self.parts)) != len(self.parts) or not self.parts:
             raise UserError(
                 f"skeleton {self.name}: part names must be unique and not empty, got {self.parts}"

@@ -119,3 +119,15 @@ def test_a_skeleton_comes_back_from_json(skeleton):
 def test_values_that_are_no_skeleton_are_refused(key):
     with pytest.raises(UserError):
         Skeleton.from_dict({**CPM14.to_dict(), key: 3})
+
+
+def test_lists_make_the_same_skeleton():
+    lists = Skeleton(
+        "x", ["left_hand", "right_hand", "nose"], [[0, 1]], [[0, 2]], [0, 2], [["Hands", [0, 1]]]
+    )
+    parts = ("left_hand", "right_hand", "nose")
+    tuples = Skeleton("x", parts, ((0, 1),), ((0, 2),), (0, 2), (("Hands", (0, 1)),))
+    assert lists == tuples
+    assert hash(lists) == hash(tuples)
+    with pytest.raises(UserError, match="skeleton x: wanted a list of part names, got 'nose'"):
+        Skeleton("x", "nose", (), ())
