@@ -250,6 +250,15 @@ def allocate(name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.
         ) from None
 
 
+def written(outputs: Sequence[torch.Tensor]) -> None:
+    """Tell autograd that a kernel has written into a caller's tensors, as PyTorch's own operators do.
+
+    Where a backward pass still needs what was in them, it then ends in an error instead of another gradient.
+    """
+    if not torch.compiler.is_compiling():
+        torch.autograd.graph.increment_version(outputs)
+
+
 def in_memory(name: str, *sides: Sequence[int]) -> AbstractContextManager[None]:
     """Around kernels, which make tables for results of ``sides``: ``name`` must leave memory for them."""
     return contextlib.nullcontext() if torch.compiler.is_compiling() else _InMemory(name, sides)

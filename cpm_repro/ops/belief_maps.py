@@ -123,6 +123,8 @@ def belief_maps(
         torch.ops.cpm_repro.belief_maps_out(
             positions, codes, where, stride, sigma, center_sigma, label, centers
         )
+    if out is not None and chosen != "reference":
+        _checks.written(outputs)
     return label if centers is None else (label, centers)
 
 

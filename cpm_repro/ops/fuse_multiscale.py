@@ -123,6 +123,7 @@ def _fuse(
     _check_one_device(people)
     chosen = _choose(people, backend, "fuse_multiscale_out")
     shapes = [(person.maps.shape[1], *person.image) for person in people]
+    given = out
     if out is None:
         made = zip(people, shapes, strict=True)
         out = [_checks.allocate("image_hw", shape, torch.float32, p.maps.device) for p, shape in made]
@@ -148,6 +149,8 @@ def _fuse(
         operators.fuse_multiscale_out(
             *_sources(busy), options.stride, options.background, opencv, [r for _, r in work]
         )
+    if given is not None:
+        _checks.written(results)
     return results
 
 

@@ -158,6 +158,18 @@ def test_centre_map_with_and_without_cutoff(backend):
     np.testing.assert_allclose(cut, np.where(expected < np.exp(-4.6052), 0, expected), atol=2e-7)
 
 
+@pytest.mark.parametrize("used", ["label", "centre map"])
+def test_writing_over_what_a_gradient_needs_is_noticed(backend, used):
+    """As by PyTorch's operators: the gradient was that of the other label."""
+    joints, visible, center = people()
+    label, centers = belief_maps(joints, visible, center=center, backend=backend)
+    target = {"label": label, "centre map": centers}[used]
+    loss = (torch.ones_like(target, requires_grad=True) * target).sum()
+    belief_maps(joints + 5, visible, center=center, out=(label, centers), backend=backend)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float16, np.int64, np.uint8])
 def test_numbers_may_be_numpys(backend, kind):
     joints, visible, center = people()

@@ -347,3 +347,12 @@ def test_limits_are_the_headers():
     assert int(re.search(r"kMaxStride = (\d+)", header)[1]) == _checks.MAX_STRIDE
     operators = (Path(__file__).parents[2] / "csrc/ops/fuse_multiscale.cpp").read_text()
     assert 1 << int(re.search(r"kMaxSide = 1 << (\d+);", operators)[1]) == _checks.MAX_SIDE
+
+
+def test_writing_over_what_a_gradient_needs_is_noticed(backend):
+    maps, place = torch.rand(1, 3, 4, 4), ([[0, 0, 0, 0]], [[32, 32]], (20, 30))
+    full = fuse_multiscale(maps, *place, backend=backend)
+    loss = (torch.ones_like(full, requires_grad=True) * full).sum()
+    fuse_multiscale(2 * maps, *place, out=full, backend=backend)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
