@@ -14,7 +14,7 @@ from functools import partial
 import cv2
 import numpy as np
 import torch
-from networks import apart, filled, tf32_notes, without_tf32
+from networks import apart, filled, without_tf32
 
 from cpm_repro import ops
 from cpm_repro.bench import BenchmarkWrong, Case, Goal, Question, main
@@ -43,7 +43,8 @@ def _estimate(procedure: BenchmarkProcedure, images: list[np.ndarray], place: Pl
 
 @torch.inference_mode()
 def _network(procedure: BenchmarkProcedure, data: list[torch.Tensor], number: int) -> object:
-    return procedure.net(data[number % len(data)], stages=procedure.stages)
+    with float32_products(procedure.device, tf32=False):  # as the procedure has it
+        return procedure.net(data[number % len(data)], stages=procedure.stages)
 
 
 def _views(procedure: BenchmarkProcedure, images: list[np.ndarray], place: Place, number: int) -> object:
@@ -78,8 +79,7 @@ def _cases(arch: str, size: tuple[int, int], device: str, box: int) -> Iterator[
     images, place = _photographs(*size), ((size[1] / 2, size[0] / 2), person_scale(size[0] / 200))
     views = [procedure.views(image, *place) for image in images]
     data = [procedure.network_input(view) for view in views]
-    with float32_products(procedure.device, tf32=False):  # as the check has it
-        maps = procedure.stage_maps(views[0])
+    maps = procedure.stage_maps(views[0])
     without = _without_network(procedure, maps)
 
     def fuse(_: int) -> object:
@@ -138,7 +138,6 @@ def ask(quick: bool, device: str) -> Question:
         f"else is done within {1000 * ON_A_GPU:g} ms: the limit of the second case. Its parts are timed on "
         "their own and need not add up.",
         cases(),
-        tf32_notes(device),
     )
 
 

@@ -19,7 +19,7 @@ from cpm_repro import ops
 from cpm_repro.config import FULL_CROP
 from cpm_repro.data.augment import BORDER
 from cpm_repro.data.lsp_scale import TARGET
-from cpm_repro.device import usable_device
+from cpm_repro.device import float32_products, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.image_file import MAX_PIXELS
 from cpm_repro.inference.decode import check_finite
@@ -227,8 +227,9 @@ class BenchmarkProcedure:
 
     @torch.inference_mode()
     def stage_maps(self, views: Views) -> Tensor:
-        """The last stage's maps of every scale: (S, K+1, h, w) float32."""
-        return cast(Tensor, self.net(self.network_input(views), stages=self.stages)[-1].float())
+        """The last stage's maps of every scale: (S, K+1, h, w) float32; a GPU computes them without TF32."""
+        with float32_products(self.device, tf32=False):
+            return cast(Tensor, self.net(self.network_input(views), stages=self.stages)[-1].float())
 
 
 def _scaled_size(image_hw: tuple[int, ...], scale: float) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cpm_repro.config import TrainConfig, explained, requested, solver_options
 from cpm_repro.data import open_dataset
-from cpm_repro.device import usable_device
+from cpm_repro.device import float32_products, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
 from cpm_repro.evaluation.part_names import skeleton_arrays
@@ -102,7 +102,7 @@ def evaluate_weights(
     net = model.net.to(place)
     crop = model.augment.crop
     memory = fitting(f"a batch of 16 crops of {crop}x{crop} px", "give another --device")
-    with memory, cores_for(net, place, batch=16) as cores:
+    with memory, cores_for(net, place, batch=16) as cores, float32_products(place, tf32=False):
         predictions = predict_dataset(net, dataset, model.augment, cores)
     tables = score_stages(predictions, dataset)
     text = scores_markdown(tables)

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import partial
 
 import cv2
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 import release_by_hand as by_hand
 import torch
 from support import data_root, golden
+from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro import build
+from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
+from cpm_repro.inference import procedure as room
 from cpm_repro.inference.procedure import (
     MULTIPLIERS,
     BenchmarkProcedure,
@@ -232,3 +236,18 @@ def test_the_seven_scales_of_a_person_are_one_call_of_the_network(monkeypatch):
     monkeypatch.setattr(procedure.net, "forward", counted)
     procedure(photograph("lsp"), (60.0, 90.0), 1.1)
     assert shapes == [(7, 4, 128, 128)]
+
+
+def test_a_gpus_convolutions_are_float32(monkeypatch):
+    """TF32 moves the maps of six stages by 8e-4 of their range. The device is told that it is a GPU."""
+    seen = set()
+    as_on_a_gpu = partial(float32_products, torch.device("cuda"))
+    monkeypatch.setattr(room, "float32_products", lambda _, tf32: as_on_a_gpu(tf32=tf32))
+    net = random_net("tiny", 0)
+    net.register_forward_hook(lambda *_: seen.add(tf32_flags()))
+    procedure = BenchmarkProcedure(net, box=64, device="cpu")
+    with tf32_allowed(True, True):
+        procedure(np.zeros((90, 70, 3), np.uint8), (30, 40), 1.0)
+        procedure.belief_maps(np.zeros((90, 70, 3), np.uint8), (30, 40), 1.0)
+        assert tf32_flags() == (True, True)
+    assert seen == {(False, False)}

@@ -1,15 +1,19 @@
 """``cpm train`` and ``cpm eval`` as a user types them."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tf32_settings import tf32_allowed, tf32_flags
 
 from cpm_repro.cli import main
 from cpm_repro.config import resolve
+from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
+from cpm_repro.training import commands
 
 SMALL = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--set=validate_people=6"]
 OPTIONS = dict.fromkeys(
@@ -147,3 +151,19 @@ def test_a_scheme_is_named_on_the_command_line(capsys, tmp_path):
     assert resolve(options(scheme="stage-wise")).scheme == "stage-wise"
     assert main(["train", "--scheme", "stagewise", "--iterations", "9", "--out", str(tmp_path / "x")]) == 2
     assert "unknown scheme 'stagewise'; did you mean stage-wise?" in capsys.readouterr().err
+
+
+def test_scores_are_of_float32_on_a_gpu(tmp_path, monkeypatch):
+    """As validation's are while it trains. The device is told that it is a GPU."""
+    assert main(["train", "--iterations", "1", "--out", str(tmp_path), *SMALL]) == 0
+    seen = set()
+    as_on_a_gpu = partial(float32_products, torch.device("cuda"))
+    monkeypatch.setattr(commands, "float32_products", lambda _, tf32: as_on_a_gpu(tf32=tf32))
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda *_: seen.add(tf32_flags()))
+    try:
+        with tf32_allowed(True, True):
+            assert main(["eval", "--weights", str(tmp_path)]) == 0
+            assert tf32_flags() == (True, True)
+    finally:
+        hook.remove()
+    assert seen == {(False, False)}
