@@ -65,6 +65,8 @@ def add_eval(verbs: Any) -> None:
         release = options.procedure == "release"
         if not release and (options.split != "val" or options.first is not None):
             raise UserError("--split and --first go with --weights and --procedure release")
+        if options.images is not None and options.out is None:
+            raise UserError("--images goes with --out, where the worst people are drawn")
         refuse_missing("a file of predictions", options.predictions, options.compare)
         for path in (options.predictions, options.compare):
             if path is not None:

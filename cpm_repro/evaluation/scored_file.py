@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,11 @@ def score_file(
     return ScoredFile(table, skeleton, predicted, positions, people)
 
 
+def photograph(person: str) -> str:
+    """The photograph of a person called by it, as ``walk.jpg#2`` is the second one of ``walk.jpg``."""
+    return re.sub(r"#[0-9]+$", "", person)
+
+
 def _protocol_of(true: TruthFile) -> str:
     if true.torso_box_wh is not None:
         return "flic-pck"
@@ -94,13 +100,13 @@ def _aligned(
         raise UserError(
             f"{given.source} predicts {len(given.positions)} people, {true.source} has {len(true.positions)}"
         )
-    if given.people and true.people and given.people != true.people:
-        pairs = enumerate(zip(given.people, true.people, strict=True))
-        first = next(index for index, (name, true_name) in pairs if name != true_name)
-        raise UserError(
-            f"{given.source} is in another order than {true.source}: person {first} is "
-            f"{given.people[first]}, there {true.people[first]}"
-        )
+    for index, (name, true_name) in enumerate(zip(given.people or (), true.people or (), strict=False)):
+        # A file that numbers the people of a photograph, and one that does not, may mean the same ones.
+        if name != true_name and photograph(name) != true_name and name != photograph(true_name):
+            raise UserError(
+                f"{given.source} is in another order than {true.source}: person {index} is "
+                f"{name}, there {true_name}"
+            )
     true_parts = true.parts or _assumed(true.source, true.positions.shape[1], skeleton)
     given_parts = given.parts or _assumed(given.source, given.positions.shape[1], skeleton)
     wanted = skeleton.parts

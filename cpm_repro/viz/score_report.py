@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from cpm_repro.evaluation import (
     paired_bootstrap,
     score_file,
 )
-from cpm_repro.files import atomic_write, write_json
+from cpm_repro.evaluation.scored_file import photograph
+from cpm_repro.files import atomic_write, inside, write_json
 from cpm_repro.image_file import read_image
 from cpm_repro.viz.plots import pck_figure
 from cpm_repro.viz.pose import draw_pose
@@ -89,7 +91,7 @@ def failure_sheet(scored: ScoredFile, images: Path, path: Path, count: int = 12)
     pictures, labels = [], []
     for failure in failures(scored.table):
         try:
-            image = read_image(images / Path(scored.people[failure.person]).name)
+            image = read_image(_photograph(scored.people[failure.person], images))
         except UserError:  # the truth may name more people than there are photographs here
             continue
         points = scored.predicted[failure.person]
@@ -106,6 +108,16 @@ def failure_sheet(scored: ScoredFile, images: Path, path: Path, count: int = 12)
     if not pictures:
         raise UserError(f"{images}: none of the photographs named in {scored.people[0]}, ... can be read")
     save_png(path, contact_sheet(pictures, labels))
+
+
+def _photograph(person: str, images: Path) -> Path:
+    """Where the photograph of a person lies in ``images``: by its path there, else by its file name alone."""
+    for whole in (person, photograph(person)):
+        for name in (whole, Path(whole).name):
+            with suppress(UserError):  # a path that leads out of the folder
+                if (place := inside(images, name)).is_file():
+                    return place
+    return images / Path(person).name
 
 
 def _markdown(

@@ -174,6 +174,12 @@ def test_files_of_other_people_are_refused(tmp_path):
     np.savez(tmp_path / "shuffled.npz", pred=truth, image=names[[0, 2, 1, 3, 4]])
     with pytest.raises(UserError, match=r"another order.*person 1 is c, there b"):
         score_file(tmp_path / "shuffled.npz", tmp_path / "t.npz")
+    numbered = np.array([f"{name}#1" for name in names])  # as the release's procedure calls them
+    np.savez(tmp_path / "numbered.npz", pred=truth, image=numbered)
+    assert score_file(tmp_path / "numbered.npz", tmp_path / "t.npz").table.total == 100
+    np.savez(tmp_path / "wrong.npz", pred=truth, image=numbered[[1, 0, 2, 3, 4]])
+    with pytest.raises(UserError, match=r"another order.*person 0 is b#1, there a"):
+        score_file(tmp_path / "wrong.npz", tmp_path / "t.npz")
     np.savez(tmp_path / "fewer.npz", pred=truth[:, :13], order=np.array(LSP14.parts[:13]))
     with pytest.raises(UserError, match="missing: head"):
         score_file(tmp_path / "fewer.npz", tmp_path / "t.npz")

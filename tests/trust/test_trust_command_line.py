@@ -178,6 +178,7 @@ EARLY = {
     "eval --weights w.pt --keep-sides": "--keep-sides goes with --predictions",
     "eval --predictions w.pt --data .": "--data goes with --weights",
     "eval --predictions w.pt --procedure release": "--procedure goes with --weights",
+    "eval --predictions w.pt --images .": "--images goes with --out",
     "eval --weights file": "file: wanted a file called *.caffemodel",
     "viz no/run": "no/run: wanted a run folder",
 }

@@ -52,6 +52,19 @@ def test_everything_is_written(tmp_path, capsys):
     assert (out / "curves.svg").exists()
 
 
+@pytest.mark.parametrize("named", ["p0.png#1", "data/p0.png#2", "of/p0.png#1", "/elsewhere/p0.png", "p0.png"])
+def test_people_are_drawn_on_the_photograph_that_their_names_mean(tmp_path, named):
+    """Our own predictions number the people of a photograph; other files have folders before its name."""
+    folder = tmp_path / "images" / ("of" if named.startswith("of/") else "")
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "p0.png"), np.full((100, 100, 3), 90, np.uint8))
+    truth = np.random.default_rng(0).uniform(10, 90, (1, 14, 2))
+    parts = np.array(CPM14.parts)
+    np.savez(tmp_path / "a.npz", pred=truth + 50, gt=truth, parts=parts, image=np.array([named]))
+    score_report(tmp_path / "a.npz", out=tmp_path / "out", images=tmp_path / "images", resamples=10)
+    assert cv2.imread(str(tmp_path / "out" / "failures.png")) is not None
+
+
 def test_what_cannot_be_reported(tmp_path):
     predictions = write(tmp_path, "a.npz", 4.0)
     with pytest.raises(UserError, match="none of the photographs"):
