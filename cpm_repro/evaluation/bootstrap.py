@@ -28,7 +28,9 @@ class Interval:
 class PairedDifference:
     """Total of run A minus total of run B on the same people, percent points.
 
-    ``p_value`` is two-sided: twice the share of resamples on the other side of zero.
+    ``p_value`` is two-sided: twice the share of resamples on the other side of zero, but not below what k
+    people can show between whom and nobody else the runs differ: if chance decided which run is ahead at
+    each of them, one of them would be so at all k in 2 of 2^k cases.
     """
 
     difference: float
@@ -89,7 +91,8 @@ def paired_bootstrap(
     interval = _interval(differences, level)
     # The run itself counts as one resample, so that no finite number of them can claim certainty.
     beyond = 1 + min(np.sum(differences <= 0), np.sum(differences >= 0))
-    p_value = min(1.0, 2 * beyond / (resamples + 1)) if a.joints else float("nan")
+    least = 2.0 ** (1 - np.count_nonzero(gains))
+    p_value = min(1.0, max(least, 2 * beyond / (resamples + 1))) if a.joints else float("nan")
     return PairedDifference(a.total - b.total, interval.low, interval.high, float(p_value), level, resamples)
 
 

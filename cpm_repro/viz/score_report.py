@@ -30,6 +30,9 @@ from cpm_repro.viz.pose import draw_pose
 from cpm_repro.viz.save import save_png
 from cpm_repro.viz.sheets import contact_sheet
 
+_FEW = 10
+"""Below so many people resampling them sees too little of what others would show."""
+
 
 def score_report(
     predictions: str | Path,
@@ -130,8 +133,9 @@ def _markdown(
     cells = " | ".join(f"{span.low:.1f}-{span.high:.1f}" if span else "-" for span in spans)
     lines = [head, rule, numbers, f"| {cells} |", *notes]
     first = next(iter(intervals.values()))
+    few = ", too narrow for so few" if scored.table.people < _FEW else ""
     lines.append(
-        f"Second line: {100 * first.level:g} % intervals by {first.resamples} resamples of people. "
+        f"Second line: {100 * first.level:g} % intervals by {first.resamples} resamples of people{few}. "
         f"AUC (thresholds 0 to 0.5): {auc(scored.table):.2f}."
     )
     if paired is not None:

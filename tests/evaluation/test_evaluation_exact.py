@@ -56,6 +56,16 @@ def test_the_p_value_of_a_run_that_is_better_in_every_resample():
     assert paired_bootstrap(better, better, resamples=99).p_value == 1
 
 
+@pytest.mark.parametrize("differing", [1, 2, 5])
+def test_few_people_who_differ_can_show_only_so_much(differing):
+    """One of two runs is ahead at all k of them by chance in 2 of 2^k cases."""
+    better, worse = np.zeros((differing, 16), bool), np.ones((differing, 16), bool)
+    paired = paired_bootstrap(heads(better), heads(worse), resamples=999)
+    assert paired.p_value == pytest.approx(2 / 2**differing)
+    worse[1:] = False  # the others are alike
+    assert paired_bootstrap(heads(better), heads(worse), resamples=999).p_value == 1
+
+
 def test_runs_with_other_labels_of_as_many_people_cannot_be_paired():
     labelled = np.ones((30, 16), bool)
     labelled[3, 4] = False

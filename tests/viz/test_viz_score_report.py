@@ -32,7 +32,7 @@ def test_everything_is_written(tmp_path, capsys):
     scored = score_report(predictions, compare=other, out=out, images=tmp_path / "images", resamples=100)
     text = capsys.readouterr().out
     assert "| Head | Sho | Elb | Wri | Hip | Kne | Ank | Total | Mean |" in text
-    assert "95 % intervals by 100 resamples" in text
+    assert "95 % intervals by 100 resamples of people. AUC" in text
     assert "PCK@0.2 (lspet-pck)" in text
     content = json.loads((out / "scores.json").read_text())
     assert content["total"] == scored.table.total
@@ -63,6 +63,11 @@ def test_people_are_drawn_on_the_photograph_that_their_names_mean(tmp_path, name
     np.savez(tmp_path / "a.npz", pred=truth + 50, gt=truth, parts=parts, image=np.array([named]))
     score_report(tmp_path / "a.npz", out=tmp_path / "out", images=tmp_path / "images", resamples=10)
     assert cv2.imread(str(tmp_path / "out" / "failures.png")) is not None
+
+
+def test_intervals_of_few_people_are_called_too_narrow(tmp_path, capsys):
+    score_report(write(tmp_path, "a.npz", 4.0, people=9), resamples=10)
+    assert "95 % intervals by 10 resamples of people, too narrow for so few. AUC" in capsys.readouterr().out
 
 
 def test_what_cannot_be_reported(tmp_path):
