@@ -61,23 +61,8 @@ def add_eval(verbs: Any) -> None:
     add_device(sub)
 
     def run(options: argparse.Namespace) -> None:
-        _refuse_options_of_the_other(options)
-        release = options.procedure == "release"
-        if not release and (options.split != "val" or options.first is not None):
-            raise UserError("--split and --first go with --weights and --procedure release")
-        if options.images is not None and options.out is None:
-            raise UserError("--images goes with --out, where the worst people are drawn")
-        refuse_missing("a file of predictions", options.predictions, options.compare)
-        for path in (options.predictions, options.compare):
-            if path is not None:
-                wanted_suffix(path, PREDICTIONS)
-        refuse_missing("a file of the truth", options.truth)
-        refuse_missing("a folder of photographs", options.images)
-        refuse_missing_data(options.data)
-        refuse_unknown_architecture(options.arch)
-        if options.weights is not None:
-            weight_file_of(options.weights)
-        if release:
+        _refuse_what_cannot_be_scored(options)
+        if options.procedure == "release":
             from cpm_repro.inference.benchmark import evaluate_release
 
             chosen = {name: getattr(options, name) for name in ("arch", "device", "split", "first")}
@@ -103,6 +88,25 @@ def add_eval(verbs: Any) -> None:
         )
 
     sub.set_defaults(run=run)
+
+
+def _refuse_what_cannot_be_scored(options: argparse.Namespace) -> None:
+    """Options that do not go together, and files and names that are not there, before torch is imported."""
+    _refuse_options_of_the_other(options)
+    if options.procedure != "release" and (options.split != "val" or options.first is not None):
+        raise UserError("--split and --first go with --weights and --procedure release")
+    if options.images is not None and options.out is None:
+        raise UserError("--images goes with --out, where the worst people are drawn")
+    refuse_missing("a file of predictions", options.predictions, options.compare)
+    for path in (options.predictions, options.compare):
+        if path is not None:
+            wanted_suffix(path, PREDICTIONS)
+    refuse_missing("a file of the truth", options.truth)
+    refuse_missing("a folder of photographs", options.images)
+    refuse_missing_data(options.data)
+    refuse_unknown_architecture(options.arch)
+    if options.weights is not None:
+        weight_file_of(options.weights)
 
 
 def _share(text: str) -> float:

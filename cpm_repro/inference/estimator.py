@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -29,7 +29,7 @@ from cpm_repro.inference.result import People, Person
 from cpm_repro.inference.seen import Image, Seen, Told, decoded, see
 from cpm_repro.inference.settings import check_settings
 from cpm_repro.inference.smoothing import PoseSmoother
-from cpm_repro.inference.video import VideoReader
+from cpm_repro.inference.video import Frame, VideoReader
 from cpm_repro.inference.weights import bundled_weights, load_model
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
 
@@ -237,25 +237,31 @@ class PoseEstimator:
         with source if isinstance(source, VideoReader) else VideoReader(source) as reader:
             smoother = PoseSmoother() if smooth is True else smooth or None
             group = 1 if reader.live else min(self.batch, IMAGES_AT_ONCE)
-            told = Told(boxes, centers, heights, whole_image)
-            searched: list[Place] = []
+            look = self._look_at_frames(reader.name, Told(boxes, centers, heights, whole_image))
             with closing(read_ahead(reader, depth=2)) as frames:
                 while batch := list(itertools.islice(frames, group)):
-                    seen = []
-                    for frame in batch:
-                        look = self._see(frame.image, reader.name, told)
-                        if look.one_person:
-                            if frame.index % SEARCH_EVERY == 0:
-                                searched = [self._surest(look)]
-                            look = replace(look, places=searched, one_person=False)
-                        seen.append(look)
-                    found = self.estimate(seen, keep_maps=keep_maps)
+                    found = self.estimate([look(frame) for frame in batch], keep_maps=keep_maps)
                     for frame, people in zip(batch, found, strict=True):
                         people.source, people.frame, people.time = reader.name, frame.index, frame.time
                         people[:] = smoother(people, frame.time) if smoother else people
                         yield people
             if reader.problem and reader is not source:
                 warnings.warn(reader.problem, UserWarning, stacklevel=2)
+
+    def _look_at_frames(self, source: str, told: Told) -> Callable[[Frame], Seen]:
+        """What looks at frame after frame; where one person was found last is where he is looked at next."""
+        searched: list[Place] = []
+
+        def look(frame: Frame) -> Seen:
+            nonlocal searched
+            seen = self._see(frame.image, source, told)
+            if not seen.one_person:
+                return seen
+            if frame.index % SEARCH_EVERY == 0:
+                searched = [self._surest(seen)]
+            return replace(seen, places=searched, one_person=False)
+
+        return look
 
     def look(
         self,

@@ -26,6 +26,27 @@ No photograph is in this repository, and the licence of this code does not chang
 the weights to try the program and for research; for anything else ask the data set's owners."""
 
 
+CARD = """\
+# {name}
+
+Weights of one run of `{command}`, its final state.
+
+## Data
+
+{terms}
+
+## Recipe and scores: {title}
+
+{scores}
+
+## Settings
+
+```json
+{settings}
+```
+"""
+
+
 def bundle(run: Path, target: Path) -> Path:
     """Write the run's final weights to ``target`` (.safetensors) and a card of the same name (.md) beside it.
 
@@ -49,36 +70,28 @@ def bundle(run: Path, target: Path) -> Path:
     config = read_json(run / "config.json")
     for name in ("data", "weights", "vgg19"):  # a stranger's folders are others
         config[name] = config[name] and Path(config[name]).name
-    data = config["data"]
+    title, _, body = report.read_text(encoding="utf-8").partition("\n")
+    text = CARD.format(
+        name=target.stem,
+        command=_command(config),
+        terms=TERMS,
+        title=title.strip("# "),
+        scores=body.strip(),
+        settings=json.dumps(config, indent=2),
+    )
+    card = target.with_suffix(".md")
+    with atomic_write(card, "w") as file:
+        file.write(text)
+    return card
+
+
+def _command(config: dict[str, Any]) -> str:
+    """What would make the run again, of data and weights in a stranger's folders."""
     minutes, iterations = config["minutes"], config["iterations"]
     budget = f"--minutes {minutes:g}" if minutes is not None else f"--iterations {iterations}"
     begun = f" --weights path/to/{config['weights']}" if config["weights"] else ""
-    begin = f"cpm train --preset {config['name']} --data path/to/{data}{begun} {budget}"
-    command = " ".join([begin, *_set(config)])
-    title, _, body = report.read_text(encoding="utf-8").partition("\n")
-    lines = [
-        f"# {target.stem}",
-        "",
-        f"Weights of one run of `{command}`, its final state.",
-        "",
-        "## Data",
-        "",
-    ]
-    lines += [
-        TERMS,
-        "",
-        f"## Recipe and scores: {title.strip('# ')}",
-        "",
-        body.strip(),
-        "",
-        "## Settings",
-        "",
-    ]
-    lines += ["```json", json.dumps(config, indent=2), "```", ""]
-    card = target.with_suffix(".md")
-    with atomic_write(card, "w") as file:
-        file.write("\n".join(lines))
-    return card
+    begin = f"cpm train --preset {config['name']} --data path/to/{config['data']}{begun} {budget}"
+    return " ".join([begin, *_set(config)])
 
 
 def _set(config: dict[str, Any]) -> list[str]:
