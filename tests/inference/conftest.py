@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.io
-from release_data import noise, random_tiny
+from random_networks import random_tiny
+from release_data import noise
 from safetensors.torch import save_file
 
 from cpm_repro.config import override, preset

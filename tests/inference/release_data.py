@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import scipy.io
-from test_inference_procedure import random_net
 
 from cpm_repro.cli import main
 
@@ -22,11 +21,6 @@ def structs(items):
         for name in names:
             array[name][0, index] = item.get(name, np.zeros((0, 0)))
     return array
-
-
-def random_tiny(seed):
-    """A narrow network of 14 parts, as the weight file's shapes tell."""
-    return random_net("tiny", seed, parts=14, stages=2, width=1 / 16)
 
 
 def noise(path, height, width, seed):

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
-from release_data import random_tiny, run, write_lspet
+from random_networks import random_net, random_tiny
+from release_data import run, write_lspet
 from safetensors.torch import save_file
-from test_inference_procedure import random_net
 
 from cpm_repro.cli import main
 from cpm_repro.evaluation import read_predictions

@@ -4,7 +4,8 @@ import json
 import shutil
 
 import scipy.io
-from release_data import random_tiny, run
+from random_networks import random_tiny
+from release_data import run
 from safetensors.torch import save_file
 
 from cpm_repro.inference import benchmark

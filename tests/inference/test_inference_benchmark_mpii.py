@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
-from release_data import noise, random_tiny, run, struct, structs
+from random_networks import random_tiny
+from release_data import noise, run, struct, structs
 from support import data_root
 
 from cpm_repro.config import AugmentConfig

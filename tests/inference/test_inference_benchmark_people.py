@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from random_networks import random_net
 from release_data import noise, run, structs, write_lspet
 from safetensors.torch import save_file
-from test_inference_procedure import random_net
 
 from cpm_repro.config import AugmentConfig
 from cpm_repro.data.lsp import read_lspet_joints

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import release_by_hand as by_hand
 import torch
+from random_networks import random_net
 from support import data_root, golden
 from tf32_settings import tf32_allowed, tf32_flags
 
@@ -30,18 +31,6 @@ PHOTOGRAPHS = {
     "tennis": ("samples", "roger.png"),
     "mpii": ("mpii_sample", "images", "060754485.jpg"),
 }
-
-
-def random_net(arch, seed, parts=4, stages=2, width=0.05):
-    """A narrow network whose maps are of order 1, from He-normal weights and random biases."""
-    generator = torch.Generator().manual_seed(seed)
-    net = build(arch, parts=parts, stages=stages, width=width).eval()
-    with torch.no_grad():
-        for layer in net.description.convolutions:
-            module = net.layer(layer.name)
-            module.weight.normal_(0, math.sqrt(2 / module.weight[0].numel()), generator=generator)
-            module.bias.normal_(0, 0.05, generator=generator)
-    return net
 
 
 def photograph(name):
