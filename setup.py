@@ -21,8 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
-from setuptools.command.build_py import build_py
+from setuptools.command import build_ext, build_py
 
 CSRC = Path(__file__).resolve().parent / "csrc"
 # Machine code for Turing and the common data-centre cards, and PTX that every newer card compiles by itself.
@@ -79,7 +78,7 @@ def run(command: list[str], stamp: Path | None = None) -> None:
         stamp.write_text(shlex.join(command))
 
 
-class BuildPackage(build_py):
+class BuildPackage(build_py.build_py):
     """Puts the sources that the CuPy back end compiles at run time into the package."""
 
     def run(self) -> None:
@@ -90,7 +89,7 @@ class BuildPackage(build_py):
             shutil.copytree(CSRC / room, Path(self.build_lib, "cpm_repro/csrc", room), dirs_exist_ok=True)
 
 
-class BuildExtension(build_ext):
+class BuildExtension(build_ext.build_ext):
     """Compiles what is older than its source or any header, two files at a time, and links."""
 
     def build_extension(self, ext: Extension) -> None:
@@ -146,4 +145,5 @@ class BuildExtension(build_ext):
 
 BUILD = os.environ.get("CPM_EXTENSION") != "0"
 EXTENSIONS = [Extension("cpm_repro._C", sources=[], py_limited_api=True)] if BUILD else []
-setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": BuildExtension, "build_py": BuildPackage})
+ABI3 = {"bdist_wheel": {"py_limited_api": "cp310"}}  # one wheel for every Python from 3.10 on
+setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": BuildExtension, "build_py": BuildPackage}, options=ABI3)

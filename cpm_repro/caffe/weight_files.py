@@ -244,7 +244,7 @@ def _read_safetensors(path: Path) -> WeightFile:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     if "arch" not in metadata:
-        return WeightFile(path, weights, None, about)
+        return WeightFile(path, _unwrapped(weights), None, about)
     try:
         network = Network(
             metadata["arch"], int(metadata["stages"]), int(metadata["parts"]), float(metadata["width"]),
@@ -300,7 +300,15 @@ def _read_checkpoint(path: Path) -> WeightFile:
     if not isinstance(values, dict) or not values:
         raise UserError(f"{path}: wanted a checkpoint of ours or a state dict, got something else")
     check_weights(values, path)
-    return WeightFile(path, values, None)
+    return WeightFile(path, _unwrapped(values), None)
+
+
+def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without what DataParallel, DistributedDataParallel and torch.compile put before every name."""
+    for prefix in ("module.", "_orig_mod."):
+        if weights and all(key.startswith(prefix) for key in weights):
+            return _unwrapped({key.removeprefix(prefix): value for key, value in weights.items()})
+    return weights
 
 
 def _write_checkpoint(

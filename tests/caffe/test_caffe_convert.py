@@ -181,6 +181,20 @@ def test_plain_state_dicts_are_read(tmp_path):
     assert_same(read.weights, weights)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_state_dicts_of_wrapped_networks_are_read(tmp_path, prefix, suffix):
+    weights = small_weights()
+    wrapped = {prefix + key: value for key, value in weights.items()}
+    path = tmp_path / f"x.{suffix}"
+    save = torch.save if suffix == "pth" else save_file
+    save(wrapped, path)
+    read = read_weight_file(path)
+    assert read.network == SMALL
+    assert set(read.weights) == set(weights)
+    assert_same({key: read.weights[key] for key in weights}, weights)  # safetensors sorts by name
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("executed",))
