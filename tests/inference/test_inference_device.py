@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cpm_repro import build
 from cpm_repro.inference.procedure import BenchmarkProcedure
-from cpm_repro.ops import _backend
+from cpm_repro.ops import _backend, _library
 
 
 class Watch(TorchDispatchMode):
@@ -41,6 +41,8 @@ class Pooled(torch.nn.Module):
 @pytest.fixture
 def elsewhere(monkeypatch):
     """A procedure whose device is not the host; the compiled operators are taken there."""
+    if _library.LOAD_ERROR is not None:
+        pytest.skip(f"extension is not built: {_library.LOAD_ERROR}")
     made = BenchmarkProcedure(build("tiny", parts=2, width=0.05), box=128, device="cpu")
     monkeypatch.setattr(made, "device", torch.device("meta"))
     monkeypatch.setattr(made, "net", Pooled())
