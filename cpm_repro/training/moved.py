@@ -15,7 +15,7 @@ def open_people_of(config: TrainConfig, found: Found | None) -> tuple[PoseDatase
     """`open_people` for a run that begins (None) or goes on from ``found``, whose data may have moved.
 
     Data at another place are taken for the run's if they have as many people to train on and the same parts
-    in the same order: the number decides the order of batches.
+    in the same order: the number decides the order of batches. Mixed and synthetic ones are at no one place.
 
     Raises:
         UserError: what `open_people` refuses; other data than the run was started with, or the run's data are
@@ -24,7 +24,8 @@ def open_people_of(config: TrainConfig, found: Found | None) -> tuple[PoseDatase
     if found is None:
         return open_people(config)
     before = found.checkpoint.config.data
-    if config.data == before and before != "synthetic" and not Path(before).exists():
+    one_place = not any(spec == "synthetic" or "+" in spec for spec in (before, config.data))
+    if config.data == before and one_place and not Path(before).exists():
         raise UserError(
             f"{before}: the run of {found.path} was started with these data, which are not there: give "
             f"--data with their new place"
@@ -33,6 +34,11 @@ def open_people_of(config: TrainConfig, found: Found | None) -> tuple[PoseDatase
     if config.data == before:
         return train, held_out
     skeleton = found.checkpoint.skeleton
+    if not one_place:  # of a mix the number of people does not tell whose turn is when
+        raise UserError(
+            f"{found.path} belongs to another run: wanted data = {before}, got {config.data}; resume with "
+            f"the data it was started with, or train into another folder"
+        )
     wanted = [_people(found.checkpoint.people), *([list(skeleton.parts)] if skeleton else [])]
     got = [_people(len(train)), *([list(train.skeleton.parts)] if skeleton else [])]
     for one, other in zip(wanted, got, strict=True):

@@ -31,12 +31,15 @@ def write_hands(folder: Path, people: int = 20, parts: tuple[str, ...] = PARTS) 
     return folder
 
 
+def begin(data, run):
+    small = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--parts=3"]
+    assert main(["train", "--iterations=1", "--data", str(data), "--out", str(run), *small]) == 0
+
+
 @pytest.fixture
 def begun(tmp_path):
     """A folder with a run of one update and the data it was started with."""
-    small = ["--set=network.width=0.05", "--set=augment.crop=64", "--batch=2", "--parts=3"]
-    data, run = str(write_hands(tmp_path / "before")), str(tmp_path / "run")
-    assert main(["train", "--iterations=1", "--data", data, "--out", run, *small]) == 0
+    begin(write_hands(tmp_path / "before"), tmp_path / "run")
     return tmp_path
 
 
@@ -90,3 +93,21 @@ def test_other_data_are_refused(begun, capsys, people, parts, words):
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
     assert RunFolder(begun / "run").config.read_bytes() == before
+
+
+def test_a_run_of_mixed_data_goes_on_with_the_same_mix_alone(tmp_path, capsys):
+    """As many people in another order are others at every update."""
+    one, other = write_hands(tmp_path / "one"), write_hands(tmp_path / "other")
+    begin(f"{one}+{other}", tmp_path / "run")
+    assert go_on(tmp_path / "run") == 0
+    assert len(losses(tmp_path / "run")) == 2
+    capsys.readouterr()
+    assert go_on(tmp_path / "run", "--data", f"{other}+{one}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"belongs to another run: wanted data = {one}+{other}, got {other}+{one}" in line
+
+
+def test_photographs_are_not_taken_for_synthetic_people(begun, capsys):
+    capsys.readouterr()
+    assert go_on(begun / "run", "--data", "synthetic") == 2
+    assert f"wanted data = {begun / 'before'}, got synthetic" in capsys.readouterr().err
