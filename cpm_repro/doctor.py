@@ -10,7 +10,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from cpm_repro.errors import one_line
+from cpm_repro.errors import EnvironmentFailure, one_line
 
 REQUIRED = {
     "torch": "torch",
@@ -46,16 +46,26 @@ _FOLDERS = {
 
 
 def doctor() -> None:
-    """Print one line per thing that matters, each with what to do where it is missing."""
+    """Print one line per thing that matters, each with what to do where it is missing.
+
+    Raises:
+        EnvironmentFailure: at the end, where a back end computes something else than the reference.
+    """
     said = {"python": f"{platform.python_version()} on {platform.system()} {platform.machine()}"}
     said |= {name: _required(name, module) for name, module in REQUIRED.items()}
     said |= {name: _version(name) or f"not installed ({purpose})" for name, purpose in OPTIONAL.items()}
     said["nvcc"] = _nvcc() or "not found (only needed to build the CUDA kernels)"
     said["C++ compiler"] = _compiler() or "not found (only needed to build)"
     said |= _what_torch_finds()
+    wrong = _wrong_kernels()
+    said |= {f"kernels, {backend}": line or "agree with the reference" for backend, line in wrong.items()}
     said |= {name: _folder(os.environ.get(name), holds) for name, holds in _FOLDERS.items()}
     for name, state in said.items():
         print(f"{name:<15} {state}")
+    if bad := [backend for backend, line in wrong.items() if line]:
+        raise EnvironmentFailure(
+            f"wrong results here from the back end {', '.join(bad)}: set CPM_BACKEND=reference, and report it"
+        )
 
 
 def _required(name: str, module: str) -> str:
@@ -83,6 +93,21 @@ def _what_torch_finds() -> dict[str, str]:
         "CUDA": torch.version.cuda or "torch was built without it: install a CUDA build of torch",
         "threads": str(torch.get_num_threads()),
         "back ends": ", ".join(ops.available_backends()) + (f" ({reason})" if reason else ""),
+    }
+
+
+def _wrong_kernels() -> dict[str, str]:
+    """What each back end that can run here gets wrong in small cases; an empty line for one that is right."""
+    try:
+        from cpm_repro import ops
+        from cpm_repro.ops.self_check import wrong_operators
+    except Exception:  # as above
+        return {}
+    backends = [backend for backend in ops.available_backends() if backend != "reference"]
+    found = {backend: wrong_operators(backend) for backend in backends}
+    return {
+        backend: "; ".join(f"{operator}: {what}" for operator, what in wrong.items())
+        for backend, wrong in found.items()
     }
 
 

@@ -7,6 +7,7 @@ import torch
 
 from cpm_repro import ops
 from cpm_repro.ops import _library, _reference_resize
+from cpm_repro.ops.self_check import wrong_operators
 
 pytestmark = pytest.mark.gpu
 
@@ -40,6 +41,10 @@ def people(samples=3, persons=2, parts=5, side=368, seed=0):
 
 def on_gpu(*tensors):
     return [t.cuda() for t in tensors]
+
+
+def test_small_self_check(backend):
+    assert wrong_operators(backend) == {}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
