@@ -6,10 +6,11 @@ Weights are {``<layer>.weight`` / ``<layer>.bias``: tensor}; nothing in a file i
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from cpm_repro.weight_paths import KINDS
 
 _MOST_STAGES = 32  # looked for when a network is told by its shapes
 _BLOB_NAMES = ("weight", "bias")
+_FEATURES = {"9x9": ("conv4_stage1", "conv5_stage1"), "vgg": ("conv4_1",), "person": ("conv4_1",)}
+"""By family, a convolution of each of the feature kernels (:class:`cpm_repro.config.Kernels`)."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def identify(weights: Mapping[str, Tensor]) -> Network | None:
 
 
 def numbers_of(arch: str, weights: Mapping[str, Tensor]) -> Network:
-    """``arch`` with the stages, parts and width that ``weights`` have; its own where they do not fit at all.
+    """``arch`` with the stages, parts, width and kernels that ``weights`` have; its own where none fit.
 
     Other weights may be there too.
 
@@ -189,14 +192,45 @@ def _released(arch: str) -> Network:
 
 
 def _guess(arch: str, shapes: Mapping[str, tuple[int, ...]]) -> Network | None:
-    """The numbers of ``arch`` that convolutions of these shapes would have."""
-    own = describe(arch)
-    beliefs = [shapes.get(f"{blob}.weight", ()) for blob in describe(arch, stages=_MOST_STAGES).belief_blobs]
+    """The numbers and kernels of ``arch`` that convolutions of these shapes would have."""
+    features, refine = _kernels(arch, shapes)
+    try:
+        own = describe(arch, stages=_MOST_STAGES, width=1.0, features=features, refine=refine)
+    except UserError:  # windows that no network of ours has
+        return None
+    beliefs = [shapes.get(f"{blob}.weight", ()) for blob in own.belief_blobs]
     if not beliefs[0]:
         return None
     stages, parts = sum(map(bool, beliefs)), beliefs[0][0] - (own.maps - own.parts)
-    width = _width(describe(arch, stages, width=1.0), shapes)
-    return Network(arch, stages, parts, width) if parts >= 1 and 0 < width <= 64 else None
+    width = _width(own, shapes)
+    return Network(arch, stages, parts, width, features, refine) if parts >= 1 and 0 < width <= 64 else None
+
+
+def _kernels(arch: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str | None, str | None]:
+    """``features`` and ``refine`` as convolutions of these shapes have them; None: ``arch``'s own, or absent.
+
+    The names of a stage's last layers depend on them: read as if of the usual kernels, all stages but the
+    first would seem to be missing.
+    """
+    own = ARCHITECTURES[arch]
+    refining = itertools.takewhile(
+        lambda name: f"{name}.weight" in shapes, (f"Mconv{i}_stage2" for i in itertools.count(1))
+    )
+    features = _sides(_FEATURES[own.family], shapes)
+    refine = _sides(refining, shapes)[:-2]  # two of 1x1 end the stage
+    return _unusual(features, own.kernels.features), _unusual(refine, own.kernels.refine)
+
+
+def _sides(layers: Iterable[str], shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Of those of the ``layers`` that are there, the side of the window."""
+    return tuple(
+        shapes[f"{name}.weight"][-1] for name in layers if len(shapes.get(f"{name}.weight", ())) == 4
+    )
+
+
+def _unusual(sides: tuple[int, ...], own: tuple[int, ...]) -> str | None:
+    """``sides`` as a text, if there are any and they are not the architecture's ``own``."""
+    return "-".join(map(str, sides)) if sides and sides != own else None
 
 
 def _width(released: NetDescription, shapes: Mapping[str, tuple[int, ...]]) -> float:

@@ -22,6 +22,7 @@ from cpm_repro.caffe.weight_files import (
     write_weight_file,
 )
 from cpm_repro.errors import UserError
+from cpm_repro.inference.weights import load
 from cpm_repro.model import build, checkpoint_file
 from cpm_repro.model.checkpoint_file import CHECKPOINT_FORMAT
 
@@ -108,14 +109,37 @@ def test_safetensors_carry_the_network(tmp_path):
         Network("mpii_vgg_6stage", 3, 21, 0.3),  # its first convolution alone has 19 of 64 channels: 0.297
         Network("mpii_6stage", 2, 14, 0.05),
         Network("person_4stage", 2, 1, 0.99),
+        Network("tiny", 3, 14, 0.25, refine="9-9-3"),
+        Network("tiny", 1, 14, 0.25, features="1"),
+        Network("lsp_6stage", 4, 7, 0.1, features="3-7", refine="5"),
+        Network("person_4stage", 4, 1, 0.125, features="5", refine="3-3-3-3-3-3"),
     ],
 )
 def test_networks_are_told_by_their_shapes(network):
     shapes = network.describe().parameter_shapes()
     weights = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
-    assert identify(weights) == network
+    alike = "mpii_6stage" if network.arch == "lsp_6stage" else network.arch
+    assert identify(weights) == dataclasses.replace(network, arch=alike)
     weights["extra.weight"] = torch.empty(1, device="meta")
     assert identify(weights) is None
+
+
+def test_other_windows_are_no_network_of_ours():
+    shapes = Network("tiny", 3, 14, 0.25).describe().parameter_shapes()
+    weights = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    weights["Mconv3_stage2.weight"] = torch.empty(32, 32, 4, 4, device="meta")
+    assert identify(weights) is None
+
+
+def test_later_stages_of_other_kernels_are_not_left_out(tmp_path):
+    """Their last layers have other names: read as if of the usual kernels, there seemed to be one stage."""
+    net = build("tiny", parts=5, stages=4, width=0.1, refine="7-7-3").eval()
+    torch.save(net.state_dict(), tmp_path / "own.pth")
+    convert(tmp_path / "own.pth", tmp_path / "own.caffemodel", arch="tiny", check=True)
+    data = torch.rand(1, 4, 64, 64) - 0.5
+    for again in (load(tmp_path / "own.pth"), load(tmp_path / "own.caffemodel", arch="tiny")):
+        assert len(again(data)) == 4
+        assert torch.equal(again(data)[-1], net(data)[-1])
 
 
 def test_unknown_networks_pass_through(tmp_path):
