@@ -26,6 +26,13 @@ class ImageCache:
         self._images: dict[Hashable, np.ndarray] = {}
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> int:
+        """A copy, as for a worker process, begins without images."""
+        return self._budget
+
+    def __setstate__(self, budget: int) -> None:
+        ImageCache.__init__(self, budget)
+
     def read(self, path: Path) -> np.ndarray:
         """The image at ``path`` (see `read_image`), read-only and shared between callers."""
         image = self._images.get(path)

@@ -96,6 +96,14 @@ class LmdbDataset:
             )
         self._skeleton = known
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy keeps, as for a worker process: all but the open LMDB."""
+        return {name: value for name, value in vars(self).items() if name != "_environment"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._environment = _open_shared(self._folder)
+
     def _list(self, split: str | None) -> list[bytes]:
         """Keys of a split. Only the flag is looked at: values are views into the map, not copies."""
         keys, read = [], 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,6 @@ from cpm_repro.data.augment import Crop
 from cpm_repro.data.loader import Augment, augment_of, collate, stream
 from cpm_repro.data.readable import Readable
 from cpm_repro.data.sample import PoseDataset
-from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
 from cpm_repro.ops import belief_maps
 from cpm_repro.paths import PICTURES, wanted_suffix
@@ -35,7 +35,7 @@ def show_samples(
 ) -> None:
     """Write a picture of ``count`` samples after augmentation.
 
-    A sample that cannot be read gives way to the next in the order (`DataWarning`).
+    A sample that cannot be read, or that the crop refuses, gives way to the next (`DataWarning`).
 
     Left of each pair the crop with limbs, parts (hollow where occluded, grey for other people) and the
     centre as a cross; right the belief maps of the annotated person over the crop.
@@ -50,10 +50,12 @@ def show_samples(
         legend: makes a panel (height, W, 3) uint8 BGR, put right of the samples, that names the parts.
 
     Raises:
-        UserError: another suffix, or no sample can be read.
+        UserError: another suffix, or no sample can be used. ValueError: a count below 1.
         EnvironmentFailure: the picture cannot be written.
     """
     suffix = wanted_suffix(out, PICTURES)
+    if count < 1:
+        raise ValueError(f"count: expected at least 1, got {count}")
     augment = augment or AugmentConfig()
     if isinstance(augment, AugmentConfig) and augment.method == "device":
         augment = replace(augment, method="fast")  # the same crop, warped here
@@ -61,11 +63,14 @@ def show_samples(
     readable = Readable(dataset)
     crops: list[Crop] = []
     for index in stream(seed, 0).permutation(len(dataset)).tolist():
-        sample = readable.read(index) if len(crops) < count else None
-        if sample is not None:
-            crops.append(cutter.cut(sample, dataset.skeleton, stream(seed, 1, index)))
+        if len(crops) == count:
+            break
+        crop = readable.made(
+            index, partial(cutter.cut, skeleton=dataset.skeleton, rng=stream(seed, 1, index))
+        )
+        crops += [] if crop is None else [crop]
     if not crops:
-        raise UserError(f"{dataset.name}: none can be read: {'; '.join(list(readable.unread.values())[:3])}")
+        raise readable.nobody()
     maps = _belief(crops, target or TargetConfig())
     tiles = [
         np.hstack([_draw_parts(crop, dataset.skeleton), _draw_maps(crop, belief)])

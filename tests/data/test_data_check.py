@@ -11,6 +11,7 @@ from data_fakes import lspet_joints, write_lspet
 from matlab_fakes import flic_example, structs
 
 from cpm_repro.cli import main
+from cpm_repro.config import preset
 from cpm_repro.data import SyntheticDataset, open_dataset
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.check import check_data
@@ -120,9 +121,29 @@ def test_a_sheet_goes_on_after_an_image_that_cannot_be_read(tmp_path):
     assert (tmp_path / "sheet.png").exists()
     for image in (folder / "images").iterdir():
         image.write_text("<html>")
-    with pytest.warns(DataWarning), pytest.raises(UserError, match="lspet: none can be read"):
+    with pytest.warns(DataWarning), pytest.raises(UserError, match="lspet: wanted an image that can be read"):
         show_samples(open_dataset(folder, "train"), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_a_sheet_leaves_out_whom_training_leaves_out(tmp_path):
+    """Two people of a table that says the scale of one: the release's crops want it."""
+    head = "image,a_x,a_y,b_x,b_y,center_x,center_y,scale\n"
+    for name in ("0.png", "1.png", "2.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((64, 64, 3), np.uint8))
+    rows = "0.png,9,9,30,40,20,20,0.3\n1.png,9,9,30,40,20,20,\n2.png,9,9,30,40,20,20,0.3\n"
+    (tmp_path / "people.csv").write_text(head + rows)
+    dataset = open_dataset(str(tmp_path), "train")  # the first picture is held out
+    with pytest.warns(DataWarning, match=r"1\.png#1: augment\.method exact expects a scale"):
+        show_samples(dataset, tmp_path / "sheet.png", preset("lsp_6stage").augment, count=2)
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape == (256, 512, 3)
+    (tmp_path / "people.csv").write_text(head + rows.replace("0.3", ""))
+    with pytest.warns(DataWarning), pytest.raises(UserError, match=r"nobody can be used: .* expects a scale"):
+        show_samples(
+            open_dataset(str(tmp_path), "train"), tmp_path / "none.png", preset("lsp_6stage").augment
+        )
+    with pytest.raises(ValueError, match="count: expected at least 1, got 0"):
+        show_samples(dataset, tmp_path / "none.png", count=0)
 
 
 def test_a_sheet_is_what_a_presets_training_sees(tmp_path, capsys):
