@@ -34,7 +34,7 @@ from cpm_repro.data.lsp import LspetDataset, read_lsp, read_lspet_joints
 from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.mixed import MixedDataset
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
-from cpm_repro.data.open import open_dataset, read_annotations
+from cpm_repro.data.open import data_name, open_dataset, read_annotations
 from cpm_repro.data.readable import Readable
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import read_records, write_records
@@ -80,6 +80,7 @@ __all__ = [
     "check_data",
     "collate",
     "crop_matrix",
+    "data_name",
     "draw",
     "exact_crop",
     "exact_draw",

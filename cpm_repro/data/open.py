@@ -85,6 +85,20 @@ def _open_mixed(spec: str, split: Split, seed: int, size: int | None) -> PoseDat
     return MixedDataset(datasets, weights if weights and split == "train" else None, size)
 
 
+def data_name(spec: str, folder: str = "") -> str:
+    """What `open_dataset` is given without the folders of this machine: "A/x@2+B/y@1" is "x@2+y@1".
+
+    Args:
+        spec: a data set, or several that are mixed; they need not be there.
+        folder: put before each name that is a path's.
+    """
+    if "+" in spec and not Path(spec).exists():
+        return "+".join(data_name(part.strip(), folder) for part in spec.split("+"))
+    if spec.partition("@")[0] == "synthetic":
+        return spec
+    return folder + (Path(spec).name or Path(spec).resolve().name)  # "." has no name
+
+
 def _weighted(part: str) -> tuple[str, float | None]:
     """A data set's name or path and the weight behind its @."""
     name, at, weight = part.strip().rpartition("@")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cpm_repro.checklist.verdicts import FILE, StudyVerdict, write_verdict
 from cpm_repro.config import TrainConfig, to_dict
+from cpm_repro.data import data_name
 from cpm_repro.environment import commit, environment
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.markdown import table
@@ -21,15 +22,10 @@ def setting_of(base: TrainConfig, seeds: int) -> str:
     budgets += [f"{base.minutes:g} minutes"] if base.minutes else []
     people = f", {base.validate_people} held-out people" if base.validate_people else ""
     return (
-        f"{_shown(base.data)} data, {network.arch} of width {network.width:g}, crop {base.augment.crop}, "
+        f"{data_name(base.data)} data, {network.arch} of width {network.width:g}, crop {base.augment.crop}, "
         f"{' or '.join(budgets)} of batch {base.solver.batch} per run, "
         f"{seeds} seed{'s' * (seeds != 1)}{people}"
     )
-
-
-def _shown(data: str) -> str:
-    """A data set, or a mixture of them, without the machine's folders."""
-    return "+".join(Path(part).name for part in data.split("+"))
 
 
 def paragraph_of(study: Study, finding: Finding, setting: str) -> str:
@@ -103,7 +99,7 @@ def _plain(record: RunRecord, out: Path) -> dict[str, object]:
         "rows": list(record.rows),
         "thresholds": list(record.thresholds),
         "curves": [list(curve) for curve in record.curves],
-        "config": {**to_dict(record.config), "data": _shown(record.config.data)},
+        "config": {**to_dict(record.config), "data": data_name(record.config.data)},
     }
 
 

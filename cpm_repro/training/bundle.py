@@ -12,6 +12,7 @@ from typing import Any
 
 from cpm_repro.caffe.convert import convert
 from cpm_repro.config import flat, preset, to_dict
+from cpm_repro.data import data_name
 from cpm_repro.errors import UserError, told_in_one_line
 from cpm_repro.files import atomic_write, read_json
 from cpm_repro.training.run_folder import RunFolder
@@ -68,7 +69,8 @@ def bundle(run: Path, target: Path) -> Path:
     if target.stat().st_size > LARGEST:
         raise UserError(f"{target}: {target.stat().st_size} bytes, wanted at most {LARGEST}")
     config = read_json(run / "config.json")
-    for name in ("data", "weights", "vgg19"):  # a stranger's folders are others
+    config["data"] = data_name(config["data"])  # a stranger's folders are others
+    for name in ("weights", "vgg19"):
         config[name] = config[name] and Path(config[name]).name
     title, _, body = report.read_text(encoding="utf-8").partition("\n")
     text = CARD.format(
@@ -90,7 +92,8 @@ def _command(config: dict[str, Any]) -> str:
     minutes, iterations = config["minutes"], config["iterations"]
     budget = f"--minutes {minutes:g}" if minutes is not None else f"--iterations {iterations}"
     begun = f" --weights path/to/{config['weights']}" if config["weights"] else ""
-    begin = f"cpm train --preset {config['name']} --data path/to/{config['data']}{begun} {budget}"
+    data = data_name(config["data"], "path/to/")
+    begin = f"cpm train --preset {config['name']} --data {data}{begun} {budget}"
     return " ".join([begin, *_set(config)])
 
 

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from cpm_repro.config import TrainConfig
+from cpm_repro.data import data_name
 from cpm_repro.evaluation import ScoreTable, stage_table
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.markdown import table
@@ -41,7 +42,7 @@ class Finished:
         return cls(
             folder=result.folder,
             name=config.name,
-            data=Path(config.data).name,
+            data=data_name(config.data),
             network=f"{config.network.arch}, {len(result.tables)} stages",
             crop=str(config.augment.crop),
             batch=config.solver.batch,
@@ -83,8 +84,9 @@ def report_text(run: Finished, records: list[dict[str, Any]], started: dict[str,
     made = f"{run.iterations} of {run.batch} people, {run.optimizer}"
     if len(steps) < run.iterations:  # from a snapshot of another folder: time and records are of the rest
         made = f"{made}; here the last {len(steps)}, of which the next lines are"
-    waited = sum(record["data_time"] for record in steps) / max(sum(s["step_time"] for s in steps), 1e-9)
-    here = started
+    updating = max(sum(step["step_time"] for step in steps), 1e-9)  # seconds, waiting for data included
+    waited = sum(step["data_time"] for step in steps) / updating
+    samples, here = len(steps) * run.batch, started
     rows = [
         ("date", here["date"]),
         ("commit", here["commit"] or "not a checkout"),
@@ -93,7 +95,7 @@ def report_text(run: Finished, records: list[dict[str, Any]], started: dict[str,
         ("updates", made),
         ("scheme", run.scheme),
         ("time", f"{run.seconds / 60:.1f} min including validation on the way"),
-        ("samples/s", f"{len(steps) * run.batch / max(run.seconds, 1e-9):.1f}"),
+        ("samples/s", f"{samples / max(run.seconds, 1e-9):.1f}, {samples / updating:.1f} while updating"),
         ("waiting for data", f"{100 * waited:.1f} % of step time"),
         ("hardware", f"{here['gpu'] or here['processor']}, {here['threads']} threads"),
         ("versions", f"Python {here['python']}, torch {here['torch']}"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from data_fakes import DotDataset, lspet_joints, skeleton_of, write_lspet
 
-from cpm_repro.data import AugmentConfig, PoseSample, TrainLoader, open_dataset
+from cpm_repro.data import AugmentConfig, PoseSample, TrainLoader, data_name, open_dataset
 from cpm_repro.data.mixed import MixedDataset
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import CPM14
@@ -106,3 +106,26 @@ def test_data_sets_are_mixed_by_name(tmp_path):
         open_dataset(f"{spec}@1", "train")
     with pytest.raises(UserError, match="nowhere"):
         open_dataset("synthetic+nowhere", "train")
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("some/where/lspet", "lspet"),
+        ("some/where/lspet/", "lspet"),
+        ("synthetic", "synthetic"),
+        ("some/where/a@2 + synthetic@1", "a@2+synthetic@1"),
+        ("hands/a.csv+feet", "a.csv+feet"),
+    ],
+)
+def test_what_data_are_called_without_their_folders(spec, name):
+    assert data_name(spec) == name
+
+
+def test_data_of_the_working_folder_have_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "a+b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert data_name(".") == "a+b"
+    assert data_name(str(folder)) == "a+b"
+    assert data_name("x/a@2+synthetic@1", "path/to/") == "path/to/a@2+synthetic@1"

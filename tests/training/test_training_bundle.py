@@ -37,7 +37,7 @@ def test_the_final_weights_and_a_card_with_the_run_in_it(run, tmp_path):
     text = card.read_text(encoding="utf-8")
     assert text.startswith("# small\n")
     options = "--set network.width=0.05 --set augment.crop=64 --set solver.batch=4"
-    assert f"`cpm train --preset tiny --data path/to/synthetic --iterations 2 {options}`" in text
+    assert f"`cpm train --preset tiny --data synthetic --iterations 2 {options}`" in text
     assert "No photograph is in this repository" in text
     settings = json.loads(text.split("```json")[1].split("```")[0])
     assert settings["network"]["width"] == 0.05
@@ -57,6 +57,18 @@ def test_a_budget_in_minutes_is_told_in_minutes(run, tmp_path):
     assert "--data path/to/lspet --weights path/to/first.safetensors --minutes 20 --set" in card
     assert '"weights": "first.safetensors"' in card
     assert "some/where" not in card
+
+
+def test_mixed_data_are_named_whole(run, tmp_path):
+    config = json.loads((run / "config.json").read_text())
+    other = tmp_path / "run"
+    other.mkdir()
+    for name in ("report.md", "checkpoints"):
+        (other / name).symlink_to(run / name)
+    (other / "config.json").write_text(json.dumps(config | {"data": "/some/lspet@2+there/own@1"}))
+    card = bundle(other, tmp_path / "x.safetensors").read_text(encoding="utf-8")
+    assert "--data path/to/lspet@2+path/to/own@1 --iterations" in card
+    assert '"data": "lspet@2+own@1"' in card
 
 
 def test_what_cannot_be_shipped(run, tmp_path, monkeypatch):

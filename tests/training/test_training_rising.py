@@ -72,6 +72,8 @@ def test_it_is_said_once_recorded_and_in_the_report(tmp_path, capsys):
         run, records, HERE
     )
     assert "diverged" not in report_text(run, records[:20], HERE)
+    # 40 updates of one person in a second, of 0.1 s each by themselves: the clock of this journal is made up
+    assert "| samples/s | 40.0, 10.0 while updating |" in report_text(run, records, HERE)
 
 
 def test_the_warning_names_the_rates_of_all_optimisers(tmp_path, capsys):

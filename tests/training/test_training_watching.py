@@ -9,8 +9,9 @@ import torch
 
 from cpm_repro.cli import main
 from cpm_repro.config import override, preset
-from cpm_repro.training import train
+from cpm_repro.training import RunResult, train
 from cpm_repro.training.journal import Journal, Update
+from cpm_repro.training.report import Finished
 from cpm_repro.training.run_folder import RunFolder
 
 SMALL = {"network.width": 0.05, "augment.crop": 64, "solver.batch": 4, "validate_people": 5}
@@ -112,3 +113,9 @@ def test_the_report_is_markdown_and_one_page(tmp_path, capsys):
     assert "data:image/png;base64," in page
     assert "Caffe&#x27;s units" in page
     assert "http" not in page.replace("data:image", "")[:4000]  # needs no other file
+
+
+def test_mixed_data_are_all_named_in_the_title(tmp_path):
+    config = replace(preset("tiny"), data="some/where/lspet@2+there/hands@1")
+    result = RunResult(tmp_path, None, [], 0, 0.0)
+    assert Finished.of(result, config).title == "tiny on lspet@2+hands@1"
