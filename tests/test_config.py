@@ -127,6 +127,18 @@ def test_a_released_preset_is_its_own_reference_and_others_list_what_they_change
     assert differences(changed) == ["solver.lr = 0.0001 (release: 8e-05)"]
 
 
+def test_settings_that_do_nothing_are_no_difference_and_the_release_is_not_given_ours():
+    found = differences(preset("lsp_6stage_minutes"))
+    assert "solver.muon_lr = 0.02 (release: has none)" in found  # the default of a recipe without Muon too
+    assert "solver.decay_share = 0.8 (release: has none)" in found
+    assert "augment.fill = 0.8 (release: has none)" in found
+    assert "solver.momentum = 0.95 (release: 0.9)" in found
+    assert not any(line.startswith(("solver.stepsize", "augment.target_dist")) for line in found)
+    assert differences(override(preset("lsp_6stage"), {"augment.fill": 0.5, "solver.muon_lr": 1.0})) == []
+    smaller = override(preset("lsp_6stage"), {"augment.target_dist": 0.8})
+    assert differences(smaller) == ["augment.target_dist = 0.8 (release: 1.171)"]
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "wanted"),
     [

@@ -201,11 +201,29 @@ _OF_THE_RUN = ("name", "data", "weights", "vgg19", "seed", "workers", "validate_
 """Settings that say which run it is, not how it learns."""
 
 
+_UNDER: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "augment.fill": ("augment.method", ("box",)),
+    "augment.target_dist": ("augment.method", ("exact", "fast", "device")),
+    "solver.muon_lr": ("solver.optimizer", ("muon",)),
+    "solver.momentum": ("solver.optimizer", ("muon", "caffe_sgd")),
+    "solver.decay_share": ("solver.schedule", ("linear",)),
+    "solver.gamma": ("solver.schedule", ("step",)),
+    "solver.stepsize": ("solver.schedule", ("step",)),
+    "stage_wise_share": ("scheme", ("stage-wise-then-end-to-end",)),
+}
+"""Settings that mean something under some values of another one alone."""
+
+
 def differences(config: TrainConfig) -> list[str]:
-    """What ``config`` does otherwise than the released recipe, one line a setting."""
+    """What ``config`` does otherwise than the released recipe, one line a setting that does something."""
     ours, theirs = flat(to_dict(config)), flat(to_dict(preset(reference_of(config))))
-    return [
-        f"{name} = {value} (release: {theirs[name]})"
-        for name, value in ours.items()
-        if value != theirs[name] and not name.startswith(_OF_THE_RUN)
-    ]
+
+    def used(name: str, settings: Mapping[str, object]) -> bool:
+        return name not in _UNDER or settings[_UNDER[name][0]] in _UNDER[name][1]
+
+    lines = []
+    for name, value in ours.items():
+        its = theirs[name] if used(name, theirs) else "has none"
+        if value != its and used(name, ours) and not name.startswith(_OF_THE_RUN):
+            lines.append(f"{name} = {value} (release: {its})")
+    return lines
