@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,7 @@ from cpm_repro.config import AugmentConfig, TargetConfig
 from cpm_repro.data.augment import Crop
 from cpm_repro.data.loader import Augment, augment_of, collate, stream
 from cpm_repro.data.readable import Readable
-from cpm_repro.data.sample import PoseDataset
+from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.files import atomic_write
 from cpm_repro.ops import belief_maps
 from cpm_repro.paths import PICTURES, wanted_suffix
@@ -65,9 +64,11 @@ def show_samples(
     for index in stream(seed, 0).permutation(len(dataset)).tolist():
         if len(crops) == count:
             break
-        crop = readable.made(
-            index, partial(cutter.cut, skeleton=dataset.skeleton, rng=stream(seed, 1, index))
-        )
+
+        def cut(sample: PoseSample, number: int = index) -> Crop:
+            return cutter.cut(sample, dataset.skeleton, stream(seed, 1, number))
+
+        crop = readable.made(index, cut)
         crops += [] if crop is None else [crop]
     if not crops:
         raise readable.nobody()

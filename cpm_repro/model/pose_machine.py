@@ -163,10 +163,16 @@ class PoseMachine(nn.Module):
         return self._multipliers[name][1]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Parameters grouped for an optimiser: dicts with ``params``, ``lr_mult`` and ``decay_mult``."""
+        """Parameters grouped for an optimiser: dicts with ``params``, ``lr_mult`` and ``decay_mult``.
+
+        Those of layers that a subclass adds have Caffe's own multipliers, 1 and 1; what a parametrization
+        (``torch.nn.utils.parametrizations``) makes of a layer's array has that array's.
+        """
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
-            groups.setdefault(self._multipliers[name], []).append(parameter)
+            layer, _, blob = name.replace(".parametrizations.", ".").partition(".")
+            both = self._multipliers.get(f"{layer}.{blob.partition('.')[0]}", (1.0, 1.0))
+            groups.setdefault(both, []).append(parameter)
         return [{"params": p, "lr_mult": lr, "decay_mult": decay} for (lr, decay), p in groups.items()]
 
 

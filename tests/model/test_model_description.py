@@ -101,6 +101,21 @@ def test_multipliers_reach_every_parameter(arch):
         net.lr_mult("conv99.weight")
 
 
+def test_an_own_head_and_an_own_parametrization_have_multipliers():
+    net = build("lsp_6stage", width=0.02, stages=1)
+    net.offsets = torch.nn.Conv2d(net.maps, 2 * net.parts, 1)
+    torch.nn.utils.parametrizations.weight_norm(net.conv1_stage1)
+    found = {
+        id(parameter): (group["lr_mult"], group["decay_mult"])
+        for group in net.parameter_groups()
+        for parameter in group["params"]
+    }
+    named = {name: found[id(parameter)] for name, parameter in net.named_parameters()}
+    assert named["offsets.weight"] == named["offsets.bias"] == (1, 1)
+    assert named["conv1_stage1.parametrizations.weight.original0"] == named["conv2_stage1.weight"] == (5, 1)
+    assert named["conv1_stage1.bias"] == (10, 0)
+
+
 def test_training_network_of_the_released_recipe():
     """Spec `training.md`: label slice, two dropouts, and the losses' labels."""
     net = describe_training("mpii_6stage")
