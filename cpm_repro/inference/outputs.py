@@ -109,18 +109,20 @@ class Outputs:
     def _overlay_video(self, reader: VideoReader, name: str) -> Iterator[Take]:
         """Draw every frame into a video of the same rate and size.
 
-        A camera's frames come as fast as the network lets them: they are repeated to keep the time.
+        Frames that come as they will are repeated to keep the time; those of a camera that come faster than
+        its rate are left out.
         """
         with video_writer(self.visualizations / f"{name}.mp4", reader.rate) as put:
             written = 0
 
             def take(people: People) -> None:
                 nonlocal written
-                due = round((people.time or 0.0) * reader.rate) + 1 if reader.live else written + 1
+                due = 0 if reader.steady else round((people.time or 0.0) * reader.rate) + 1
+                due = max(due, written if reader.live else written + 1)
                 picture = people.draw(longer_side=0)
-                for _ in range(max(0, due - written)):
+                for _ in range(due - written):
                     put(picture)
-                written = max(written, due)
+                written = due
 
             yield take
 

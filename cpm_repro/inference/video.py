@@ -20,6 +20,7 @@ import numpy as np
 
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.image_file import HEAD, MAX_PIXELS, picture_kind
+from cpm_repro.inference.container import CLOCKLIKE, Times, counts_frames, usual_rate
 from cpm_repro.paths import wanted_file
 
 ASSUMED_RATE = 25.0
@@ -27,6 +28,9 @@ ASSUMED_RATE = 25.0
 
 Put = Callable[[np.ndarray], None]
 """Takes one picture, (H, W, 3) uint8 BGR."""
+
+_STAMP: int | None = getattr(cv2, "CAP_PROP_PTS", None)
+"""OpenCV 4.11 and newer tell it."""
 
 _JPEG_AFTER_JPEG = {".mjpeg", ".mjpg"}
 """Videos that begin as a picture does, and are one picture after another."""
@@ -50,7 +54,9 @@ class VideoReader:
 
     Attributes:
         rate: frames per second. announced: how many frames the file claims to have, 0 where unknown.
-        live: whether it is a camera. problem: after the last frame, what was wrong with the file, or "".
+        live: whether it is a camera. steady: whether the frames' mean distance is that of the rate: of a
+            camera, and of containers that state no mean, it need not be.
+        problem: after the last frame, what was wrong with the file, or "".
 
     Raises:
         UserError: no such file or camera, or nothing that decodes as a video.
@@ -59,8 +65,7 @@ class VideoReader:
     def __init__(self, source: str | Path | int, most: int | None = None) -> None:
         self.live = isinstance(source, int)
         self.name = f"camera {source}" if self.live else str(source)
-        if not self.live:
-            _check_file(Path(source))  # type: ignore[arg-type]
+        self.steady = not self.live and counts_frames(_head(Path(source)))  # type: ignore[arg-type]
         self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
         if not self._capture.isOpened():
             camera, video = (
@@ -80,6 +85,10 @@ class VideoReader:
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         self.rate = _sane_rate(self._capture.get(cv2.CAP_PROP_FPS))
         self.announced = max(0, round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self._times = Times(self.rate, self.announced, counted=self.steady)
+        if self.rate > CLOCKLIKE and not (self.live or self.steady):
+            usual = usual_rate(Path(source), self.rate)  # type: ignore[arg-type]
+            self.announced, self.rate = round(self.announced * usual / self.rate), usual
         self.problem = ""
         self._most = math.inf if most is None else most
 
@@ -87,13 +96,29 @@ class VideoReader:
         begin = time.monotonic()
         index, seconds = 0, 0.0
         while index < self._most:
-            there, image = self._capture.read()
-            if not there:
+            image = self._read(index)
+            if image is None:
                 self._judge(index)
                 return
             seconds = time.monotonic() - begin if self.live else self._seconds(index, seconds)
+            self._times.take(seconds, self._stamp())
             yield Frame(image, index, seconds)
             index += 1
+
+    def _read(self, done: int) -> np.ndarray | None:
+        """The next frame; None after the last. OpenCV stops at damage, and goes on behind it when asked."""
+        packets = 1 if self.live else min(max(self.announced - done, 16), 100_000)
+        for failed in range(packets):
+            there, image = self._capture.read()
+            if there:
+                self._times.damaged |= failed > 0
+                return np.asarray(image)
+        return None
+
+    def _stamp(self) -> float:
+        """The frame's time by the file's clock, in frames of the stated rate; -inf where it is not told."""
+        stamp = -math.inf if _STAMP is None else self._capture.get(_STAMP)
+        return stamp if stamp > 0 else -math.inf
 
     def _seconds(self, index: int, before: float) -> float:
         """The time of the frame that was read, after one at ``before``, as the file states it.
@@ -107,13 +132,13 @@ class VideoReader:
         return before + 1 / self.rate if index else 0.0
 
     def _judge(self, read: int) -> None:
-        """Say what is missing; containers that only estimate their number of frames get some slack."""
+        """Say what is missing."""
         if self.live:
             self.problem = f"{self.name}: gave no more frames after {read}"
         elif not read:
             self.problem = f"{self.name}: no frame can be read"
-        elif read < 0.98 * self.announced - 1:
-            self.problem = f"{self.name}: {read} of {self.announced} frames could be read, and were kept"
+        elif missing := self._times.missing():
+            self.problem = f"{self.name}: {missing}"
 
     def close(self) -> None:
         """Let go of the file or camera."""
@@ -283,8 +308,8 @@ def _check_complete(file: Path, path: Path, frames: int) -> None:
         )
 
 
-def _check_file(path: Path) -> None:
-    """Refuse what FFmpeg would not, or not in words: of half a photograph it makes a video of one frame."""
+def _head(path: Path) -> bytes:
+    """A file's beginning. Refuses what FFmpeg would not, or not in words: half a photograph, say."""
     try:
         with wanted_file(path, "a video file").open("rb") as file:
             head = file.read(HEAD)
@@ -295,6 +320,7 @@ def _check_file(path: Path) -> None:
     kind = picture_kind(head)
     if kind and not (kind == "JPEG" and path.suffix.lower() in _JPEG_AFTER_JPEG):
         raise UserError(f"{path}: expected a video, got a picture ({kind}): give it a picture's name")
+    return head
 
 
 def _sane_rate(rate: float) -> float:
