@@ -173,8 +173,13 @@ def start_from(net: PoseMachine, config: TrainConfig, skeleton: Skeleton) -> str
 
 
 def _check_stages(net: PoseMachine, weights: Mapping[str, Any], source: str) -> None:
-    """Refuse weights of fewer stages than the network has: the rest would silently stay at its filler."""
-    has = [f"{layer}.weight" in weights for layer in net.output_layers]
+    """Refuse weights of fewer stages than the network has: the rest would silently stay at its filler.
+
+    A later stage is told by any of its layers: what the last is called depends on the kernels.
+    """
+    later = range(2, net.stages + 1)
+    has = [f"{net.output_layers[0]}.weight" in weights]
+    has += [any(key.endswith(f"_stage{stage}.weight") for key in weights) for stage in later]
     if has[0] and not all(has):
         count = has.index(False)
         stages = "1 stage" if count == 1 else f"{count} stages"

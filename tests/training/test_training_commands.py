@@ -127,19 +127,6 @@ def test_vgg19_that_is_none_is_one_line(tmp_path, capsys):
     assert not (tmp_path / "b").exists()
 
 
-def test_more_stages_than_the_weights_have_is_one_line(tmp_path, capsys):
-    assert main(["train", "--iterations", "1", "--stages", "2", "--out", str(tmp_path / "a"), *SMALL]) == 0
-    weights = str(tmp_path / "a" / "checkpoints" / "last.pt")
-    capsys.readouterr()
-    assert (
-        main(["train", "--iterations", "1", "--weights", weights, "--out", str(tmp_path / "b"), *SMALL]) == 2
-    )
-    error = capsys.readouterr().err
-    assert "last.pt has weights of 2 stages, the network has 3: give --stages 2" in error
-    assert len(error.strip().splitlines()) == 1
-    assert not (tmp_path / "b").exists()
-
-
 def test_a_batch_larger_than_the_data_is_one_line(tmp_path, capsys):
     big = ["train", "--iterations", "1", "--out", str(tmp_path / "b"), "--set=augment.crop=64"]
     assert main([*big, "--batch", "10000000"]) == 2

@@ -86,6 +86,18 @@ def test_stages_that_the_weights_do_not_have(tmp_path, capsys):
     assert not (tmp_path / "b").exists()
 
 
+def test_weights_of_other_kernels_are_of_as_many_stages(tmp_path, capsys):
+    """Their stages end in layers of other names: they were called weights of one stage."""
+    kernels = "--set=network.refine=3-3"
+    assert main(["train", "--iterations=1", kernels, "--out", str(tmp_path / "a"), *SMALL]) == 0
+    weights = str(tmp_path / "a" / "checkpoints" / "last.pt")
+    capsys.readouterr()
+    assert main(["train", "--iterations=1", "--weights", weights, "--out", str(tmp_path / "b"), *SMALL]) == 0
+    said = capsys.readouterr().out
+    assert "of another shape, left at their filler: Mconv1_stage2 wanted" in said
+    assert "not among the weights, left at their filler: Mconv5_stage2" in said
+
+
 @pytest.mark.parametrize(
     ("line", "wrong", "expected"),
     [
