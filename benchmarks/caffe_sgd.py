@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from cpm_repro.bench import Case, Question, main
+from cpm_repro.bench import Case, Question, largest, main
 from cpm_repro.caffe import CaffeSGD
 from cpm_repro.model import build
 
@@ -36,7 +36,7 @@ def _difference(arch: str) -> float:
             theirs.grad = ours.grad.double()
         for optimizer in optimizers:
             optimizer.step()
-    return max(
+    return largest(
         float((a.detach().double() - b.detach()).abs().max() / b.detach().abs().max())
         for a, b in zip(net.parameters(), exact.parameters(), strict=True)
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.bench import Case, Goal, Question, largest, main
 from cpm_repro.config import TrainConfig, preset
 from cpm_repro.model import PoseMachine, build
 from cpm_repro.training import Checkpoint, load_checkpoint, save_checkpoint
@@ -65,7 +65,7 @@ class Saving:
         save_checkpoint(self.path, on_host(self.state))
         saved = load_checkpoint(self.path)
         pairs = [(saved.model[name], value) for name, value in self.state.model.items()]
-        return max(float((ours - theirs.cpu()).abs().max()) for ours, theirs in pairs)
+        return largest(float((ours - theirs.cpu()).abs().max()) for ours, theirs in pairs)
 
 
 def _size(state: Checkpoint) -> int:

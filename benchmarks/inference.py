@@ -21,7 +21,7 @@ from networks import (
 )
 from torch import Tensor
 
-from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.bench import Case, Goal, Question, largest, main
 from cpm_repro.device import has_bf16
 from cpm_repro.inference.fast_convolution import spectrum_bytes
 from cpm_repro.model import PoseMachine, multiply_accumulates
@@ -41,7 +41,7 @@ def _call(forward: Forward, data: list[Tensor], number: int) -> object:
 def _worst(ways: dict[str, Forward], data: list[Tensor]) -> float:
     """Largest difference of any way from eager PyTorch, which is compared with itself called again."""
     want = ways["eager PyTorch"](data[0])
-    return max(apart(forward(data[0]), want) for forward in ways.values())
+    return largest(apart(forward(data[0]), want) for forward in ways.values())
 
 
 def _float32(net: PoseMachine, fast: PoseMachine, device: str) -> dict[str, Forward]:

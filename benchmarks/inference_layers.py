@@ -10,7 +10,7 @@ import torch
 from networks import INPUTS, apart, filled
 from torch import Tensor, nn
 
-from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.bench import Case, Goal, Question, largest, main
 from cpm_repro.device import has_bf16
 from cpm_repro.inference.tile_cost import choose_tile
 from cpm_repro.inference.tiled_fft import convolve, kernel_spectrum
@@ -32,7 +32,7 @@ def _call(layer: Layer, data: list[Tensor], number: int) -> object:
 
 @torch.inference_mode()
 def _apart(tiles: Layer, direct: Layer, data: list[Tensor]) -> float:
-    return max(apart(tiles(blob), direct(blob)) for blob in data)
+    return largest(apart(tiles(blob), direct(blob)) for blob in data)
 
 
 def _case(name: str, conv: nn.Conv2d, side: int, batch: int, dtype: torch.dtype) -> Case:

@@ -12,7 +12,7 @@ import numpy as np
 from new_process import said
 
 import cpm_repro as cpm
-from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.bench import Case, Goal, Question, largest, main
 from cpm_repro.caffe.schema import message_class, new
 
 SECONDS, SHARE = 1.0, 2.2
@@ -81,7 +81,8 @@ def _difference(path: Path, arch: str, weights: dict[str, list[np.ndarray]]) -> 
         module = [state[f"{name}.weight"].numpy(), state[f"{name}.bias"].numpy()]
         for both in (got[name], module):
             for a, b in zip(both, arrays, strict=True):
-                worst = max(worst, float(np.abs(a - b).max()) if a.shape == b.shape else float("inf"))
+                apart = float(np.abs(a - b).max()) if a.shape == b.shape else float("inf")
+                worst = largest([worst, apart])
     return worst
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from cpm_repro import ops
+from cpm_repro.bench.case import largest
 from cpm_repro.environment import in_one_line
 from cpm_repro.files import atomic_write
 from cpm_repro.markdown import table
@@ -74,8 +75,8 @@ def _targets(golden: Path, device: str, backend: str) -> Iterator[Row]:
             )
             for k, (got, want) in enumerate(zip(made, (label[None], centre[None, None]), strict=True)):
                 difference = abs(got.cpu().numpy() - want)[0].max(0)
-                excused[k] += int((difference[bands[k]] > 1e-6).sum())
-                worst[k] = max(worst[k], float(difference[~bands[k]].max()))
+                excused[k] += int((~(difference[bands[k]] <= 1e-6)).sum())
+                worst[k] = largest([worst[k], float(difference[~bands[k]].max())])
                 compared[k] += want.size
     for k, name in enumerate(("label maps", "centre maps")):
         yield Row(name, compared[k], worst[k], 1e-6, f"{excused[k]} cells at the cut-off")
@@ -110,7 +111,7 @@ def _imresize(golden: Path, device: str, backend: str) -> Iterator[Row]:
         got = ops.imresize(image, scale, size, backend=backend).cpu().numpy()
         compared[name] += got.size
         if name == "double":
-            worst[name] = max(worst[name], float(abs(got - arrays[key]).max()))
+            worst[name] = largest([worst[name], float(abs(got - arrays[key]).max())])
         else:
             worst[name] += float((got != arrays[key]).sum())
     yield Row("imresize, float64", compared["double"], worst["double"], 1e-6)

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 from training_step import fresh, people
 
-from cpm_repro.bench import Case, Question, main
+from cpm_repro.bench import Case, Question, largest, main
 from cpm_repro.config import TrainConfig, override, preset
 from cpm_repro.data import Batch
 from cpm_repro.model import PoseMachine
@@ -96,7 +96,7 @@ class Two:
         """Largest relative difference of losses over three updates, between adding during and after."""
         during, after = self.step(Step), self.step(StepAfter)
         pairs = [zip(self.update(during), self.update(after), strict=True) for _ in range(3)]
-        return max(abs(a - b) / abs(b) for pair in pairs for a, b in pair)
+        return largest(abs(a - b) / abs(b) for pair in pairs for a, b in pair)
 
 
 def configurations(quick: bool) -> dict[str, TrainConfig]:

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.io
 from new_process import said
 
-from cpm_repro.bench import Case, Question, main
+from cpm_repro.bench import Case, Question, largest, main
 from cpm_repro.data.mpii import read_mpii_mat
 from cpm_repro.matlab_file import load_matlab_file
 
@@ -111,7 +111,7 @@ def _difference(path: Path, images: int) -> float:
     people = [person for _, person in annotations.people()]
     if annotations.problems or len(people) != annotations.read or len(people) != images * _PEOPLE // _IMAGES:
         return float("inf")
-    return max(
+    return largest(
         float(np.abs(person.joints - people[k % _PEOPLE].joints).max()) for k, person in enumerate(people)
     )
 

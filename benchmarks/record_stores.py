@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cpm_repro.bench import Case, Question, main
+from cpm_repro.bench import Case, Question, largest, main
 from cpm_repro.data import ImageSizes, LmdbDataset, read_record_set, write_lmdb
 
 _READ = 64
@@ -30,8 +30,8 @@ def _difference(one: LmdbDataset, other: LmdbDataset) -> float:
     worst = 0.0
     for k in range(_READ):
         a, b = one[k], other[k]
-        worst = max(worst, float(np.abs(a.image.astype(int) - b.image).max()))
-        worst = max(worst, float(np.abs(a.joints - b.joints).max()))
+        pixels, joints = a.image.astype(int) - b.image, a.joints - b.joints
+        worst = largest([worst, *(float(np.abs(difference).max()) for difference in (pixels, joints))])
     return worst
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cpm_repro.bench import Case, Goal, Question, main
+from cpm_repro.bench import Case, Goal, Question, largest, main
 from cpm_repro.config import TrainConfig, override, preset
 from cpm_repro.data import Batch
 from cpm_repro.device import float32_products
@@ -133,7 +133,7 @@ def difference(start: PoseMachine, config: TrainConfig, device: str, rate: float
     ours = Ours(ours_net, config, device)
     plain = Plain(plain_net, config, build_optimizers(plain_net, config.solver), tf32=False)
     pairs = [zip(ours(batch), plain(batch), strict=True) for _ in range(3)]
-    return max(abs(a - b) / abs(b) for pair in pairs for a, b in pair)
+    return largest(abs(a - b) / abs(b) for pair in pairs for a, b in pair)
 
 
 def case(

@@ -1,6 +1,6 @@
 """The benchmark system: checked cases, timed side by side, against limits measured in the same run."""
 
-from cpm_repro.bench.case import BenchmarkWrong, Case, Goal, Question
+from cpm_repro.bench.case import BenchmarkWrong, Case, Goal, Question, largest
 from cpm_repro.bench.compare import compare_reports
 from cpm_repro.bench.documents import update_documents
 from cpm_repro.bench.run import run_benchmarks
@@ -12,6 +12,7 @@ __all__ = [
     "Goal",
     "Question",
     "compare_reports",
+    "largest",
     "main",
     "run_benchmarks",
     "update_documents",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,15 @@ Work = Callable[[int], object]
 
 class BenchmarkWrong(AssertionError):
     """A way gave another result than the reference: no time of it is worth printing."""
+
+
+def largest(differences: Iterable[float]) -> float:
+    """The largest of several differences, at least 0; NaN if one of them is not a number.
+
+    Python's ``max`` forgets every NaN but the first value's: results that are none would pass for right.
+    """
+    found = [0.0, *differences]
+    return math.nan if any(map(math.isnan, found)) else max(found)
 
 
 @dataclass(frozen=True)

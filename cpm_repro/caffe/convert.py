@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ class Conversion:
                 f"{row.layer:<20} largest difference {row.largest:.2e} (values span {row.range:.2e})"
             )
         if self.differences:
-            worst = max(self.differences, key=lambda row: row.largest)
+            # What is not a number is worse than any: max alone would pass over it.
+            worst = max(self.differences, key=lambda row: (math.isnan(row.largest), row.largest))
             lines.append(f"largest of all: {worst.largest:.2e} in {worst.layer}")
         return "\n".join(lines)
 

@@ -7,7 +7,9 @@ import math
 import numpy as np
 import torch
 
+from cpm_repro.bench.case import largest
 from cpm_repro.checklist.context import Context
+from cpm_repro.errors import UserError
 from cpm_repro.model import (
     Layer,
     PoseMachine,
@@ -19,7 +21,6 @@ from cpm_repro.model import (
     output_sizes,
     receptive_field,
 )
-from cpm_repro.npz_file import load_npz
 
 
 def stages(_: Context, arch: str) -> float:
@@ -96,16 +97,21 @@ def measured_field(_: Context, arch: str, layers: list[str], pool: int | None = 
 def forward_difference(context: Context, arch: str, file: str) -> float:
     """Largest difference of any stage's maps from the original Caffe's, on its golden inputs and weights."""
     net = build(arch).eval()
-    golden = load_npz(context.path(f"golden/{file}"))
-    _fill(net, int(golden["seed"]))
-    worst = 0.0
+    golden = context.golden_file(file)
+    blobs = golden.words("belief_blobs", net.stages)
+    _fill(net, int(golden.array("seed")))
+    differences = []
     for case in (0, 1):
-        with torch.no_grad():
-            stages = net(torch.from_numpy(golden[f"case{case}_input"]))
-        for stage, blob in zip(stages, golden["belief_blobs"], strict=True):
-            wanted = golden[f"case{case}_belief_{blob}"]
-            worst = max(worst, float(np.abs(stage.numpy() - wanted).max()))
-    return worst
+        data = golden.array(f"case{case}_input", "images", net.input_channels, "rows", "columns")
+        try:
+            with torch.no_grad():
+                stages = net(torch.from_numpy(data))
+        except ValueError as error:  # a size that this network does not take
+            raise UserError(f"{golden.path}: case{case}_input is not {arch}'s: {error}") from error
+        for stage, blob in zip(stages, blobs, strict=True):
+            wanted = golden.array(f"case{case}_belief_{blob}", *stage.shape)
+            differences.append(float(np.abs(stage.numpy() - wanted).max()))
+    return largest(differences)
 
 
 def dropout(_: Context, arch: str) -> list[str]:

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from cpm_repro import ops
+from cpm_repro.bench.case import largest
 from cpm_repro.caffe import CaffeSGD
 from cpm_repro.caffe.generate import solver_message, train_message
 from cpm_repro.checklist.context import Context
+from cpm_repro.errors import UserError
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import describe_training
-from cpm_repro.npz_file import load_npz
 from cpm_repro.skeleton import Visibility
 
 
@@ -139,32 +140,34 @@ def network_values(_: Context) -> list[float]:
 
 def imresize_differing(context: Context) -> float:
     """Pixels of an 8-bit picture that our imresize makes differently from MATLAB's, over all golden sizes."""
-    wrong = 0
-    golden = load_npz(context.path("golden/matlab_imresize.npz"))
-    picture = golden["uint8_in"]
-    for name, wanted in golden.items():
+    golden = context.golden_file("matlab_imresize.npz")
+    picture = golden.array("uint8_in", "rows", "columns", "colours")
+    made = {}
+    for name in golden.content:
         if name.startswith("uint8_scale"):
-            ours = ops.imresize(picture, scale=float(name.removeprefix("uint8_scale")))
+            made[name] = ops.imresize(picture, scale=float(name.removeprefix("uint8_scale")))
         elif name.startswith("uint8_size"):
             height, width = name.removeprefix("uint8_size").split("x")
-            ours = ops.imresize(picture, size=(int(height), int(width)))
-        else:
-            continue
-        wrong += int((np.asarray(ours) != wanted).sum())
-    return wrong
+            made[name] = ops.imresize(picture, size=(int(height), int(width)))
+    if not made:
+        raise UserError(f"{golden.path}: wanted pictures as uint8_scale... or uint8_size..., got none")
+    differing = [np.asarray(ours) != golden.array(name, *ours.shape) for name, ours in made.items()]
+    return sum(int(picture.sum()) for picture in differing)
 
 
 def fusion_difference(context: Context) -> float:
     """Largest difference of the fused maps from the original's two-step chain, over all golden cases."""
-    worst = 0.0
-    golden = load_npz(context.path("golden/multiscale_fusion.npz"))
+    differences = []
+    golden = context.golden_file("multiscale_fusion.npz")
     for case in range(3):
         name = f"case{case}"
-        maps, pads, sizes = (golden[f"{name}_{key}"] for key in ("maps", "pads", "sizes"))
-        height, width = (int(value) for value in golden[f"{name}_image_hw"])
+        maps = golden.array(f"{name}_maps", "scales", "maps", "rows", "columns")
+        pads, sizes = (golden.array(f"{name}_{key}", len(maps), n) for key, n in (("pads", 4), ("sizes", 2)))
+        height, width = (int(value) for value in golden.array(f"{name}_image_hw", 2))
         fused = ops.fuse_multiscale(torch.from_numpy(maps), pads, sizes, (height, width))
-        worst = max(worst, float(np.abs(np.asarray(fused) - golden[f"{name}_fused"]).max()))
-    return worst
+        wanted = golden.array(f"{name}_fused", *fused.shape)
+        differences.append(float(np.abs(np.asarray(fused) - wanted).max()))
+    return largest(differences)
 
 
 def _label(joints: torch.Tensor, visible: torch.Tensor | None = None, **options: Any) -> torch.Tensor:

@@ -6,6 +6,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from cpm_repro.errors import UserError
+from cpm_repro.evaluation.file_arrays import Side, names, numbers
+from cpm_repro.npz_file import load_npz
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A file of arrays that the original made; what is not as a check wants it is another file's content."""
+
+    path: Path
+    content: dict[str, np.ndarray]
+
+    def array(self, name: str, *shape: Side) -> np.ndarray:
+        """The numbers of that name, which must have that shape.
+
+        Raises:
+            UserError: they are not there, or something else.
+        """
+        if name not in self.content:
+            raise UserError(f"{self.path}: wanted the array {name}, got {len(self.content)} others")
+        numbers(self.path, name, self.content[name], shape)
+        return self.content[name]
+
+    def words(self, name: str, count: int) -> tuple[str, ...]:
+        """As many names as that, under that name; errors as of :meth:`array`."""
+        found = names(self.path, self.content, (name,), count)
+        if found is None:
+            raise UserError(f"{self.path}: wanted the names {name}, got {len(self.content)} other arrays")
+        return found
+
 
 @dataclass(frozen=True)
 class Context:
@@ -20,6 +52,11 @@ class Context:
         path = self._place(need)
         assert path is not None, "the runner asks what is missing first"
         return path
+
+    def golden_file(self, name: str) -> Golden:
+        """A golden file that is not :meth:`missing`; UserError if it is no such file."""
+        path = self.path(f"golden/{name}")
+        return Golden(path, load_npz(path))
 
     def _place(self, need: str) -> Path | None:
         """Where ``predictions/NAME``, ``golden/NAME``, ``weights/NAME`` or ``data/NAME`` would be."""

@@ -14,6 +14,9 @@ from cpm_repro.evaluation.suspicion import ScoreWarning, suspicions
 from cpm_repro.evaluation.table import ScoreTable
 from cpm_repro.skeleton import FLIC9, Skeleton
 
+_NO_TORSO = float(np.finfo(np.float64).tiny)
+"""Stands for the length of a predicted torso that is none: nothing is near by it, and nobody is left out."""
+
 _FLIC_FILE_PARTS = (0, 1, 2, 3, 4, 5, 6, 7, 10)
 """The nine parts in use among FLIC's eleven annotated ones; the eyes are dropped, the nose is "head"."""
 
@@ -198,14 +201,15 @@ def _normaliser(
     if skeleton.torso is None:
         raise UserError(
             f"skeleton {skeleton.name} names no torso: give norm=, one length per person, or an .npz two of "
-            "its parts as `torso`"
+            "its parts as `torso` or the people's sizes as `extent`"
         )
     a, b = skeleton.torso
     ends = " and ".join(skeleton.parts[part].replace("_", " ") for part in (a, b))
     words = NORMS[name].replace("left shoulder and right hip", ends)  # another body has another torso
     if name == "predicted-torso":
-        length = _length(predicted[:, a] - predicted[:, b])
-        return np.where(length > 0, length, np.finfo(np.float64).tiny), words  # no torso: nothing is near
+        with np.errstate(over="ignore", invalid="ignore"):
+            length = _length(predicted[:, a] - predicted[:, b])
+        return np.where((length > 0) & (length < np.inf), length, _NO_TORSO), words
     torso = _length(truth[:, a] - truth[:, b])
     return np.where(known[:, a] & known[:, b], torso, np.nan), words
 
@@ -246,6 +250,7 @@ def _distances(
         distances = _length(predicted - truth) / norms[:, None]
     missing = counts & ~np.isfinite(predicted).all(axis=2)
     distances[missing] = np.inf
+    distances[norms == _NO_TORSO] = np.inf
     distances[~counts] = np.nan
     return distances, int(missing.sum())
 

@@ -88,9 +88,14 @@ def skeleton_of(parts: Sequence[str], torso: Sequence[str] | None = None) -> Ske
     return skeleton_from_names("file", parts)
 
 
-def skeleton_arrays(skeleton: Skeleton) -> dict[str, np.ndarray]:
-    """What a file of predictions says of the body, for whoever scores the file alone."""
+def skeleton_arrays(skeleton: Skeleton, extent: np.ndarray) -> dict[str, np.ndarray]:
+    """What a file of predictions says of the body, for whoever scores the file alone.
+
+    ``extent`` (N,) px goes with a body without a torso: what its distances are divided by.
+    """
     arrays = {"parts": np.array(skeleton.parts)}
     if skeleton.torso is not None:
         arrays["torso"] = np.array([skeleton.parts[end] for end in skeleton.torso])
+    else:
+        arrays["extent"] = extent
     return arrays

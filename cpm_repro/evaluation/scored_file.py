@@ -55,13 +55,14 @@ def score_file(
     given = read_predictions(predictions, rule.name)
     skeleton = _skeleton(true, rule)
     predicted, positions, labelled = _aligned(given, true, skeleton, rule)
+    by_extent = norm is None and rule.norm == "true-torso" and skeleton.torso is None
     table = evaluate(
         predicted,
         positions,
         rule.name,
         labelled=labelled,
         head_size=true.head_size if rule.norm == "head-size" else None,
-        norm=norm,
+        norm=true.extent if by_extent else norm,
         threshold=threshold,
         skeleton=skeleton,
         torso_box_wh=true.torso_box_wh,

@@ -38,6 +38,7 @@ class TruthFile:
     torso_box_wh: np.ndarray | None = None  # (N, 2) px
     people: tuple[str, ...] | None = None
     torso: tuple[str, ...] | None = None  # two of the parts, whose distance scores are divided by
+    extent: np.ndarray | None = None  # (N,) px, which they are divided by where the body has no torso
 
 
 def read_truth(path: str | Path, protocol: str = "lsp-pck") -> TruthFile:
@@ -46,7 +47,8 @@ def read_truth(path: str | Path, protocol: str = "lsp-pck") -> TruthFile:
     Known files:
         ``.npz``: ``gt`` (N, K, 2) and, if known, ``labelled`` or ``gt_visible`` (N, K), ``head_size`` (N,),
             ``torso_box_wh`` (N, 2), ``gt_order``, ``order`` or ``parts`` (K names), ``torso`` (two of the
-            names), ``image`` (N names). A third number in ``gt`` is not read; who is labelled must be there.
+            names) or, of a body without one, ``extent`` (N,) the people's sizes in px, ``image`` (N names).
+            A third number in ``gt`` is not read; who is labelled must be there.
         LSP's ``joints.mat`` (3, 14, N): of 2000 people the last 1000 are the test set. LSP-extended's
             (14, 3, N): every 18th person (``lspet-pck``).
         FLIC's ``examples.mat``: the examples with ``istest``.
@@ -107,6 +109,7 @@ def _from_npz(path: Path) -> TruthFile:
         torso_box_wh=optional("torso_box_wh", people, 2),
         people=names(path, content, ("image",), people),
         torso=torso,
+        extent=optional("extent", people),
     )
 
 

@@ -94,7 +94,7 @@ def _arrays(predictions: Predictions, subjects: Subjects) -> dict[str, np.ndarra
     arrays = {
         "pred": predictions.keypoints,
         "scores": predictions.scores,
-        **skeleton_arrays(subjects.skeleton),
+        **skeleton_arrays(subjects.skeleton, predictions.extent),
         "image": np.array([person.id for person in predictions.people]),
         "gt": predictions.truth,
         "labelled": predictions.labelled,

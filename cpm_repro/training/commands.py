@@ -120,7 +120,7 @@ def evaluate_weights(
                 scores=predictions.scores[-1],
                 gt=predictions.truth,
                 labelled=predictions.labelled,
-                **skeleton_arrays(dataset.skeleton),  # type: ignore[arg-type]
+                **skeleton_arrays(dataset.skeleton, predictions.extent),  # type: ignore[arg-type]
             )
         print(f"written to {out}")
     return tables

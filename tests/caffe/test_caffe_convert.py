@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from support import golden
 
 from cpm_repro.caffe.caffemodel import write_caffemodel
-from cpm_repro.caffe.convert import compare, convert
+from cpm_repro.caffe.convert import Conversion, Difference, compare, convert
 from cpm_repro.caffe.weight_files import (
     Network,
     by_layer,
@@ -280,3 +281,12 @@ def test_other_kernels_go_through_every_format_that_says_them(tmp_path):
     convert(tmp_path / "b.safetensors", tmp_path / "c.caffemodel")
     back = convert(tmp_path / "c.caffemodel", tmp_path / "d.pt", **dataclasses.asdict(network))
     assert back.network == network
+
+
+def test_a_layer_whose_values_are_no_numbers_is_the_worst():
+    rows = [
+        Difference("conv1", 2e-7, 1.0),
+        Difference("conv2", math.nan, math.nan),
+        Difference("conv3", 0.5, 1.0),
+    ]
+    assert str(Conversion(None, 3, rows)).endswith("largest of all: nan in conv2")

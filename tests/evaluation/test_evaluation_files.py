@@ -315,7 +315,7 @@ def test_a_body_of_ones_own_brings_its_torso(tmp_path):
     pred = truth.copy()
     pred[0, 1, 0] += 10.0  # a fifth of the torso
     pred[1, 1, 0] += 10.5
-    np.savez(tmp_path / "p.npz", pred=pred, gt=truth, **skeleton_arrays(hand))
+    np.savez(tmp_path / "p.npz", pred=pred, gt=truth, **skeleton_arrays(hand, np.full(4, 9.0)))
     table = score_file(tmp_path / "p.npz").table
     assert table.per_joint == {"wrist": 100, "thumb": 75, "index": 100}
     assert "distance of wrist and index in the truth" in table.protocol
@@ -323,6 +323,23 @@ def test_a_body_of_ones_own_brings_its_torso(tmp_path):
         np.savez(tmp_path / "q.npz", pred=pred, gt=truth, parts=np.array(hand.parts), torso=np.array(torso))
         with pytest.raises(UserError, match="torso"):
             score_file(tmp_path / "q.npz")
+
+
+def test_a_body_without_a_torso_brings_its_size(tmp_path):
+    """What `cpm eval` wrote of an object of one part was refused: it "names no torso"."""
+    ball = Skeleton("ball", ("middle",), (), ())
+    truth = np.zeros((3, 1, 2))
+    pred = truth + [[[8.0, 0.0]], [[8.5, 0.0]], [[8.5, 0.0]]]
+    np.savez(tmp_path / "p.npz", pred=pred, gt=truth, **skeleton_arrays(ball, np.array([40.0, 40.0, 90.0])))
+    table = score_file(tmp_path / "p.npz").table
+    assert table.per_joint == {"middle": pytest.approx(200 / 3)}
+    assert "threshold x length given for each person" in table.protocol
+    np.savez(tmp_path / "q.npz", pred=pred, gt=truth, parts=np.array(ball.parts))
+    with pytest.raises(UserError, match=r"names no torso.*or the people's sizes as `extent`"):
+        score_file(tmp_path / "q.npz")
+    np.savez(tmp_path / "q.npz", pred=pred, gt=truth, parts=np.array(ball.parts), extent=np.ones(2))
+    with pytest.raises(UserError, match=r"q\.npz: wanted extent as 3, got 2"):
+        score_file(tmp_path / "q.npz")
 
 
 def test_the_worst_person_comes_first(tmp_path):

@@ -207,6 +207,17 @@ def test_predictions_without_a_torso_are_misses_and_not_left_out(lost):
     assert pck_curve(table, [1e9]).total[0] == 50.0
 
 
+@pytest.mark.parametrize("lost", [np.nan, np.inf, 1e200])
+def test_a_torso_without_a_length_does_not_save_the_other_joints(lost):
+    """Of an infinite one the person was left out; joints on the very spot were right by any."""
+    truth = np.repeat(flic_person(turned=False), 2, axis=0)
+    pred = truth.copy()
+    pred[1, FLIC9.index("left_shoulder"), 0] = lost
+    table = evaluate(pred, truth, "flic-pck", norm="predicted-torso", suspicious=False)
+    assert (table.people, table.joints, table.total) == (2, 18, 50.0)
+    assert not table.excluded
+
+
 def test_a_shoulder_without_a_label_turns_nobody():
     truth = flic_person(turned=True)
     labelled = np.ones((1, 9), bool)

@@ -104,7 +104,13 @@ def test_an_object_of_one_part_is_trained_scored_and_exported(folder, capsys):
     assert train("balls", 1) == 0
     assert main(["eval", "--weights", "run", "--out", "scores"]) == 0
     assert "2 people, 2 joints" in capsys.readouterr().out
-    assert len(json.loads((folder / "scores" / "scores.json").read_text())) == 3  # stages
+    scores = json.loads((folder / "scores" / "scores.json").read_text())
+    assert len(scores) == 3  # stages
+    # The file that it wrote has no torso to divide by, and gives the printed score again.
+    assert main(["eval", "--predictions", "scores/predictions.npz", "--out", "again"]) == 0
+    again = json.loads((folder / "again" / "scores.json").read_text())
+    for name in ("rule", "people", "joints", "total"):
+        assert again[name] == scores[-1][name]
     assert main(["export", "run", "balls.pt2", "--peaks"]) == 0
 
 
