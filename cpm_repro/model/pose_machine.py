@@ -11,6 +11,7 @@ stage's maps are an output, so that each can have its own loss.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -166,12 +167,14 @@ class PoseMachine(nn.Module):
         """Parameters grouped for an optimiser: dicts with ``params``, ``lr_mult`` and ``decay_mult``.
 
         Those of layers that a subclass adds have Caffe's own multipliers, 1 and 1; what a parametrization
-        (``torch.nn.utils.parametrizations``) makes of a layer's array has that array's.
+        (``torch.nn.utils.parametrizations``), pruning or torch's older weight norm make of a layer's array
+        has that array's.
         """
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             layer, _, blob = name.replace(".parametrizations.", ".").partition(".")
-            both = self._multipliers.get(f"{layer}.{blob.partition('.')[0]}", (1.0, 1.0))
+            array = re.sub(r"_(orig|g|v)$", "", blob.partition(".")[0])
+            both = self._multipliers.get(f"{layer}.{array}", (1.0, 1.0))
             groups.setdefault(both, []).append(parameter)
         return [{"params": p, "lr_mult": lr, "decay_mult": decay} for (lr, decay), p in groups.items()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -43,13 +44,20 @@ class Estimate:
             f"{_gigabytes(self.activations)} of activations, about {self.seconds:.2g} s an update"
         )
 
-    def said(self, config: TrainConfig) -> str:
-        """The estimate and what the run's budget amounts to; a second line when the memory will not do."""
-        if config.iterations is not None:
-            budget = f"{clock(config.iterations * self.seconds)} for {config.iterations} updates"
+    def said(self, config: TrainConfig, iteration: int = 0, seconds: float = 0.0) -> str:
+        """The estimate and what is left of the run's budget; a second line when the memory will not do.
+
+        Args:
+            config: its iterations or minutes, whichever end first.
+            iteration: updates made before.
+            seconds: taken before.
+        """
+        left = math.inf if config.minutes is None else max(0.0, 60 * config.minutes - seconds)
+        updates = math.inf if config.iterations is None else max(0, config.iterations - iteration)
+        if updates * self.seconds <= left:
+            budget = f"{clock(updates * self.seconds)} for {updates} updates"
         else:
-            minutes = config.minutes or 0.0
-            budget = f"{60 * minutes / self.seconds:.0f} updates in {minutes:g} min"
+            budget = f"{left / self.seconds:.0f} updates in {left / 60:.4g} min"
         advice = "split the batch (--set solver.accumulate=2 or more), or --set solver.recompute=true"
         return f"{self}, {budget}, without validation{self._warning(advice)}"
 

@@ -156,7 +156,7 @@ class _Run:
         self._enter_phase(state.phase)
         share = range(self.config.solver.batch)[self.ranks.share(self.config.solver.batch)]
         expected = estimate(self.net, self.config, len(share), self.cores.count, self.step.cast)
-        self.journal.say(expected.said(self.config))
+        self.journal.say(expected.said(self.config, state.iteration, state.seconds))
         self.journal.open_board(state.iteration)
         if self.resume:
             known = rewind(state, self.folder, self.step.recorder) if writes else (0.0, 0)

@@ -1,10 +1,12 @@
 """The layer lists against spec `networks.json`, and the modules against the layer lists."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from model_helpers import spec_networks
 
 from cpm_repro.config import ARCHITECTURES
@@ -114,6 +116,24 @@ def test_an_own_head_and_an_own_parametrization_have_multipliers():
     assert named["offsets.weight"] == named["offsets.bias"] == (1, 1)
     assert named["conv1_stage1.parametrizations.weight.original0"] == named["conv2_stage1.weight"] == (5, 1)
     assert named["conv1_stage1.bias"] == (10, 0)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        torch.nn.utils.parametrizations.weight_norm,
+        torch.nn.utils.parametrizations.spectral_norm,
+        partial(torch.nn.utils.prune.l1_unstructured, name="weight", amount=0.5),
+    ],
+)
+def test_arrays_that_torch_takes_apart_keep_their_multipliers(wrap):
+    net = build("mpii_6stage", width=0.02)
+    wrap(net.conv1_stage1)
+    wrap(net.Mconv1_stage2)
+    by_id = {id(p): group["lr_mult"] for group in net.parameter_groups() for p in group["params"]}
+    wrapped = {name: by_id[id(p)] for name, p in net.named_parameters() if "orig" in name}
+    assert {value for name, value in wrapped.items() if name.startswith("conv1_stage1")} == {5.0}
+    assert {value for name, value in wrapped.items() if name.startswith("Mconv1_stage2")} == {1.0}
 
 
 def test_training_network_of_the_released_recipe():

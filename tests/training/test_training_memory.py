@@ -18,7 +18,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.inference.weights import BUNDLED
 from cpm_repro.model import build, initialise, pose_machine
 from cpm_repro.training import load_checkpoint, train
-from cpm_repro.training.estimate import estimate
+from cpm_repro.training.estimate import Estimate, estimate
 from cpm_repro.training.ranks import Ranks
 from cpm_repro.training.recipe import LossScale, build_optimizers
 from cpm_repro.training.run_folder import RunFolder
@@ -249,6 +249,23 @@ def test_the_estimate_is_said_before_the_first_update_and_warns(tmp_path, capsys
     assert printed.index("estimate: ") < printed.index("validation PCK")
     assert "for 1 updates, without validation" in printed
     assert "warning: that is more than the 0.001 MB there are: split the batch" in printed
+
+
+@pytest.mark.parametrize(
+    ("budget", "made", "wanted"),
+    [
+        ({"iterations": 100, "minutes": None}, (0, 0.0), "3:20 for 100 updates"),
+        ({"iterations": 100, "minutes": None}, (90, 170.0), "0:20 for 10 updates"),
+        ({"iterations": None, "minutes": 15.0}, (0, 0.0), "450 updates in 15 min"),
+        ({"iterations": None, "minutes": 15.0}, (400, 840.0), "30 updates in 1 min"),
+        ({"iterations": 600_000, "minutes": 1.0}, (0, 0.0), "30 updates in 1 min"),
+        ({"iterations": 20, "minutes": 1.0}, (0, 0.0), "0:40 for 20 updates"),
+        ({"iterations": 20, "minutes": 1.0}, (20, 90.0), "0:00 for 0 updates"),
+    ],
+)
+def test_the_estimate_is_of_what_is_left_and_of_the_budget_that_ends_first(budget, made, wanted):
+    known = Estimate(state=1, activations=1, seconds=2.0, available=None)
+    assert f", {wanted}, without validation" in known.said(replace(preset("tiny"), **budget), *made)
 
 
 def test_more_passes_than_people_are_refused():
