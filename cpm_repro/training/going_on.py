@@ -7,7 +7,7 @@ from pathlib import Path
 from cpm_repro.config import schedule_change
 from cpm_repro.errors import UserError
 from cpm_repro.training.budget import spent
-from cpm_repro.training.checkpoint import Found, load_checkpoint
+from cpm_repro.training.checkpoint import Checkpoint, Found, load_checkpoint
 from cpm_repro.training.gradients import GradientRecorder
 from cpm_repro.training.journal import Journal
 from cpm_repro.training.run_folder import RunFolder
@@ -32,12 +32,20 @@ def go_on(state: RunState, found: Found, folder: RunFolder, journal: Journal, *,
     for line in _changes(state, found):
         journal.say(line)
     state.restore(found.checkpoint, found.path)
+    if not _same_scores(found.checkpoint, state):
+        state.best = -1.0
     try:  # a kill between the best state's save and the last one's
         best = load_checkpoint(folder.best) if folder.best.exists() else found.checkpoint
     except UserError as error:
         _put_aside(folder.best, str(error), journal, writes=writes)
     else:
-        state.best = max(state.best, best.best) if best.phase == state.phase else state.best
+        if best.phase == state.phase and _same_scores(best, state):
+            state.best = max(state.best, best.best)
+
+
+def _same_scores(saved: Checkpoint, state: RunState) -> bool:
+    """Whether the score that was ``saved`` is of the people whom ``state`` is scored on."""
+    return saved.config.validate_people == state.config.validate_people
 
 
 def _changes(state: RunState, found: Found) -> list[str]:
@@ -50,6 +58,8 @@ def _changes(state: RunState, found: Found) -> list[str]:
         lines.append(f"note: {change}")
     if saved.config.data != data:
         lines.append(f"note: the data were {saved.config.data} and are {data}, taken for the same")
+    if not _same_scores(saved, state):
+        lines.append("note: scores are of other people than before: the best is looked for anew")
     if saved.people not in (None, state.people):
         lines.append(
             f"note: {data} had {saved.people} people to train on and has {state.people}: the updates to come "

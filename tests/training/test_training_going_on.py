@@ -103,6 +103,23 @@ def test_a_run_that_goes_on_with_other_people_says_so(tmp_path, monkeypatch, cap
     assert "note: synthetic had 100000 people to train on and has 99999: the updates to come" in said
 
 
+def test_the_best_is_looked_for_anew_among_other_people(tmp_path, capsys):
+    """A good score of few people would keep every later state from being the best."""
+    train(small(1), tmp_path / "run")
+    best = tmp_path / "run" / "checkpoints" / "best.pt"
+    for path in best.parent.iterdir():
+        saved = load_checkpoint(path)
+        saved.best = 99.0
+        save_checkpoint(path, saved)
+    train(small(2), tmp_path / "run", resume=True)
+    assert load_checkpoint(best).iteration == 1
+    train(small(3, validate_people=10), tmp_path / "run", resume=True)
+    assert "scores are of other people than before" in capsys.readouterr().out
+    assert load_checkpoint(best).iteration == 3
+    train(small(3, validate_people=10), tmp_path / "run", resume=True)
+    assert load_checkpoint(best).best < 99
+
+
 def test_a_finished_run_asked_to_go_on_is_scored_once(tmp_path):
     train(small(2), tmp_path / "run")
     train(small(2), tmp_path / "run", resume=True)
