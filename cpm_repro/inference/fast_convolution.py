@@ -94,14 +94,16 @@ _making = threading.Lock()
 def fast_convolutions(net: Network) -> Network:
     """Let every large convolution of ``net`` choose the faster exact way on a CPU, in place; returns ``net``.
 
-    Only square, odd, size-keeping kernels from 7x7 on are concerned. State dict, parameters and outputs stay
-    what they are, the outputs within about 1e-6 of a layer's range (:mod:`cpm_repro.inference.tiled_fft`); in
-    bfloat16 their rounding error is twice that of a direct convolution. The spectra of the weights are made
-    at the first use and take up to 64 MB a layer, half of that in bfloat16.
+    Only square, odd, size-keeping kernels from 7x7 on are concerned, and none with hooks: those would be
+    lost, and some make the weight anew at every call (``torch.nn.utils.prune``). State dict, parameters and
+    outputs stay what they are, the outputs within about 1e-6 of a layer's range
+    (:mod:`cpm_repro.inference.tiled_fft`); in bfloat16 their rounding error is twice that of a direct
+    convolution. The spectra of the weights are made at the first use and take up to 64 MB a layer, half of
+    that in bfloat16.
     """
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is nn.Conv2d and _keeps_size(child):
+            if type(child) is nn.Conv2d and _keeps_size(child) and not _has_hooks(child):
                 setattr(module, name, FastConv2d(child))
     return net
 
@@ -121,3 +123,8 @@ def _keeps_size(conv: nn.Conv2d) -> bool:
         and conv.padding_mode == "zeros"
         and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
     )
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    kinds = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    return any(getattr(module, f"_{kind}") for kind in kinds)

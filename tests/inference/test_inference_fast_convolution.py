@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from cpm_repro.inference import fast_convolution, tile_cost, tiled_fft
 from cpm_repro.inference.fast_convolution import FastConv2d, fast_convolutions, spectrum_bytes
@@ -206,6 +207,20 @@ def test_only_size_keeping_convolutions_are_concerned():
     net = fast_convolutions(nn.Sequential(*convolutions, nn.Conv2d(8, 8, 9, padding=4)))
     assert [isinstance(module, FastConv2d) for module in net] == [False] * 7 + [True]
     assert fast_convolutions(net)[7] is net[7]
+
+
+def test_hooks_and_what_they_hold_stay():
+    net = build("tiny", width=0.1)
+    seen = []
+    net.Mconv2_stage2.register_forward_hook(lambda _module, _inputs, output: seen.append(output.shape))
+    prune.l1_unstructured(net.Mconv3_stage2, "weight", 0.5)
+    names = list(net.state_dict())
+    fast_convolutions(net.eval())
+    assert list(net.state_dict()) == names
+    assert type(net.Mconv4_stage2) is FastConv2d
+    with torch.inference_mode():
+        net(torch.zeros(1, 4, 64, 64))
+    assert seen == [(1, 13, 8, 8)]
 
 
 def test_the_choice():
