@@ -34,7 +34,7 @@ __device__ __forceinline__ void loss_planes_body(const LossParams& p, int first_
   for (long long plane = blockIdx.x; plane < planes; plane += gridDim.x) {
     const long long n = plane / (b.parts + 1);
     const int channel = (int)(plane % (b.parts + 1));
-    for (long long begin = 0; begin < cells; begin += kCellsAtOnce) {
+    for (long long begin = 0; begin == 0 || begin < cells; begin += kCellsAtOnce) {  // a plane without cells has a sum, too
       const long long end = cells - begin < kCellsAtOnce ? cells : begin + kCellsAtOnce;
       float sums[kStagesAtOnce];
       for (int k = 0; k < kStagesAtOnce; ++k) sums[k] = 0.0f;

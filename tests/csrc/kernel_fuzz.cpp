@@ -82,6 +82,7 @@ void belief_map_loss(const cases::Beliefs& beliefs) {
   const std::vector<float> got = in_every_order(
       [&] {
         std::vector<float> to(losses.p.stages, -1.0f);
+        std::fill(losses.partial.begin(), losses.partial.end(), std::nan(""));
         launched(cpm::launch_belief_map_loss(losses.p, to.data(), nullptr));
         return to;
       },

@@ -60,7 +60,7 @@ extern "C" const char* belief_map_loss(const float* joints, const int* visible, 
   p.target.type = sizes[5];
   p.scale = scale;
   p.grad_losses = grad_losses;
-  std::vector<double> partial(p.stages * samples * (p.target.parts + 1));
+  std::vector<double> partial(p.stages * samples * (p.target.parts + 1), NAN);  // as a GPU's memory: no kernel counts on zeros
   p.partial = partial.data();
   for (int s = 0; s < p.stages; ++s) {
     p.maps[s] = maps[s];
@@ -106,8 +106,8 @@ extern "C" const char* fuse_multiscale(const float* maps, const int* sizes, cons
     p.scaled_w[s] = geometry[4 * s + 3];
     p.weight[s] = weights[s];
   }
-  std::vector<float> workspace(cpm::fuse_workspace_floats(p));
-  std::vector<unsigned long long> best(p.channels);
+  std::vector<float> workspace(cpm::fuse_workspace_floats(p), NAN);
+  std::vector<unsigned long long> best(p.channels, ~0ull);
   const char* error = cpm::launch_fuse_multiscale(p, workspace.data(), nullptr);
   if (error != nullptr) return error;
   return cpm::launch_fuse_multiscale_peaks(p, workspace.data(), best.data(), xy, score, nullptr);

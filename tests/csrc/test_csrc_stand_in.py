@@ -199,12 +199,12 @@ def test_sums_of_fine_grids_keep_small_squares(library):
     assert losses.double().tolist() == pytest.approx(2 * [expected.item()], rel=2e-6)
 
 
-def test_cuda_source_of_the_losses_of_an_empty_batch(library):
-    maps = [torch.zeros(0, 3, 4, 4)]
-    losses, _ = stand_in.belief_map_loss(
-        library, maps, torch.zeros(0, 1, 2, 2), torch.zeros(0, 1, 2), torch.ones(1), 1.0
-    )
-    assert losses.tolist() == [0.0]
+@pytest.mark.parametrize(("samples", "side"), [(0, 4), (2, 0)])
+def test_cuda_source_of_the_losses_of_nothing(library, samples, side):
+    joints, visible, _ = people(1, samples, 1, 3, 48)
+    maps = [torch.zeros(samples, 4, side, 5)] * 2
+    losses, _ = stand_in.belief_map_loss(library, maps, joints, visible, torch.ones(2), 0.5)
+    assert losses.tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
