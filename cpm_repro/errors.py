@@ -38,11 +38,20 @@ class EnvironmentFailure(UserError):
     exit_code = 1
 
 
+class BackendError(ValueError):
+    """A back end that was asked for cannot run: in a command the user's mistake, by CPM_BACKEND.
+
+    No UserError, which may concern one image or one person, and then the others go on.
+    """
+
+    exit_code = 2
+
+
 @contextmanager
 def told_in_one_line(program: str) -> Iterator[None]:
     """For scripts: a user's mistake ends them as it ends the ``cpm`` command, not in a traceback."""
     try:
         yield
-    except UserError as error:
+    except (UserError, BackendError) as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

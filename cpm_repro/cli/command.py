@@ -17,7 +17,7 @@ from cpm_repro.cli.pictures import add_predict, add_viz
 from cpm_repro.cli.scores import add_checklist, add_eval
 from cpm_repro.cli.training import add_demo, add_study, add_train
 from cpm_repro.config import unknown
-from cpm_repro.errors import UserError, one_line
+from cpm_repro.errors import BackendError, UserError, one_line
 from cpm_repro.packages import unusable_package
 from cpm_repro.paths import shown
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _warnings_in_a_line(options.verb):
             options.run(options)
         sys.stdout.flush()
-    except UserError as error:
+    except (UserError, BackendError) as error:
         print(f"cpm {options.verb}: error: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # `cpm ... | head` has read enough; nothing is left to tell

@@ -9,7 +9,7 @@ import warnings
 
 import torch
 
-from cpm_repro.errors import first_line, one_line
+from cpm_repro.errors import BackendError, first_line, one_line
 from cpm_repro.ops import _library
 from cpm_repro.ops._shown import shown
 
@@ -27,23 +27,24 @@ def choose(backend: str | None, operator: str, device: torch.device) -> str:
     device is taken, then CuPy on CUDA devices, then the reference; these two with one warning.
 
     Raises:
-        ValueError: an unknown name, or a back end that cannot run on this device or is not installed.
+        BackendError: an unknown name, or a back end that cannot run on this device or is not installed.
     """
     wanted = name_of(backend)
     if wanted is None:
         return _automatic(operator, device.type)
     if wanted == "reference":
         return wanted
+    asked = f"backend {wanted!r}" if backend is not None else f"CPM_BACKEND={wanted}"
     needed_device = "cpu" if wanted == "cpu" else "cuda"
     if device.type != needed_device:
-        raise ValueError(f"backend {wanted!r} needs {needed_device} tensors, got {device.type} tensors")
+        raise BackendError(f"{asked} needs {needed_device} tensors, got {device.type} tensors")
     if wanted == "cupy":
         if (reason := _why_no_cupy()) is not None:
-            raise ValueError(f"backend 'cupy' {reason}")
+            raise BackendError(f"{asked} {reason}")
         return wanted
     if not _library.has_kernel(operator, wanted):
-        raise ValueError(
-            f"backend {wanted!r} is not built ({_why_not(wanted, operator)}): run `{_library.BUILD_COMMAND}`"
+        raise BackendError(
+            f"{asked} is not built ({_why_not(wanted, operator)}): run `{_library.BUILD_COMMAND}`"
         )
     return wanted
 
@@ -52,11 +53,12 @@ def name_of(backend: str | None) -> str | None:
     """The name that is asked for by the argument or CPM_BACKEND, if any.
 
     Raises:
-        ValueError: an unknown name.
+        BackendError: an unknown name.
     """
     wanted = backend if backend is not None else os.environ.get("CPM_BACKEND") or None
     if wanted is not None and (not isinstance(wanted, str) or wanted not in BACKENDS):
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {shown(wanted)}")
+        name = "backend" if backend is not None else "CPM_BACKEND"
+        raise BackendError(f"{name} must be one of {', '.join(BACKENDS)}, got {shown(wanted)}")
     return wanted
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from cpm_repro.cli import main
 from cpm_repro.config import override, preset
 from cpm_repro.data import TrainLoader, open_dataset
 from cpm_repro.training import train
@@ -95,6 +96,20 @@ def test_a_place_that_cannot_be_written_is_one_line(name, tmp_path):
     command = [sys.executable, "-m", "cpm_repro", *COMMANDS[name]]
     one_line(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True), "out")
     assert (tmp_path / "out").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("fast", "CPM_BACKEND must be one of"), ("cupy", "CPM_BACKEND=cupy needs cuda tensors")],
+)
+@pytest.mark.usefixtures("own")
+def test_a_back_end_that_cannot_run_is_one_line_of_any_number_of_pictures(
+    name, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CPM_BACKEND", name)
+    assert main(["predict", "own", "--out", "out"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"cpm predict: error: {said}")
 
 
 @pytest.mark.parametrize(
