@@ -330,10 +330,10 @@ def test_mistakes_are_named(arguments, error, words):
 
 def test_environment_chooses_the_back_end(monkeypatch):
     monkeypatch.setenv("CPM_BACKEND", "nonsense")
-    with pytest.raises(ValueError, match="^CPM_BACKEND must be one of cpu, .*, got 'nonsense'$"):
+    with pytest.raises(ValueError, match=r"^CPM_BACKEND must be one of cpu, .*, got 'nonsense'$"):
         belief_maps(JOINTS, VISIBLE)
     monkeypatch.setenv("CPM_BACKEND", "cuda")
-    with pytest.raises(ValueError, match="^CPM_BACKEND=cuda needs cuda tensors, got cpu tensors$"):
+    with pytest.raises(ValueError, match=r"^CPM_BACKEND=cuda needs cuda tensors, got cpu tensors$"):
         belief_maps(JOINTS, VISIBLE)
     monkeypatch.setenv("CPM_BACKEND", "reference")
     monkeypatch.setattr(_reference, "belief_maps", lambda *_: torch.full((2, 8, 46, 46), 3.0))
