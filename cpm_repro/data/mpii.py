@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cpm_repro.data.annotations import Annotations, Intake, Person
+from cpm_repro.data.annotations import Annotations, Intake, Person, own_name
 from cpm_repro.data.matlab import elements, load_mat, member, number, text
 from cpm_repro.errors import UserError
 from cpm_repro.files import read_json
@@ -130,7 +130,7 @@ def read_mpii_json(path: str | Path, skeleton: Skeleton = MPII16, strict: bool =
     """Read the list of {image, center, scale, joints Kx2, joints_vis K} that HRNet and others use; 1-based.
 
     A joint at or left of / above the image's corner (they write 0 or -1) is missing; else joints_vis 0 is
-    occluded, and an empty one visible.
+    occluded, and an empty one visible. With another skeleton it is somebody's own data, called as its file.
 
     Raises:
         UserError: not such a file; with ``strict`` also the first unusable person.
@@ -146,7 +146,7 @@ def read_mpii_json(path: str | Path, skeleton: Skeleton = MPII16, strict: bool =
             intake.report(identity, f"expected image, center, scale, {len(skeleton)} joints and joints_vis")
         else:
             intake.add(identity, item["image"], person)
-    return intake.done("mpii", skeleton)
+    return intake.done("mpii" if skeleton is MPII16 else own_name(path), skeleton)
 
 
 def _json_person(item: dict[str, Any], parts: int) -> Person | None:

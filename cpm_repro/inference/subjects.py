@@ -155,8 +155,6 @@ class AnnotatedSubjects:
         )
         own = (self.skeleton.parts, BY_FILE if by_file else BY_JOINTS)
         self.file_parts, self.placed = known.get(self.name, own)
-        if self.skeleton is not CPM14 and self.name == "mpii":
-            self.file_parts = self.skeleton.parts
         heads = self.name == "mpii" and any(person.box is not None for _, person in self._people)
         self.protocol = {"lsp": "lsp-pck", "flic": "flic-pck"}.get(self.name, "lspet-pck")
         self.protocol = "mpii-pckh" if heads else self.protocol

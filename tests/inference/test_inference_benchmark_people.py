@@ -117,3 +117,14 @@ def test_people_of_ones_own_data_are_placed_as_the_network_s_were(tmp_path, meth
     else:
         assert subject.center == (x, y)
         assert subject.scale0 == pytest.approx(41 / 35 / scale)
+
+
+def test_ones_own_mpii_style_json_is_not_mpii(tmp_path):
+    """It was placed by its scale, whatever the network was trained on, and called mpii."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((70, 64, 3), np.uint8))
+    person = {"image": "a.png", "center": [31, 21], "scale": 0.5, "joints": [[11, 11], [41, 51]]}
+    (tmp_path / "hands.json").write_text(json.dumps([person]))
+    (tmp_path / "skeleton.toml").write_text('name = "hand"\nparts = ["wrist", "index"]\n')
+    subjects = open_subjects(str(tmp_path), "all", AugmentConfig(method="box", fill=0.6))
+    assert (subjects.name, subjects.file_parts) == ("hands", ("wrist", "index"))
+    assert subjects.subject(0).scale0 == pytest.approx(0.6 * 368 / 60)  # 30 pixels below the centre
