@@ -116,6 +116,18 @@ class Skeleton:
             raise UserError(f"these values describe no skeleton ({type(error).__name__}: {error})") from error
 
 
+def wanted_skeleton(given: object) -> Skeleton:
+    """What was given for a skeleton, if it is one; its name is none.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(given, Skeleton):
+        known = ", ".join(name.upper() for name in SKELETONS)
+        raise TypeError(f"skeleton: wanted a Skeleton (cpm_repro.skeleton has {known}), got {given!r:.80}")
+    return given
+
+
 def _index_pairs(values: Iterable[Sequence[int]]) -> tuple[tuple[int, int], ...]:
     """Pairs of whole numbers out of lists of lists."""
     return tuple((int(first), int(second)) for first, second in values)

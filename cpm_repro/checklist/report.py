@@ -141,7 +141,7 @@ def _value(value: Any, unit: str) -> str:
 
 def _linked(result: Result) -> list[str]:
     """One row's texts for Markdown, the last a link to the proof."""
-    texts = [text.replace("|", "\\|").replace("\n", " ") for text in cells(result)]
+    texts = cells(result)
     if result.proof:
         texts[-1] = f"[{texts[-1]}]({result.proof})"
     return texts

@@ -12,7 +12,7 @@ from cpm_repro.errors import UserError
 from cpm_repro.evaluation.protocols import NORMS, Protocol, find_protocol, table_rows
 from cpm_repro.evaluation.suspicion import ScoreWarning, suspicions
 from cpm_repro.evaluation.table import ScoreTable
-from cpm_repro.skeleton import FLIC9, Skeleton
+from cpm_repro.skeleton import FLIC9, Skeleton, wanted_skeleton
 
 _NO_TORSO = float(np.finfo(np.float64).tiny)
 """Stands for the length of a predicted torso that is none: nothing is near by it, and nobody is left out."""
@@ -61,10 +61,10 @@ def evaluate(
     Raises:
         UserError: an unknown protocol or normaliser, none at all, arrays of different people or parts, labels
             that are neither true nor false, or a threshold that is not a number >= 0.
-        ValueError: an array of a wrong shape.
+        ValueError: an array of a wrong shape. TypeError: a ``skeleton`` that is none.
     """
     rule = find_protocol(protocol)
-    skeleton = skeleton or rule.skeleton
+    skeleton = rule.skeleton if skeleton is None else wanted_skeleton(skeleton)
     predicted, truth = _positions("pred", pred), _positions("gt", gt)
     if rule.skeleton is FLIC9 and truth.shape[1] == 11 and predicted.shape[1] == 9:
         truth, labelled = truth[:, _FLIC_FILE_PARTS], _flic_labels(labelled)

@@ -131,6 +131,21 @@ class PersonDetector:
         return np.asarray(self.net(data)[-1][0, 0].float().cpu().numpy())
 
 
+def as_detector(given: object, device: str | None = None) -> PersonDetector | None:
+    """A detector, the one that weights make, or None; ``device`` is the weights'.
+
+    Raises:
+        UserError: something else, which could find nobody.
+    """
+    if given is None or isinstance(given, PersonDetector):
+        return given
+    if isinstance(given, str | Path):
+        return PersonDetector(given, device=device)
+    raise UserError(
+        f"detector: wanted weights of a person network or a PersonDetector, got {type(given).__name__}"
+    )
+
+
 def local_peaks(belief: np.ndarray, threshold: float = THRESHOLD) -> list[tuple[int, int, float]]:
     """(x, y, height) of every pixel that is its 3x3 neighbourhood's maximum and above ``threshold``.
 

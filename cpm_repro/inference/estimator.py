@@ -21,14 +21,14 @@ from cpm_repro.errors import UserError
 from cpm_repro.inference.compiled import CompiledNetwork
 from cpm_repro.inference.crop_beliefs import CropBeliefs
 from cpm_repro.inference.decode import average_views, check_finite, highest, sub_pixel, to_image
-from cpm_repro.inference.detector import PersonDetector
+from cpm_repro.inference.detector import PersonDetector, as_detector
 from cpm_repro.inference.fast_convolution import fast_convolutions
 from cpm_repro.inference.pipeline import read_ahead
 from cpm_repro.inference.places import Box, Place, Point
 from cpm_repro.inference.result import People, Person
 from cpm_repro.inference.seen import Image, Seen, Told, decoded, see
 from cpm_repro.inference.settings import check_settings
-from cpm_repro.inference.smoothing import PoseSmoother
+from cpm_repro.inference.smoothing import PoseSmoother, as_smoother
 from cpm_repro.inference.video import Frame, VideoReader
 from cpm_repro.inference.weights import bundled_weights, load_model
 from cpm_repro.skeleton import CPM14, FLIC9, Skeleton
@@ -112,9 +112,7 @@ class PoseEstimator:
         self.sub_pixel = sub_pixel
         self.batch = int(batch)
         self.skeleton = model.skeleton or _skeleton(self.net.parts)
-        if isinstance(detector, str | Path):
-            detector = PersonDetector(detector, device=device)
-        self.detector = detector
+        self.detector = as_detector(detector, device)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is an iterable too; it is taken as a path
@@ -232,10 +230,11 @@ class PoseEstimator:
             People of each frame, with ``frame`` and ``time``.
 
         Raises:
-            UserError: a video that cannot be opened. One that ends too early is a UserWarning at its end.
+            UserError: a video that cannot be opened, ``smooth`` of another kind. A video that ends too early
+                is a UserWarning at its end.
         """
+        smoother = as_smoother(smooth)
         with source if isinstance(source, VideoReader) else VideoReader(source) as reader:
-            smoother = PoseSmoother() if smooth is True else smooth or None
             group = 1 if reader.live else min(self.batch, IMAGES_AT_ONCE)
             look = self._look_at_frames(reader.name, Told(boxes, centers, heights, whole_image))
             with closing(read_ahead(reader, depth=2)) as frames:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.inference.result import People, Person
-from cpm_repro.skeleton import CPM14, Skeleton
+from cpm_repro.skeleton import CPM14, SKELETONS, Skeleton
 
 Take = Callable[[People], None]
 
@@ -53,6 +53,7 @@ def frames_json(path: Path, head: dict[str, Any]) -> Iterator[Take]:
 def coco_json(path: Path) -> Iterator[Take]:
     """COCO's key-point JSON: images, annotations (with ``score``) and one category that names the parts.
 
+    The category is called person, or as the skeleton of the user's own that the network was trained on.
     Visibility is 2, or 1 where the part is probably out of the image. An image's id is its number in the
     file; ``file_name`` is the path as given, for a frame with its ``frame``. The list ``annotations`` alone
     is what COCO calls results.
@@ -99,10 +100,11 @@ def coco_json(path: Path) -> Iterator[Take]:
 
 
 def _coco_category(skeleton: Skeleton) -> dict[str, Any]:
+    name = "person" if skeleton.name in SKELETONS else skeleton.name
     return {
         "id": 1,
-        "name": "person",
-        "supercategory": "person",
+        "name": name,
+        "supercategory": name,
         "keypoints": list(skeleton.parts),
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],
     }

@@ -22,8 +22,8 @@ def check_settings(scales: Sequence[float], precision: str, batch: int) -> tuple
     except (TypeError, ValueError):  # 1.0, say, which goes in a list
         numbers = []
     if not numbers or not all(0.1 <= scale <= 10 for scale in numbers):
-        got = ", ".join(f"{scale:g}" for scale in numbers) or repr(scales)
-        raise UserError(f"scales: wanted at least one number from 0.1 to 10 in a list, got {got}")
+        got = ", ".join(f"{scale:g}" for scale in numbers) or f"no list of numbers: {scales!r}"
+        raise UserError(f"scales: wanted one or more numbers, each from 0.1 to 10, got {got}")
     if precision not in PRECISIONS:
         raise UserError(unknown("precision", str(precision), list(PRECISIONS)))
     if isinstance(batch, bool) or not isinstance(batch, Integral) or batch < 1:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cpm_repro.errors import UserError
 from cpm_repro.inference.result import Person
 
 CUTOFF = 1.0
@@ -102,6 +103,19 @@ class PoseSmoother:
             self._tracks.append(track)
             result.append(replace(person, keypoints=smooth))
         return result
+
+
+def as_smoother(given: object) -> PoseSmoother | None:
+    """A smoother, a new one for True, or None for False.
+
+    Raises:
+        UserError: something else, such as the cut-off alone.
+    """
+    if isinstance(given, PoseSmoother):
+        return given
+    if given is None or isinstance(given, bool | np.bool_):
+        return PoseSmoother() if given else None
+    raise UserError(f"smooth: wanted True, False or a PoseSmoother(cutoff=...), got {given!r:.80}")
 
 
 def _share(cutoff: float | np.ndarray, seconds: float) -> float | np.ndarray:

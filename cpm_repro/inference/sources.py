@@ -27,6 +27,10 @@ among them so that a folder's is reported instead of passed over."""
 BELIEFS = "_beliefs"
 """Follows an image's name in that of the picture of its belief maps; of the second person, then "_1"."""
 
+_LONGEST = 180
+"""Bytes of a result's name: file systems take 255, of which a frame's number, the longest suffix and the sign
+of an unfinished file take up to 50."""
+
 _GRID = re.compile(BELIEFS + r"(_\d+)?$")
 
 
@@ -137,8 +141,15 @@ def _known(paths: Iterable[Path]) -> list[Path | int]:
     return sorted(path for path in paths if path.suffix.lower() in IMAGES | VIDEOS and path.is_file())
 
 
+def _shortened(name: str) -> str:
+    """A name's beginning that is short enough for all files that are made from it."""
+    while len(os.fsencode(name)) > _LONGEST:
+        name = name[:-1]
+    return name
+
+
 def _named(found: Iterable[Path | int]) -> Iterator[Source]:
-    """Each with a name for its results; the second of a name is called name-2.
+    """Each with a name for its results, a long one's beginning; the second of a name is called name-2.
 
     So is one whose overlay would take the name of another's picture of belief maps.
     """
@@ -146,7 +157,7 @@ def _named(found: Iterable[Path | int]) -> Iterator[Source]:
     taken = {"coco"}  # the file of all images is called so
     owners = set()  # whose pictures of belief maps may be called as something that is taken
     for what in found:
-        stem = f"camera{what}" if isinstance(what, int) else what.stem
+        stem = f"camera{what}" if isinstance(what, int) else _shortened(what.stem)
         name = stem
         while name in taken or name in owners or _GRID.sub("", name) in taken:
             seen[stem] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -64,7 +65,7 @@ def _section(path: Path, pictures: Path) -> str:
 
 
 def _link(pictures: Path, name: str) -> str:
-    return f"{pictures.name}/{quote(name)}"
+    return f"{quote(pictures.name)}/{quote(os.fsencode(name))}"  # a name need not be UTF-8
 
 
 def _is_video(path: Path) -> bool:

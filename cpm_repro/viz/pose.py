@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cpm_repro.config import TRUNCATED_BELIEF
-from cpm_repro.skeleton import Skeleton, limb_colours, part_colours
+from cpm_repro.skeleton import Skeleton, limb_colours, part_colours, wanted_skeleton
 from cpm_repro.viz.save import check_image
 from cpm_repro.viz.text import BACKGROUND, put_text, text_width
 
@@ -49,6 +49,7 @@ def draw_poses(
 ) -> np.ndarray:
     """Draw P people: keypoints (P, K, 2), scores (P, K); the rest as in :func:`draw_pose`."""
     check_image("image", image)
+    wanted_skeleton(skeleton)
     points, values = np.asarray(keypoints, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     if points.ndim != 3 or points.shape[1:] != (len(skeleton), 2):
         raise ValueError(f"keypoints: wanted (people, {len(skeleton)}, 2), got {points.shape}")
@@ -76,6 +77,7 @@ def legend(skeleton: Skeleton, height: int) -> np.ndarray:
     """A panel (height, W, 3) uint8 BGR that names the colour of every part."""
     import cv2
 
+    wanted_skeleton(skeleton)
     size = int(np.clip(height / (1.7 * len(skeleton) + 1), 9, 20))
     names = [part.replace("_", " ") for part in skeleton.parts]
     panel = np.empty((height, max(text_width(name, size) for name in names) + 4 * size, 3), np.uint8)

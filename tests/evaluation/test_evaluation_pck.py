@@ -340,3 +340,9 @@ def test_labels_turn_with_the_sides_of_people_seen_from_behind():
     table = evaluate(truth, truth, "flic-pck", labelled=labelled, suspicious=False)
     assert not table.counted[0, left]
     assert table.counted[0, right]
+
+
+@pytest.mark.parametrize("skeleton", ["lsp14", "", 14])
+def test_the_name_of_a_skeleton_is_none(skeleton):
+    with pytest.raises(TypeError, match=r"skeleton: wanted a Skeleton \(.*LSP14.*\), got"):
+        evaluate(standing(), standing(), skeleton=skeleton)

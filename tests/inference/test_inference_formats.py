@@ -3,10 +3,11 @@
 import json
 
 import numpy as np
+import pytest
 
 from cpm_repro.inference.formats import coco_json
 from cpm_repro.inference.result import People, Person
-from cpm_repro.skeleton import Skeleton
+from cpm_repro.skeleton import SKELETONS, Skeleton
 
 ARM = Skeleton("arm", ("shoulder", "elbow", "hand"), flip_pairs=(), limbs=((0, 1), (1, 2)))
 
@@ -28,6 +29,7 @@ def test_every_number_of_a_coco_file(tmp_path):
     content = json.loads((tmp_path / "coco.json").read_text())
     (category,) = content["categories"]
     assert (category["id"], category["keypoints"]) == (1, list(ARM.parts))
+    assert (category["name"], category["supercategory"]) == ("arm", "arm")  # it was a person's
     assert category["skeleton"] == [[1, 2], [2, 3]]  # COCO counts parts from 1
     size = {"width": 40, "height": 30}
     assert content["images"] == [
@@ -48,3 +50,11 @@ def test_every_number_of_a_coco_file(tmp_path):
         "keypoint_scores": [0.9, 0.1, 0.5],
     }
     assert (second["id"], second["image_id"], second["keypoints"][2::3]) == (2, 2, [2, 2, 2])
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_the_bodies_of_the_networks_are_people(skeleton, tmp_path):
+    with coco_json(tmp_path / "coco.json") as take:
+        take(People([], np.zeros((30, 40, 3), np.uint8), skeleton, "nobody.png"))
+    (category,) = json.loads((tmp_path / "coco.json").read_text())["categories"]
+    assert (category["name"], category["supercategory"]) == ("person", "person")

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from cpm_repro.errors import UserError
+from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.result import Person
-from cpm_repro.inference.smoothing import OneEuro, PoseSmoother
+from cpm_repro.inference.smoothing import OneEuro, PoseSmoother, as_smoother
 
 RATE = 30.0
 
@@ -96,3 +98,17 @@ def test_parts_out_of_the_image_are_left_alone_and_begin_anew():
 def test_numbers_that_make_no_filter(numbers):
     with pytest.raises(ValueError, match="one-euro"):
         PoseSmoother(*numbers)
+
+
+def test_what_smooths():
+    smoother = PoseSmoother()
+    assert as_smoother(smoother) is smoother
+    assert as_smoother(False) is as_smoother(None) is None
+    assert isinstance(as_smoother(np.True_), PoseSmoother)
+
+
+@pytest.mark.parametrize("given", [0.5, 1, "true", PoseSmoother])
+def test_what_smooths_nothing_is_refused_before_a_video_is_opened(given):
+    """A cut-off alone was called as a function after the first frames."""
+    with pytest.raises(UserError, match="smooth: wanted True, False or a PoseSmoother"):
+        next(PoseEstimator(device="cpu").video("nowhere.mp4", smooth=given))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cpm_repro.errors import UserError
+from cpm_repro.files import write_json
 from cpm_repro.inference.images import read_photograph
 from cpm_repro.inference.sources import Sources, find_sources
 
@@ -136,6 +137,21 @@ def test_no_result_takes_the_name_of_another_file(words, names, tmp_path):
     for word in words:
         (tmp_path / word).touch()
     assert [source.name for source in find_sources(tmp_path / word for word in words).found] == names
+
+
+def test_the_results_of_long_names_are_shortened(tmp_path):
+    """File systems take 255 bytes: nothing could be written, and the run was over for all others too."""
+    long = "\u5199" * 83  # 249 bytes
+    (tmp_path / f"{long}.jpg").touch()
+    (tmp_path / f"{long}.png").touch()
+    names = [source.name for source in find_sources([tmp_path]).found]
+    assert names == [long[:60], f"{long[:60]}-2"]
+    write_json(tmp_path / f"{names[1]}_000000000012_keypoints.json", {})
+    odd = b"\xff".join([b"a" * 60] * 4)
+    assert find_sources([os.fsdecode(bytes(tmp_path) + b"/" + odd)]).found == []
+    open(os.path.join(bytes(tmp_path), odd), "w").close()
+    (source,) = find_sources([os.fsdecode(bytes(tmp_path) + b"/" + odd)]).found
+    assert os.fsencode(source.name) == odd[:180]
 
 
 def test_a_folder_passes_over_no_picture_without_a_word(tmp_path):

@@ -238,11 +238,13 @@ def test_bf16_is_near(run_folder):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"scales": ()}, "scales: wanted at least one"),
+        ({"scales": ()}, "scales: wanted one or more"),
         ({"scales": (1.0, float("nan"))}, "scales: wanted"),
         ({"precision": "bf-16"}, "bf16"),
-        ({"scales": 1.0}, "scales: wanted .* in a list, got 1.0"),
-        ({"scales": "1"}, "scales: wanted .*, got '1'"),
+        ({"scales": 1.0}, "scales: wanted .*, got no list of numbers: 1.0"),
+        ({"scales": "1"}, "scales: wanted .*, got no list of numbers: '1'"),
+        ({"detector": 5}, "detector: wanted weights of a person network or a PersonDetector, got int"),
+        ({"detector": torch.nn.Identity()}, "detector: wanted .*, got Identity"),
         ({"precision": torch.bfloat16}, "unknown precision 'torch.bfloat16'"),
         ({"batch": 0}, "batch: wanted a whole number of at least 1, got 0"),
         ({"batch": 1.5}, "batch: wanted a whole number of at least 1, got 1.5"),

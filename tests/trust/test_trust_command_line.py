@@ -138,7 +138,7 @@ EARLY = {
     "eval --weights . --arch tinny": "did you mean tiny?",
     "predict --arch tinny .": "did you mean tiny?",
     "predict --precision half .": "unknown precision 'half'",
-    "predict . --scales 1 20": "scales: wanted at least one number from 0.1 to 10",
+    "predict . --scales 1 20": "scales: wanted one or more numbers, each from 0.1 to 10, got 1, 20",
     "predict --batch 0 .": "batch: wanted a whole number of at least 1",
     "predict --box 0.1 0.1 0.9 0.9 .": "box: wanted pixels, 8 or more along its longer side",
     "predict --box 9 0 0 9 .": "box: wanted x0 < x1",

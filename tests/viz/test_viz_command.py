@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import struct
 import tracemalloc
@@ -88,6 +89,14 @@ def test_the_page_shows_the_belief_maps_of_a_name_with_brackets(results):
     page = (results / "out/report.html").read_text()
     for link in ("x%20%5B1%5D.png", "x%20%5B1%5D_beliefs.png", "x%20%5B1%5D_beliefs_1.png"):
         assert f'{link}"' in page
+
+
+def test_the_page_of_names_that_are_no_utf_8(results):
+    """As of files from an old disk; the page ended in a traceback."""
+    for path in [*(results / "out/predictions").glob("x y*"), *(results / "out/visualizations").glob("x y*")]:
+        path.rename(os.fsdecode(os.fsencode(path).replace(b"x y", b"x\xff")))
+    assert main(["viz", str(results / "out")]) == 0
+    assert 'visualizations/x%FF.png"' in (results / "out/report.html").read_text()
 
 
 def test_the_page_shows_each_persons_belief_maps_beside_his_parts(results):

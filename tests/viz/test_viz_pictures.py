@@ -53,6 +53,13 @@ def test_a_joint_that_is_not_sure_is_hollow_and_its_limb_thin():
     assert changed[1] < changed[0]
 
 
+@pytest.mark.parametrize("draw", [lambda of: draw_pose(grey(), [[1, 2]], [1], of), lambda of: legend(of, 90)])
+@pytest.mark.parametrize("skeleton", ["cpm14", None, ("a", "b")])
+def test_the_name_of_a_skeleton_is_none(draw, skeleton):
+    with pytest.raises(TypeError, match=r"skeleton: wanted a Skeleton \(cpm_repro.skeleton has CPM14, "):
+        draw(skeleton)
+
+
 def test_joints_without_position_or_outside_are_left_out():
     assert (draw_pose(grey(), np.full((2, 2), np.nan), [1, 1], PAIR) == 128).all()
     one = draw_pose(grey(), [[40, 50], [np.nan, 50]], [1, 1], PAIR)
