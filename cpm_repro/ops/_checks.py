@@ -15,6 +15,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import is_fake
 
 from cpm_repro.memory import is_of_memory
 from cpm_repro.ops import _library
@@ -250,6 +251,19 @@ def allocate(name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.
         ) from None
 
 
+def overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two contiguous tensors share memory; False where they have none, or none is known yet."""
+    if torch.compiler.is_compiling() or _is_fake(a):
+        return False
+    first, second = a.data_ptr(), b.data_ptr()  # 0 where nothing is there
+    return 0 < first < second + b.nbytes and second < first + a.nbytes
+
+
+def _is_fake(value: torch.Tensor) -> bool:
+    """Whether it is of FakeTensorMode: a shape without values."""
+    return type(value) is not torch.Tensor and is_fake(value)
+
+
 def written(outputs: Sequence[torch.Tensor]) -> None:
     """Tell autograd that a kernel has written into a caller's tensors, as PyTorch's own operators do.
 
@@ -295,12 +309,12 @@ def report_values(
 
     ``value`` is contiguous float32, ``codes`` contiguous int32: what `visibility` made of ``visible``.
 
-    Only on the CPU and outside of torch.compile and torch.func: elsewhere looking at values would stall the
-    device, or is not possible. The kernels are safe either way: such joints are not drawn.
+    Only on the CPU and outside of torch.compile, torch.func and FakeTensorMode: elsewhere looking at values
+    would stall the device, or is not possible. The kernels are safe either way: such joints are not drawn.
     """
     if torch.compiler.is_compiling() or not value.is_cpu or in_torch_func():
         return
-    if _library.all_plain(value, codes):
+    if _is_fake(value) or _library.all_plain(value, codes):
         return
     if not math.isfinite(value.sum().item()) and not bool(torch.isfinite(value).all()):
         _warn_not_finite(name)

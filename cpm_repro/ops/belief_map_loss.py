@@ -27,7 +27,7 @@ def belief_map_loss(
     (spec `training.md`, Loss; `transform.md`, Output; paper section 2.4). Differences and sums are float32 or
     better whatever type the maps have; the result does not depend on the number of threads. Differentiable
     with respect to ``maps``, any number of times; not to ``joints``. Forward-mode derivatives and torch.func
-    (grad, vmap, jvp, ...) go through the reference back end.
+    (grad, vmap, jvp, ...) go through the reference back end; not inside torch.compile, where they are errors.
 
     Args:
         maps: per stage (N, K+1, h, w), stage 1 first; float32, float16 or bfloat16, all alike.

@@ -77,8 +77,8 @@ def belief_maps(
         center_sigma: of the centre map, in pixels.
         center_size: (H, W) of the centre map; default grid * stride.
         dtype: of the results: float32, float16 or bfloat16.
-        out: tensors to write into instead of new ones: the label, or (label, centre map). That these two
-            share no memory is not checked.
+        out: tensors to write into instead of new ones: the label, or (label, centre map), which must not
+            share memory.
         backend: cpu, cuda, cupy or reference; default: CPM_BACKEND, else the fastest there is.
 
     Returns:
@@ -201,4 +201,6 @@ def _outputs(
     if not fits:
         got = [(tuple(t.shape), t.dtype, str(t.device)) for t in given]
         raise ValueError(f"out must be contiguous {dtype} tensors of shapes {shapes} on {device}, got {got}")
+    if len(given) == 2 and _checks.overlap(*given):
+        raise ValueError("out must be two tensors that share no memory, got a label and a centre map that do")
     return given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -47,7 +48,8 @@ def fuse_multiscale(
             antialiasing, edge cells repeated (a faster approximation that other implementations use).
         stride: input pixels per cell.
         background: the last channel is the background (1 where nothing is known).
-        out: (C, H, W) float32, contiguous, to write the maps into; a list of them for several people.
+        out: (C, H, W) float32, contiguous, to write the maps into; for several people a list of them,
+            which must not share memory.
         backend: cpu, cuda, cupy or reference; default: CPM_BACKEND, else the fastest there is.
 
     Returns:
@@ -132,6 +134,8 @@ def _fuse(
     for person, shape, result in zip(people, shapes, out, strict=True):
         _check_out(_checks.tensor("out", result), shape, person.maps.device)
     results: list[torch.Tensor] = out
+    if given is not None and any(itertools.starmap(_checks.overlap, itertools.combinations(results, 2))):
+        raise ValueError("out must be tensors that share no memory, got two that do")
     work = [pair for pair in zip(people, results, strict=True) if pair[1].numel()]
     if not work:
         return results

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from ops_support import people
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from cpm_repro import ops
 from cpm_repro.ops import _library
@@ -116,6 +118,18 @@ def test_public_functions_are_captured_whole(name, how):
         dynamic = True if how.endswith("dynamic") else None
         captured = torch.compile(function, fullgraph=True, backend="aot_eager", dynamic=dynamic)
     for got, wanted in zip(flat(captured(*arguments)), expected, strict=True):
+        assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.usefixtures("compiled")
+def test_shapes_of_results_without_values(name):
+    function, arguments = PUBLIC[name]
+    with FakeTensorMode() as mode:
+        got = flat(function(*map(mode.from_tensor, arguments)))
+    assert [(t.shape, t.dtype) for t in got] == [(t.shape, t.dtype) for t in flat(function(*arguments))]
+    graph = make_fx(lambda *given: flat(function(*given)), tracing_mode="fake")(*arguments)
+    for got, wanted in zip(graph(*arguments), flat(function(*arguments)), strict=True):
         assert torch.equal(got, wanted)
 
 

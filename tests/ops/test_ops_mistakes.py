@@ -1,5 +1,7 @@
 """What else a caller can get wrong, function by function: one sentence naming argument, wanted and got."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,8 @@ from ops_support import (
     VISIBLE,
     assert_refused,
 )
+
+from cpm_repro import ops
 
 LARGE = 2**30
 
@@ -333,3 +337,26 @@ def test_a_gpu_back_end_refuses_cpu_tensors(name):
     for backend in ("cuda", "cupy"):
         with pytest.raises(ValueError, match=f"backend '{backend}' needs cuda tensors, got cpu tensors"):
             function(**arguments, backend=backend)
+
+
+@pytest.mark.parametrize("first", [0, 80, 81, 200])
+def test_outputs_that_share_memory_are_refused(first, backend):
+    memory = torch.zeros(1000)
+    label = memory[first : first + 288].view(1, 8, 6, 6)
+    center = memory[:81].view(1, 1, 9, 9)
+    given = (torch.zeros(1, 1, 3, 2), torch.zeros(1, 1, 3, dtype=torch.int32), (6, 6))
+    options = {"center": torch.zeros(1, 2), "center_size": (9, 9), "backend": backend}
+    with nullcontext() if first >= 81 else pytest.raises(ValueError, match=r"out must be two .* no memory"):
+        ops.belief_maps(*given, out=(label, center), **options)
+    nobody = (given[0][:0], given[1][:0], given[2])
+    options["center"] = torch.zeros(0, 2)
+    ops.belief_maps(*nobody, out=(label[:0], center[:0]), **options)
+
+
+@pytest.mark.parametrize("first", [40, 49, 50])
+def test_several_peoples_outputs_that_share_memory_are_refused(first, backend):
+    memory = torch.zeros(200)
+    out = [memory[a : a + 50].view(2, 5, 5) for a in (120, first, 0)]
+    people = ([torch.ones(1, 2, 3, 3)] * 3, [[[0] * 4]] * 3, [[[24, 24]]] * 3, (5, 5))
+    with nullcontext() if first >= 50 else pytest.raises(ValueError, match=r"out must be .* share no memory"):
+        ops.fuse_multiscale(*people, out=out, backend=backend)

@@ -42,7 +42,10 @@ def headers() -> Path:
 
 
 def options() -> tuple[str, ...]:
-    """NVRTC's options: where the headers are, and no contraction, as in the extension."""
+    """NVRTC's options: where the headers are, and no contraction, as in the extension.
+
+    CuPy adds ``-ftz=true`` behind them: numbers below 2**-126 are zeros here, and are not in the extension.
+    """
     return (f"-I{headers()}", "-std=c++17", "-fmad=false")
 
 
