@@ -15,6 +15,7 @@ import numpy as np
 
 from cpm_repro.data.augment import BORDER, Crop
 from cpm_repro.data.glibc_rand import RAND_MAX, glibc_rand
+from cpm_repro.data.sample import PoseSample, seen_in_image
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import Skeleton
 
@@ -115,24 +116,11 @@ class _State:
     points: np.ndarray
 
 
-def exact_crop(
-    image: np.ndarray,
-    joints: np.ndarray,
-    visible: np.ndarray,
-    objpos: np.ndarray,
-    scale_self: float,
-    config: ExactConfig,
-    choice: ExactDraw,
-    skeleton: Skeleton,
-) -> Crop:
+def exact_crop(sample: PoseSample, config: ExactConfig, choice: ExactDraw, skeleton: Skeleton) -> Crop:
     """Augment one person as the original does.
 
     Args:
-        image: (H, W, 3) uint8 BGR.
-        joints: (P, K, 2) float32, 0-based pixels; see `record_joints`.
-        visible: (P, K) uint8; carried along, not judged again.
-        objpos: (2,) float32.
-        scale_self: scale_provided.
+        sample: the person, with a ``scale``; ``center`` is the original's objpos.
         config: the layer's parameters.
         choice: this sample's augmentation.
         skeleton: which parts trade places when mirrored.
@@ -140,8 +128,9 @@ def exact_crop(
     Returns:
         Crop of (crop_size_y, crop_size_x) pixels; ``center`` is the augmented objpos.
     """
-    points = np.concatenate([np.reshape(objpos, (1, 2)), np.reshape(joints, (-1, 2))]).astype(np.float32)
-    state = _scale(_State(image, points), scale_self, config, choice)
+    joints, visible = sample.joints, seen_in_image(sample)
+    points = np.concatenate([np.reshape(sample.center, (1, 2)), np.reshape(joints, (-1, 2))])
+    state = _scale(_State(sample.image, points.astype(np.float32)), sample.scale, config, choice)
     state = _rotate(state, choice.degree)
     state = _crop(state, config, choice.offset)
     order = list(range(joints.shape[1]))

@@ -67,8 +67,7 @@ class ReleaseAugment:
         """The crop without augmentation, in one warp whatever the method, and the way back."""
         plain = replace(self, method="fast")
         crop = plain.apply(sample, skeleton, ExactDraw())
-        size = (sample.image.shape[0], sample.image.shape[1])
-        matrix, _ = fast_matrices(size, sample.center, sample.scale, self.config, ExactDraw())
+        matrix, _ = fast_matrices(sample, self.config, ExactDraw())
         return Place(crop, invert_matrix(matrix))
 
     def cut(self, sample: PoseSample, skeleton: Skeleton, rng: np.random.Generator) -> Crop:
@@ -85,16 +84,7 @@ class ReleaseAugment:
         if self.method == "exact":
             self._refuse_size(sample, choice)
         crop = {"exact": exact_crop, "fast": fast_crop, "device": window_crop}[self.method]
-        return crop(
-            sample.image,
-            sample.joints,
-            seen_in_image(sample),
-            sample.center,
-            sample.scale,
-            self.config,
-            choice,
-            skeleton,
-        )
+        return crop(sample, self.config, choice, skeleton)
 
     def _refuse_size(self, sample: PoseSample, choice: ExactDraw) -> None:
         scale = float(exact_scale(sample.scale, self.config, choice))
@@ -106,60 +96,35 @@ class ReleaseAugment:
             )
 
 
-def fast_crop(
-    image: np.ndarray,
-    joints: np.ndarray,
-    visible: np.ndarray,
-    objpos: np.ndarray,
-    scale_self: float,
-    config: ExactConfig,
-    choice: ExactDraw,
-    skeleton: Skeleton,
-) -> Crop:
+def fast_crop(sample: PoseSample, config: ExactConfig, choice: ExactDraw, skeleton: Skeleton) -> Crop:
     """`exact_crop` with one composed warp straight into the crop; same arguments and result."""
-    crop, matrix = _moved(image, joints, visible, objpos, scale_self, config, choice, skeleton)
+    crop, matrix = _moved(sample, config, choice, skeleton)
     size = (config.crop_size_x, config.crop_size_y)
-    return replace(crop, image=warp_image(image, matrix, size, _LEAST_FACTOR))
+    return replace(crop, image=warp_image(sample.image, matrix, size, _LEAST_FACTOR))
 
 
-def window_crop(
-    image: np.ndarray,
-    joints: np.ndarray,
-    visible: np.ndarray,
-    objpos: np.ndarray,
-    scale_self: float,
-    config: ExactConfig,
-    choice: ExactDraw,
-    skeleton: Skeleton,
-) -> Crop:
+def window_crop(sample: PoseSample, config: ExactConfig, choice: ExactDraw, skeleton: Skeleton) -> Crop:
     """`fast_crop` whose warp is left to the device (`data/device.py`): a window and its matrix."""
-    crop, matrix = _moved(image, joints, visible, objpos, scale_self, config, choice, skeleton)
-    window, matrix = cut_window(image, matrix, (config.crop_size_x, config.crop_size_y), _LEAST_FACTOR)
+    crop, matrix = _moved(sample, config, choice, skeleton)
+    size = (config.crop_size_x, config.crop_size_y)
+    window, matrix = cut_window(sample.image, matrix, size, _LEAST_FACTOR)
     return replace(crop, image=window, matrix=matrix)
 
 
 def _moved(
-    image: np.ndarray,
-    joints: np.ndarray,
-    visible: np.ndarray,
-    objpos: np.ndarray,
-    scale_self: float,
-    config: ExactConfig,
-    choice: ExactDraw,
-    skeleton: Skeleton,
+    sample: PoseSample, config: ExactConfig, choice: ExactDraw, skeleton: Skeleton
 ) -> tuple[Crop, np.ndarray]:
     """People moved to the crop, the image as it was, and the (2, 3) map for its pixels."""
-    size = (image.shape[0], image.shape[1])
-    for_points, for_pixels = fast_matrices(size, objpos, scale_self, config, choice)
-    moved = apply_matrix(for_points, joints)
+    for_points, for_pixels = fast_matrices(sample, config, choice)
+    moved, visible = apply_matrix(for_points, sample.joints), seen_in_image(sample)
     if choice.flip:
         order = list(skeleton.flip_permutation)
         moved, visible = moved[:, order], visible[:, order]
-    return Crop(image, moved, visible, apply_matrix(for_points, objpos)), for_pixels
+    return Crop(sample.image, moved, visible, apply_matrix(for_points, sample.center)), for_pixels
 
 
 def fast_matrices(
-    image_hw: tuple[int, int], objpos: np.ndarray, scale_self: float, config: ExactConfig, choice: ExactDraw
+    sample: PoseSample, config: ExactConfig, choice: ExactDraw
 ) -> tuple[np.ndarray, np.ndarray]:
     """The original's steps as affine maps from the image to the crop.
 
@@ -169,11 +134,11 @@ def fast_matrices(
     Returns:
         (2, 3) float64 for coordinates and (2, 3) float64 for pixels.
     """
-    scale = float(exact_scale(scale_self, config, choice))
-    height, width = (int(np.rint(side * scale)) for side in image_hw)
+    scale = float(exact_scale(sample.scale, config, choice))
+    height, width = (int(np.rint(side * scale)) for side in sample.image.shape[:2])
     rotation, _ = rotation_matrix(width, height, choice.degree)
     # The window follows the rounded float32 objpos, as in the original.
-    rotated = apply_matrix(rotation, np.asarray(objpos, np.float32) * np.float32(scale))
+    rotated = apply_matrix(rotation, np.asarray(sample.center, np.float32) * np.float32(scale))
     left, top = crop_origin(rotated, config, choice.offset)
     rotation[:, 2] -= (left, top)
     if choice.flip:

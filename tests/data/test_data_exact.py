@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import sys
 from dataclasses import replace
 from itertools import islice
@@ -73,17 +74,25 @@ class Golden:
             "MPI", "x", width, height, value("objpos"), value("joint_self"), float(value("scale")), **others
         )
 
-    def crop(self, sample: int, make=exact_crop, image: np.ndarray | None = None):
-        record = self.record(sample)
+    def sample(self, index: int, image: np.ndarray | None = None) -> PoseSample:
+        """What the data layer makes of a stored record; without ``image`` its photograph is black."""
+        record = self.record(index)
         joints, visible, objpos = record_joints(record, len(self.skeleton))
         if image is None:
             image = np.zeros((record.img_height, record.img_width, 3), np.uint8)
-        return make(
-            image, joints, visible, objpos, record.scale, self.config, self.draws[sample], self.skeleton
-        )
+        return PoseSample(image, joints, visible, objpos, 1.0, record.name, record.scale)
+
+    def crop(self, sample: int, make=exact_crop, image: np.ndarray | None = None):
+        return make(self.sample(sample, image), self.config, self.draws[sample], self.skeleton)
 
     def image(self, sample: int) -> np.ndarray:
         return self.arrays[f"record{self['record'][sample]}_img"]
+
+
+def sample_at(at: np.ndarray, image: np.ndarray, scale: float) -> PoseSample:
+    """One person all of whose parts are at his centre."""
+    joints, visible = np.tile(at, (1, 14, 1)), np.ones((1, 14), np.uint8)
+    return PoseSample(image, joints, visible, at, 1.0, "one", scale)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -164,11 +173,9 @@ def test_fast_gives_the_pixels_of_exact_up_to_resampling(name):
 
 def _far_from_border(case: Golden, sample: int) -> np.ndarray:
     """Crop pixels at least 3 photograph pixels away from the photograph's border."""
-    record = case.record(sample)
-    _, _, objpos = record_joints(record, len(case.skeleton))
-    size = (record.img_height, record.img_width)
-    _, matrix = fast_matrices(size, objpos, record.scale, case.config, case.draws[sample])
-    mask = np.zeros(size, np.uint8)
+    person = case.sample(sample)
+    _, matrix = fast_matrices(person, case.config, case.draws[sample])
+    mask = np.zeros(person.image.shape[:2], np.uint8)
     mask[3:-3, 3:-3] = 255
     crop = (case.config.crop_size_x, case.config.crop_size_y)
     return cv2.warpAffine(mask, matrix, crop, flags=cv2.INTER_LINEAR) == 255
@@ -185,8 +192,8 @@ def test_fast_on_photographs(scale):
         at = np.array(item["center"], np.float32) - 1
         config = ExactConfig()
         draws = exact_draw(config, generator_dice(rng))
-        args = (np.zeros((1, 14, 2), np.float32), np.ones((1, 14), np.uint8), at, scale, config, draws, CPM14)
-        exact, fast = (make(image, *args).image for make in (exact_crop, fast_crop))
+        person = sample_at(at, image, scale)
+        exact, fast = (make(person, config, draws, CPM14).image for make in (exact_crop, fast_crop))
         assert np.abs(exact.astype(int) - fast).mean() <= 3.0  # worst of 300 crops 2.9, mean 1.2
         a, b = (cv2.GaussianBlur(crop, (0, 0), 2).astype(int) for crop in (exact, fast))
         apart = np.abs(a - b).mean()
@@ -199,17 +206,10 @@ def test_fast_image_and_coordinates_differ_only_by_the_originals_half_pixel():
     at = np.array([60.0, 55.0], np.float32)
     config, scale = ExactConfig(crop_size_x=200, crop_size_y=200), 1.7
     image = blob((120, 130), at, 3.0)
-    joints = np.tile(at, (1, 14, 1))
-    args = (image, joints, np.ones((1, 14), np.uint8), at, config.target_dist / scale, config, ExactDraw())
+    person = sample_at(at, image, config.target_dist / scale)
     for make in (exact_crop, fast_crop):
-        crop = make(*args, CPM14)
+        crop = make(person, config, ExactDraw(), CPM14)
         assert centroid(crop.image, floor=150) - crop.joints[0, 0] == pytest.approx([0.35, 0.35], abs=0.06)
-
-
-def sample_of(case: Golden, index: int) -> PoseSample:
-    record = case.record(index)
-    joints, visible, objpos = record_joints(record, 14)
-    return PoseSample(case.image(index), joints, visible, objpos, 1.0, record.name, record.scale)
 
 
 def test_replay_goes_round_like_the_original():
@@ -222,7 +222,7 @@ def test_replay_goes_round_like_the_original():
             return 4
 
         def __getitem__(self, index: int) -> PoseSample:
-            return sample_of(case, index)
+            return case.sample(index, case.image(index))
 
     seed = json.loads(golden("cpmdata_configs.json").read_text())["all"]["srand_seed"]
     for step, (index, choice, crop) in enumerate(islice(replay(Four(), case.config, seed), case.stored)):
@@ -232,10 +232,7 @@ def test_replay_goes_round_like_the_original():
 
 
 def test_release_augment_needs_a_scale():
-    case = Golden("9parts", images=False)
-    record = case.record(0)
-    joints, visible, objpos = record_joints(record, 9)
-    sample = PoseSample(np.zeros((9, 9, 3), np.uint8), joints, visible, objpos, 1.0, "nobody")
+    sample = replace(Golden("9parts", images=False).sample(0), id="nobody", scale=math.nan)
     with pytest.raises(UserError, match=r"sample nobody: augment\.method exact expects a scale"):
         ReleaseAugment().cut(sample, FLIC9, np.random.default_rng(0))
 
@@ -262,17 +259,15 @@ def test_switches_that_are_not_implemented_are_refused(switch):
 
 
 def test_a_person_outside_of_the_crop_leaves_it_grey():
-    image = np.zeros((30, 30, 3), np.uint8)
-    far = np.array([900, 900], np.float32)
-    joints = np.zeros((1, 14, 2), np.float32)
-    config = ExactConfig(crop_size_x=40, crop_size_y=40)
-    crop = exact_crop(image, joints, np.ones((1, 14), np.uint8), far, 1.171, config, ExactDraw(), CPM14)
+    far = sample_at(np.array([900, 900], np.float32), np.zeros((30, 30, 3), np.uint8), 1.171)
+    crop = exact_crop(far, ExactConfig(crop_size_x=40, crop_size_y=40), ExactDraw(), CPM14)
     assert (crop.image == 128).all()
 
 
 @pytest.mark.parametrize("scale", [1e-5, 1e5])
 def test_a_scale_that_leaves_nothing_or_too_much_of_a_photograph(scale):
-    sample = replace(sample_of(Golden("all", images=True), 0), scale=scale)
+    case = Golden("all", images=True)
+    sample = replace(case.sample(0, case.image(0)), scale=scale)
     with pytest.raises(UserError, match=rf"{sample.id}: scale {scale:g} makes .*method=fast"):
         ReleaseAugment().cut(sample, CPM14, np.random.default_rng(0))
     ReleaseAugment(method="fast").cut(sample, CPM14, np.random.default_rng(0))
