@@ -251,6 +251,12 @@ def allocate(name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.
         ) from None
 
 
+def without_history(out: torch.Tensor) -> None:
+    """Refuse to write over what gradients go through: a kernel's writing is no step of theirs."""
+    if out.requires_grad and torch.is_grad_enabled():
+        raise ValueError("out must not require gradients outside of torch.no_grad, got a tensor that does")
+
+
 def overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two contiguous tensors share memory; False where they have none, or none is known yet."""
     if torch.compiler.is_compiling() or _is_fake(a):

@@ -201,6 +201,8 @@ def _outputs(
     if not fits:
         got = [(tuple(t.shape), t.dtype, str(t.device)) for t in given]
         raise ValueError(f"out must be contiguous {dtype} tensors of shapes {shapes} on {device}, got {got}")
+    for t in given:
+        _checks.without_history(t)
     if len(given) == 2 and _checks.overlap(*given):
         raise ValueError("out must be two tensors that share no memory, got a label and a centre map that do")
     return given

@@ -227,3 +227,4 @@ def _check_out(out: torch.Tensor, shape: tuple[int, ...], device: torch.device) 
         raise ValueError(f"out must be {shape} torch.float32 on {device}, got {got}")
     if not out.is_contiguous():
         raise ValueError(f"out must be contiguous, got strides {out.stride()}")
+    _checks.without_history(out)

@@ -360,3 +360,18 @@ def test_several_peoples_outputs_that_share_memory_are_refused(first, backend):
     people = ([torch.ones(1, 2, 3, 3)] * 3, [[[0] * 4]] * 3, [[[24, 24]]] * 3, (5, 5))
     with nullcontext() if first >= 50 else pytest.raises(ValueError, match=r"out must be .* share no memory"):
         ops.fuse_multiscale(*people, out=out, backend=backend)
+
+
+def test_outputs_that_require_gradients_are_refused(backend):
+    joints, visible = torch.zeros(1, 1, 3, 2), torch.zeros(1, 1, 3, dtype=torch.int32)
+    weight = torch.ones((), requires_grad=True)
+    for label in (torch.zeros(1, 8, 6, 6, requires_grad=True), weight * torch.zeros(1, 8, 6, 6)):
+        with pytest.raises(ValueError, match=r"out must not require gradients outside of torch\.no_grad"):
+            ops.belief_maps(joints, visible, (6, 6), out=label, backend=backend)
+        assert not label.detach().any()
+    full = torch.zeros(2, 5, 5, requires_grad=True)
+    person = (torch.ones(1, 2, 3, 3), [[0] * 4], [[24, 24]], (5, 5))
+    with pytest.raises(ValueError, match=r"out must not require gradients outside of torch\.no_grad"):
+        ops.fuse_multiscale(*person, out=full, backend=backend)
+    with torch.no_grad():
+        assert ops.fuse_multiscale(*person, out=full, backend=backend).any()
