@@ -6,6 +6,7 @@ training of its own, as it would be in Caffe: its learning-rate schedule starts 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,9 +84,12 @@ def phase_at(phases: Sequence[Phase], progress: float) -> int:
 
 def check_budget(phases: Sequence[Phase], iterations: int | None) -> None:
     """Refuse a budget of updates that leaves a phase without any (UserError)."""
-    if iterations is not None and len({phase_at(phases, i / iterations) for i in range(iterations)}) < len(
-        phases
-    ):
+    if iterations is None:
+        return
+    # If any update belongs to a phase, then one of those about the phase's beginning: budgets may be long.
+    about = {math.floor(phase.begin * iterations) + step for phase in phases for step in (-1, 0, 1)}
+    updates = (update for update in about if 0 <= update < iterations)
+    if len({phase_at(phases, update / iterations) for update in updates}) < len(phases):
         raise UserError(f"{iterations} iterations are too few for {len(phases)} phases of training")
 
 

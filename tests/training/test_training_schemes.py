@@ -1,6 +1,7 @@
 """The paper's training schemes: what is frozen stays, what is trained learns, and phases resume exactly."""
 
 import itertools
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,9 +13,9 @@ from cpm_repro.data import open_dataset, val_batches
 from cpm_repro.errors import UserError
 from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import build
-from cpm_repro.training import load_checkpoint, loop, stage_losses, step, train
+from cpm_repro.training import load_checkpoint, loop, schemes, stage_losses, step, train
 from cpm_repro.training.run_folder import RunFolder
-from cpm_repro.training.schemes import enter, leave, phase_at, phases_of, stage_of
+from cpm_repro.training.schemes import check_budget, enter, leave, phase_at, phases_of, stage_of
 
 SMALL = {"network.width": 0.05, "augment.crop": 64, "solver.batch": 4, "validate_people": 10}
 
@@ -250,3 +251,18 @@ def test_what_cannot_work_is_one_line(tmp_path):
     train(small("stage-wise", 3), tmp_path / "run")
     with pytest.raises(UserError, match=r"another run: wanted iterations = 3, got 6"):
         train(small("stage-wise", 6), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("stages", [1, 3, 7])
+def test_too_few_updates_are_told_without_going_through_all_of_them(monkeypatch, scheme, stages):
+    phases = phases_of(scheme, stages, 0.3)
+    for iterations in range(1, 60):
+        reached = {phase_at(phases, update / iterations) for update in range(iterations)}
+        few = pytest.raises(UserError) if len(reached) < len(phases) else nullcontext()
+        with few:
+            check_budget(phases, iterations)
+    asked = []
+    monkeypatch.setattr(schemes, "phase_at", lambda *given: asked.append(given) or phase_at(*given))
+    check_budget(phases, 600_000)
+    assert len(asked) < 50
