@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,10 @@ from cpm_repro.inference.video import VideoReader, video_writer
 from cpm_repro.skeleton import Skeleton
 
 FORMATS = ("json", "coco", "openpose", "csv")
+
+LONGEST_STILL = 10.0
+"""Seconds that one frame of a file stands in the drawn video at most: clocks jump by a day, and of a screen
+on which nothing moves no frame is recorded for hours."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +114,19 @@ class Outputs:
     def _overlay_video(self, reader: VideoReader, name: str) -> Iterator[Take]:
         """Draw every frame into a video of the same rate and size.
 
-        Frames that come as they will are repeated to keep the time; those of a camera that come faster than
-        its rate are left out.
+        Frames that come as they will are repeated to keep the time, a file's for ``LONGEST_STILL`` seconds at
+        most; those of a camera that come faster than its rate are left out.
         """
         with video_writer(self.visualizations / f"{name}.mp4", reader.rate) as put:
-            written = 0
+            written = left_out = 0
+            most = math.inf if reader.live else max(1, round(LONGEST_STILL * reader.rate))
 
             def take(people: People) -> None:
-                nonlocal written
-                due = 0 if reader.steady else round((people.time or 0.0) * reader.rate) + 1
+                nonlocal written, left_out
+                due = 0 if reader.steady else round((people.time or 0.0) * reader.rate) + 1 - left_out
+                if due - written > most:
+                    left_out += due - written - int(most)
+                    due = written + int(most)
                 due = max(due, written if reader.live else written + 1)
                 picture = people.draw(longer_side=0)
                 for _ in range(due - written):

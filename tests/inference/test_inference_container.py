@@ -46,6 +46,13 @@ def test_a_recorded_screen_is_whole_and_its_overlay_keeps_the_time(run_folder, t
     assert "12 frames" in capsys.readouterr().out
 
 
+def test_a_pause_of_a_day_is_drawn_as_ten_seconds(run_folder, tmp_path):
+    path = write(tmp_path / "x.mkv", [0.0, 0.2, 86400.0, 86400.1], 20)
+    predict(PredictOptions([path], tmp_path / "out", run_folder, boxes=[(10, 0, 60, 60)]))
+    drawn, rate = read_all(tmp_path / "out" / "visualizations" / "x.mp4")
+    assert (len(drawn), rate) == (5 + 200 + 2, 20)
+
+
 def test_a_browsers_recording_has_the_frames_rate_not_the_clocks(tmp_path):
     times = [round(index / 30 + 0.004 * (index % 3), 3) for index in range(40)]
     with VideoReader(write(tmp_path / "x.webm", times, 1000)) as reader:
