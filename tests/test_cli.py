@@ -180,6 +180,22 @@ def test_an_interrupt_of_the_first_imports_is_a_word_and_exit_code_130(module, t
     assert (done.returncode, done.stderr) == (130, "\ninterrupted\n")
 
 
+def test_names_that_the_terminal_cannot_show_are_escaped():
+    """Of a results' folder or a video; the command ended in a traceback after its work was done."""
+    code = (
+        "from cpm_repro import cli\n"
+        "cli.main = lambda: print('\\u5199 \\udcff.mp4: done')\n"
+        "from cpm_repro.__main__ import run\n"
+        "run()\n"
+    )
+    for encoding, words in (("ascii", r"\u5199 \udcff.mp4: done"), ("utf-8", "\u5199 \\udcff.mp4: done")):
+        environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, encoding=encoding, check=False
+        )
+        assert (done.stdout.strip(), done.stderr) == (words, "")
+
+
 def test_the_installed_command_is_the_one_that_can_be_interrupted():
     project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     assert '[project.scripts]\ncpm = "cpm_repro.__main__:run"\n' in project

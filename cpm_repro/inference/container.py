@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import cv2
 
@@ -18,22 +20,47 @@ _LOOKED_AT = 50
 _EVEN = 0.9
 """The share of frames that come at the stated rate in a video of even times; the others follow lost ones."""
 
+_SOUND = 0.5
+"""Seconds that a recording's sound may go on behind its last frame."""
+
 _COUNTED = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 """The first box of an MP4, MOV or 3GP."""
 
 
 def counts_frames(head: bytes) -> bool:
-    """Whether the container that begins so (8 bytes) states how many frames it has, as MP4 and AVI do.
+    """Whether the container that begins so states how many frames it has, as MP4 and AVI do.
 
-    Of the others (Matroska, WebM, MPEG, FLV) the number is the length in seconds times the stated rate, which
-    is too many where frames come at uneven times.
+    Of the others (Matroska, WebM, MPEG, FLV, an MP4 in fragments) the number is the length in seconds times
+    the stated rate, which is too many where frames come at uneven times.
+
+    Args:
+        head: the file's first kilobytes.
     """
-    return head[4:8] in _COUNTED or head[:4] == b"RIFF"
+    return head[:4] == b"RIFF" or (head[4:8] in _COUNTED and b"mvex" not in head)
+
+
+def opened(path: str | Path) -> cv2.VideoCapture:
+    """OpenCV's reader of a video file, whatever the file is called."""
+    return cv2.VideoCapture(library_name(path))
+
+
+def library_name(path: str | Path) -> Any:
+    """A path as FFmpeg and OpenCV take it.
+
+    Absolute, as what stands before a colon is a protocol to FFmpeg (`2026-05-01T10:30.mp4`). In bytes where
+    it is no UTF-8: of such a text OpenCV dies.
+    """
+    name = os.path.abspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
 
 
 def usual_rate(path: Path, stated: float) -> float:
     """Frames per second by the times of the first frames; ``stated`` where these say the same, or nothing."""
-    capture = cv2.VideoCapture(str(path))
+    capture = opened(path)
     times: list[float] = []
     while len(times) < _LOOKED_AT and capture.grab():
         times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
@@ -72,11 +99,10 @@ class Times:
         self._reached = max(self._reached, seconds * self._rate + 1, stamp + 1)
 
     def missing(self) -> str:
-        """What could not be read, in words; "" if nothing. Estimates get some slack."""
-        enough = 0.98 * self._announced - 1
+        """What could not be read, in words; "" if nothing. Estimates get slack: sound may last longer."""
         if self._counted:
             expected = self._announced
-        elif self._reached < enough:
+        elif self._reached < 0.98 * self._announced - 1 - _SOUND * self._rate:
             whole = self._announced / self._rate
             return f"it could be read up to {self._seconds:.1f} of {whole:.1f} seconds, which were kept"
         else:

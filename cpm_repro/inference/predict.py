@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from cpm_repro.config import unknown
-from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.errors import EnvironmentFailure, UserError, one_line
 from cpm_repro.inference.outputs import FORMATS, Outputs, Wanted
 from cpm_repro.inference.pipeline import WriteBehind, read_ahead
 from cpm_repro.inference.places import Box, Point, check_told
@@ -167,7 +167,8 @@ def _predict_video(
                 read, stopped = _write_frames(frames, take, _bar(total, "frames", always=True), report)
                 if not read and not stopped:
                     raise UserError(reader.problem or f"{source}: no frame can be read")
-            report.videos.append(f"{source}: {read} frames, {read / (monotonic() - begin):.1f} a second")
+            count = f"{read} frame{'s' * (read != 1)}"
+            report.videos.append(one_line(f"{source}: {count}, {read / (monotonic() - begin):.1f} a second"))
             if reader.problem:
                 report.problem(reader.problem)
             report.done += 1

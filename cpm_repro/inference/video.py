@@ -20,7 +20,7 @@ import numpy as np
 
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.image_file import HEAD, MAX_PIXELS, picture_kind
-from cpm_repro.inference.container import CLOCKLIKE, Times, counts_frames, usual_rate
+from cpm_repro.inference.container import CLOCKLIKE, Times, counts_frames, library_name, opened, usual_rate
 from cpm_repro.paths import wanted_file
 
 ASSUMED_RATE = 25.0
@@ -66,7 +66,7 @@ class VideoReader:
         self.live = isinstance(source, int)
         self.name = f"camera {source}" if self.live else str(source)
         self.steady = not self.live and counts_frames(_head(Path(source)))  # type: ignore[arg-type]
-        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+        self._capture = cv2.VideoCapture(source) if isinstance(source, int) else opened(source)
         if not self._capture.isOpened():
             camera, video = (
                 "there is no such camera, or it is in use",
@@ -223,7 +223,7 @@ class _AvEncoder:
     def _open(self, height: int, width: int) -> None:
         import av
 
-        self._container = av.open(str(self._path), "w", format="mp4")
+        self._container = av.open(os.path.abspath(self._path), "w", format="mp4")
         self._stream = self._container.add_stream(
             "libx264", rate=Fraction(self._rate).limit_denominator(1001)
         )
@@ -267,7 +267,8 @@ class _OpenCvEncoder:
         even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         if self._writer is None:
             code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), code, _mpeg4_rate(self._rate), even.shape[1::-1])
+            name, rate = library_name(self._path), _mpeg4_rate(self._rate)
+            self._writer = cv2.VideoWriter(name, code, rate, even.shape[1::-1])
             if not self._writer.isOpened():
                 raise OSError("OpenCV cannot encode a video here")
         self._writer.write(even)
@@ -299,7 +300,7 @@ def _temporary(path: Path) -> Path:
 def _check_complete(file: Path, path: Path, frames: int) -> None:
     """OpenCV does not say that a disk is full: count what is in the file."""
     with quiet_opencv():
-        capture = cv2.VideoCapture(str(file))
+        capture = opened(file)
         there = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()
     if there < frames:

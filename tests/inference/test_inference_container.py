@@ -17,9 +17,9 @@ STILL = [0.0, 0.1, 0.15, 0.75, 0.8, 1.3, 1.35, 1.4, 2.0, 2.5, 2.55, 3.0]
 """Seconds of a recorded screen's frames, which come when something moves."""
 
 
-def write(path, times, rate, start=0.0):
+def write(path, times, rate, start=0.0, flags=""):
     """H.264 (VP8 in WebM) with a frame at each of ``times``; a key frame every ten. Returns the path."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"movflags": flags} if flags else {}) as container:
         stream = container.add_stream("libvpx" if path.suffix == ".webm" else "libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         stream.codec_context.gop_size = 10
@@ -51,6 +51,16 @@ def test_a_pause_of_a_day_is_drawn_as_ten_seconds(run_folder, tmp_path):
     predict(PredictOptions([path], tmp_path / "out", run_folder, boxes=[(10, 0, 60, 60)]))
     drawn, rate = read_all(tmp_path / "out" / "visualizations" / "x.mp4")
     assert (len(drawn), rate) == (5 + 200 + 2, 20)
+
+
+def test_an_mp4_in_fragments_counts_no_frames(tmp_path):
+    """With an index of them, as for streaming, the rate is that of the first one's frames."""
+    times = [index / 30 for index in range(12)] + [0.4 + index / 3 for index in range(12)]
+    flags = "frag_keyframe+empty_moov+default_base_moof+global_sidx"
+    with VideoReader(write(tmp_path / "x.mp4", times, 30, flags=flags)) as reader:
+        assert reader.announced > 40
+        assert len(list(reader)) == 24
+        assert (reader.problem, reader.steady) == ("", False)
 
 
 def test_a_browsers_recording_has_the_frames_rate_not_the_clocks(tmp_path):
@@ -109,19 +119,20 @@ def _packet_sizes(path):
 
 
 @pytest.mark.parametrize(
-    ("counted", "seconds", "problem"),
+    ("counted", "announced", "frames", "problem"),
     [
-        (True, [0, 1, 2, 3], ""),
-        (True, [0, 1, 2], "3 of 10 frames could be read, and were kept"),
-        (False, [0, 1, 2], "it could be read up to 2.0 of 10.0 seconds, which were kept"),
-        (False, [0, *range(2, 40)], ""),  # one pause among many: within the slack
-        (False, [*range(20), *range(25, 40)], "35 of 40 frames could be read, and were kept"),
-        (False, [0, 3, 4, 9], ""),
+        (True, 4, [0, 1, 2, 3], ""),
+        (True, 10, [0, 1, 2], "3 of 10 frames could be read, and were kept"),
+        (False, 100, [0, 1, 2], "it could be read up to 0.2 of 10.0 seconds, which were kept"),
+        (False, 55, range(50), ""),  # half a second of sound behind the last frame
+        (True, 55, range(50), "50 of 55 frames could be read, and were kept"),
+        (False, 40, [0, *range(2, 40)], ""),  # a pause of one: within the slack
+        (False, 40, [*range(20), *range(25, 40)], "35 of 40 frames could be read, and were kept"),
+        (False, 10, [0, 3, 4, 9], ""),
     ],
 )
-def test_what_is_missing(counted, seconds, problem):
-    announced = 4 if (counted, problem) == (True, "") else max(10, seconds[-1] + 1)
-    times = Times(1.0, announced, counted=counted)
-    for second in seconds:
-        times.take(float(second), -np.inf)
+def test_what_is_missing(counted, announced, frames, problem):
+    times = Times(10.0, announced, counted=counted)
+    for number in frames:
+        times.take(number / 10, -np.inf)
     assert times.missing() == problem

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -15,6 +16,7 @@ from videos import cut, frame, make_video, read_all
 
 from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.inference import video
+from cpm_repro.inference.container import usual_rate
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.outputs import Outputs
 from cpm_repro.inference.predict import PredictOptions, predict
@@ -141,6 +143,21 @@ def test_rate_and_size_stay(tmp_path, rate):
     for index in (0, 29):
         assert np.abs(frames[index].astype(int) - frame(index)).mean() < 6
     assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+@pytest.mark.usefixtures("writing")
+@pytest.mark.parametrize("name", [b"not \xff UTF-8", b"2026-05-01T10:30", b"frame%03d", "\u5199".encode()])
+def test_a_video_of_any_name(name, tmp_path, monkeypatch):
+    """Of a name that is no UTF-8 OpenCV died, and what stands before a colon was a protocol to FFmpeg."""
+    monkeypatch.chdir(tmp_path)
+    path = Path(os.fsdecode(name + b".mp4"))
+    with video_writer(path, 25.0) as put:
+        for index in range(3):
+            put(frame(index))
+    with VideoReader(path) as reader:
+        assert len(list(reader)) == 3
+    assert usual_rate(path, 1000.0) == pytest.approx(25)
+    assert os.listdir(b".") == [name + b".mp4"]
 
 
 def test_odd_sizes(writing, tmp_path):
