@@ -11,6 +11,7 @@ namespace cpm {
 namespace {
 
 constexpr double kRounding = 1.2e-7;   // of a float32 sum for each of its terms, relative to their magnitudes
+constexpr double kDenormals = 1.2e-38;  // more than the rounding of a sum's terms below 2^-126, which is not relative
 constexpr size_t kPlainTiles = 8;      // are made before anything else is tried
 constexpr size_t kWorthStrips = 48;    // tiles still in question that make strips cheaper
 constexpr float kLargestCell = 1e37f;  // beyond it float32 sums can be infinite on their way to one that is not
@@ -114,7 +115,7 @@ class Search {
     const AxisBounds &y = peaks_.y[s], &x = peaks_.x[s];
     const double same = (double)y.positive[row] * x.positive[column] + (double)y.negative[row] * x.negative[column];
     const double opposite = (double)y.positive[row] * x.negative[column] + (double)y.negative[row] * x.positive[column];
-    return (same * std::max((double)most, 0.0) + opposite * std::max(-(double)least, 0.0)) * rounded_up_;
+    return (same * std::max((double)most, 0.0) + opposite * std::max(-(double)least, 0.0)) * rounded_up_ + kDenormals;
   }
 
   void look_at_tile(int row, int column) {

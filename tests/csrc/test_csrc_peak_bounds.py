@@ -156,6 +156,13 @@ def test_no_peak_is_missed_beside_cells_that_no_bound_holds(library, wild, openc
     assert not missed(library, maps, [(0, 0, 0, 0)], [(320, 320)], (400, 400), opencv=opencv)
 
 
+def test_no_peak_is_missed_among_numbers_whose_rounding_is_not_relative(library):
+    for seed in range(12):
+        maps = 6e-41 * np.random.default_rng(seed).random((2, 1, 1, 1))
+        geometry = [(0, 0, 0, 0), (3, 1, 1, 2)], [(8, 8), (4, 5)]
+        assert not missed(library, maps, *geometry, (200, 300), opencv=True, background=False)
+
+
 SEARCH, BOUNDS = "fuse_multiscale_peaks.cpp", "peak_bounds.cpp"
 NEGATIVES = " + (double)y.negative[row] * x.negative[column];"
 PLANTS = {
