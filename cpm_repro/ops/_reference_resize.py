@@ -100,30 +100,35 @@ def fuse_opencv(
     """One cubic step (a = -0.75, edges repeated, no antialiasing) from the cells to the image, per scale."""
     total = torch.zeros((maps.shape[1], *image), dtype=torch.float64, device=maps.device)
     for belief, (up, left, _, _), size, weight in zip(maps.double(), pads, sizes, weights, strict=True):
-        covers = []
-        for axis, offset in ((1, up), (2, left)):
-            cells, pixels = belief.shape[axis], image[axis - 1]
-            at = (
-                (torch.arange(pixels, dtype=torch.float64, device=maps.device) + 0.5)
-                * size[axis - 1]
-                / pixels
-            )
-            at = (at + offset) / stride  # in cells, 0 at the box's border
-            covers.append((at >= 0) & (at <= cells))
-            index = torch.floor(at - 0.5)[:, None] + torch.arange(-1, 3, device=maps.device)
-            tap_weights = cubic(at[:, None] - 0.5 - index, -0.75)
-            index = index.long().clamp(0, cells - 1)
-            shape = [1, 1, 1]
-            shape[axis] = pixels
-            belief = sum(
-                belief.index_select(axis, index[:, t]) * tap_weights[:, t].view(shape) for t in range(4)
-            )
-        inside = covers[0][:, None] & covers[1]
-        whole = torch.where(inside, belief, torch.zeros_like(belief))
+        tall, rows = _opencv_axis(belief, 1, image[0], size[0], up, stride)
+        whole, columns = _opencv_axis(tall, 2, image[1], size[1], left, stride)
+        inside = rows[:, None] & columns
+        empty = torch.zeros_like(whole)
         if background:
-            whole[-1:] = torch.where(inside, belief[-1:], torch.ones_like(belief[-1:]))
-        total += weight * whole
+            empty[-1:] = 1.0
+        total += weight * torch.where(inside, whole, empty)
     return total.float()
+
+
+def _opencv_axis(
+    x: torch.Tensor, axis: int, wanted: int, scaled: int, offset: int, stride: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Resample cells of one axis at the image's pixels; and (wanted,) bool, which lie over the cells.
+
+    The scaled image has ``scaled`` pixels, before which ``offset`` were put.
+    """
+    cells = x.shape[axis]
+    pixels = torch.arange(wanted, dtype=torch.float64, device=x.device) + 0.5
+    at = (pixels * scaled / wanted + offset) / stride  # in cells, 0 at the box's border
+    index = torch.floor(at - 0.5)[:, None] + torch.arange(-1, 3, device=x.device)
+    weights = cubic(at[:, None] - 0.5 - index, -0.75)
+    index = index.long().clamp(0, cells - 1)
+    shape = [1, 1, 1]
+    shape[axis] = wanted
+    total = torch.zeros((), dtype=x.dtype, device=x.device)
+    for tap in range(4):
+        total = total + x.index_select(axis, index[:, tap]) * weights[:, tap].view(shape)
+    return total, (at >= 0) & (at <= cells)
 
 
 def first_peaks(maps: torch.Tensor, row_major: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -59,8 +59,12 @@ def ordered_colours(count: int) -> list[tuple[float, ...]]:
 
 
 def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Write PNG and SVG side by side under ``path``'s name, atomically; returns both paths, PNG first."""
-    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    """Write PNG and SVG side by side under ``path``'s name, atomically; returns both paths, PNG first.
+
+    The name is ``path`` without .png or .svg: other dots belong to it (``run_0.5``).
+    """
+    name = path.stem if path.suffix in (".png", ".svg") else path.name
+    png, svg = path.with_name(f"{name}.png"), path.with_name(f"{name}.svg")
     with atomic_write(png) as file:
         figure.savefig(file, format="png", dpi=130)
     figure.set_layout_engine("none")  # places are found once; finding them takes longer than drawing

@@ -17,6 +17,21 @@ CUDA = ROOT / "csrc" / "cuda"
 FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", f"-I{ROOT}/tests/csrc/cuda_stand_in", f"-I{CUDA}")
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
+FUSE_CASES = {
+    "enlarging, two tiles wide": (
+        (40, 300),
+        [[100, 34, 100, 34], [90, -16, 90, -16]],
+        [[168, 300], [188, 400]],
+        8,
+        46,
+    ),
+    "shrinking": ((17, 20), [[-40, -60, -40, -60]], [[448, 488]], 8, 46),
+    "off the edge": ((33, 20), [[-30, 20, 30, -20]], [[40, 40]], 8, 5),
+    "two blocks high, the last cut": ((150, 140), [[13, 18, 13, 18]], [[150, 140]], 8, 22),
+    "one pixel": ((1, 1), [[10, 12, 10, 12]], [[20, 16]], 4, 10),
+}
+"""Cases of the fusion: image, pads, sizes, stride, cells; a block makes 128 rows of 64 pixels."""
+
 
 def build(folder: Path, replaced: dict[str, str] | None = None, rest: Path | None = None) -> ctypes.CDLL:
     """A library of csrc/cuda/*.cu and the entry points of ``stand_in_api.cpp``: see ``compiled_objects``."""

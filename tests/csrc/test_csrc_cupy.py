@@ -14,6 +14,7 @@ import torch
 from compiled import compile_library
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_in import FUSE_CASES
 
 from cpm_repro import ops
 from cpm_repro.ops import _backend, _reference_resize
@@ -138,21 +139,6 @@ def test_imresize(cupy, dtype, size):
         expected = ops.imresize(array, size=size, backend="reference")
         torch.testing.assert_close(got, expected, rtol=0, atol=6e-5 if dtype == torch.float32 else 1e-11)
     assert len(cupy.grids) == 4
-
-
-FUSE_CASES = {
-    "enlarging, two tiles wide": (
-        (40, 300),
-        [[100, 34, 100, 34], [90, -16, 90, -16]],
-        [[168, 300], [188, 400]],
-        8,
-        46,
-    ),
-    "shrinking": ((17, 20), [[-40, -60, -40, -60]], [[448, 488]], 8, 46),
-    "off the edge": ((33, 20), [[-30, 20, 30, -20]], [[40, 40]], 8, 5),
-    "two blocks high, the last cut": ((70, 140), [[53, 18, 53, 18]], [[70, 140]], 8, 22),
-    "one pixel": ((1, 1), [[10, 12, 10, 12]], [[20, 16]], 4, 10),
-}
 
 
 @pytest.mark.parametrize("mode", ["matlab", "opencv"])

@@ -3,22 +3,9 @@
 import pytest
 import stand_in
 import torch
+from stand_in import FUSE_CASES
 
 from cpm_repro.ops import _reference_resize
-
-FUSE_CASES = {
-    "enlarging, two tiles wide": (
-        (40, 300),
-        [[100, 34, 100, 34], [90, -16, 90, -16]],
-        [[168, 300], [188, 400]],
-        8,
-        46,
-    ),
-    "shrinking": ((17, 20), [[-40, -60, -40, -60]], [[448, 488]], 8, 46),
-    "off the edge": ((33, 20), [[-30, 20, 30, -20]], [[40, 40]], 8, 5),
-    "two blocks high, the last cut": ((150, 140), [[13, 18, 13, 18]], [[150, 140]], 8, 22),
-    "one pixel": ((1, 1), [[10, 12, 10, 12]], [[20, 16]], 4, 10),
-}
 
 
 @pytest.mark.parametrize("name", FUSE_CASES)

@@ -179,6 +179,12 @@ def test_curves_are_written_as_png_and_svg(tmp_path, validated):
     assert svg.read_bytes() == first, "the same curves give the same file"
 
 
+@pytest.mark.parametrize("given", ["rate_0.5", "rate_0.5.png", "rate_0.5.svg"])
+def test_dots_in_a_name_stay(tmp_path, given):
+    """``rate_0.5`` and ``rate_0.25`` were one file, ``rate_0``."""
+    assert curves(records(), tmp_path / given) == (tmp_path / "rate_0.5.png", tmp_path / "rate_0.5.svg")
+
+
 def test_curves_of_nothing(tmp_path):
     with pytest.raises(UserError, match="no training record"):
         curves([json.loads('{"kind": "validation", "iteration": 1, "pck": [1]}')], tmp_path / "c.png")
