@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cpm_repro.bench.text import GOALS_HEAD, REPORT_HEAD, TIMES_HEAD
+from cpm_repro.bench.text import GOALS_HEAD, QUICK, REPORT_HEAD, TIMES_HEAD
 from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write
 from cpm_repro.markdown import table
@@ -35,8 +35,8 @@ def update_documents(root: Path) -> list[str]:
     """Write the tables of the reports in ``benchmarks/results`` into the documents; names of those changed.
 
     Raises:
-        UserError: a file cannot be read or lacks the two marks, or there are no reports, as in an installed
-            package.
+        UserError: a file cannot be read or lacks the two marks, a report is a quick run's, or there are no
+            reports, as in an installed package.
     """
     results = root / "benchmarks" / "results"
     if not results.is_dir():
@@ -149,6 +149,8 @@ def _rows(results: Path) -> Iterator[Row]:
         found = re.search(r"^(\d{4}-\d{2}-\d{2}), commit ", "\n".join(lines[1:4]), re.MULTILINE)
         if found is None:
             raise UserError(f"{path}: wanted a date and a commit below the title")
+        if QUICK in lines:
+            raise UserError(f"{path}: a quick run's numbers mean nothing: wanted a full run")
         benchmark = ""
         head: tuple[str, ...] = ()
         for line in lines:

@@ -36,7 +36,8 @@ def run_benchmarks(
     """Run the scripts and write ``report.json``, ``report.md``, ``report.html`` and figures to ``out``.
 
     A script that fails, or whose checked result is wrong, is reported with its reason and without a time; the
-    others go on.
+    others go on. Until all are done, ``report.part.json`` has the report of those that are, so that whoever
+    ends this keeps them.
 
     Args:
         out: folder for the report.
@@ -46,15 +47,31 @@ def run_benchmarks(
 
     Raises:
         UserError: the package was installed without its repository, or an unknown script.
+        EnvironmentFailure: ``out`` cannot be written, which is found out before anything is measured.
     """
     scripts = find_scripts(folder)
     for name in names:
         if name not in scripts:
             raise UserError(unknown("benchmark", name, list(scripts)))
     chosen = tqdm(list(names) or list(scripts), unit="benchmark", disable=not sys.stderr.isatty())
-    answers = [_run_script(scripts[name], quick) for name in chosen]
+    report, part = _report_of([], quick), out / "report.part.json"
+    save_report(report, part)
+    try:
+        for name in chosen:
+            report = _report_of([*report.answers, _run_script(scripts[name], quick)], quick)
+            save_report(report, part)
+    except KeyboardInterrupt:
+        print(f"\n{len(report.answers)} of {len(chosen)} benchmarks are kept in {part}", file=sys.stderr)
+        raise
+    write_report(report, out)
+    part.unlink()
+    return report
+
+
+def _report_of(answers: list[Answer], quick: bool) -> BenchReport:
+    """The answers with today's date, this commit and this machine."""
     here = environment()
-    report = BenchReport(
+    return BenchReport(
         date=here["date"],
         commit=here["commit"] or "not a checkout",
         device=here["gpu"] or here["processor"],
@@ -63,8 +80,6 @@ def run_benchmarks(
         quick=quick,
         answers=answers,
     )
-    write_report(report, out)
-    return report
 
 
 def write_report(report: BenchReport, out: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from cpm_repro.bench.case import Case, Question
+from cpm_repro.bench.case import BenchmarkWrong, Case, Question
 from cpm_repro.bench.limits import Limits, measure_limits
 from cpm_repro.bench.record import Answer, Measured, save_answer
 from cpm_repro.bench.text import answer_markdown
@@ -53,16 +53,18 @@ def main(ask: Ask, script: str) -> None:
         answer = answer_question(
             question, Path(script).stem, device, quick=options.quick, after_case=after_case
         )
-    finally:
+    except BenchmarkWrong:
         if part is not None:
             part.unlink(missing_ok=True)
+        raise
     text = answer_markdown(answer)
     print(text)
-    if options.out is not None:
-        with atomic_write(options.out, "w") as file:
-            file.write(text)
     if options.json is not None:
         save_answer(answer, options.json)
+    if options.out is not None and part is not None:
+        with atomic_write(options.out, "w") as file:
+            file.write(text)
+        part.unlink(missing_ok=True)
 
 
 def answer_question(

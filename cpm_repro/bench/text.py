@@ -8,7 +8,8 @@ from cpm_repro.markdown import table
 REPORT_HEAD = "# Benchmarks on "
 TIMES_HEAD = ("case", "way", "time", "middle half", "against ours", "GB/s", "GFLOP/s", "share of the limit")
 GOALS_HEAD = ("case", "goal", "measured (middle half)", "")
-"""The title and the heads of tables by which :mod:`cpm_repro.bench.documents` finds what it needs."""
+QUICK = "**A quick run in small sizes: it shows that everything runs, its numbers mean nothing.**"
+"""The title, the heads of tables and the warning by which :mod:`cpm_repro.bench.documents` reads a report."""
 
 
 def answer_markdown(answer: Answer) -> str:
@@ -48,10 +49,7 @@ def report_markdown(report: BenchReport) -> str:
         "",
     ]
     if report.quick:
-        head += [
-            "**A quick run in small sizes: it shows that everything runs, its numbers mean nothing.**",
-            "",
-        ]
+        head += [QUICK, ""]
     if not report.versions.get("gpu"):
         head += ["GPU: not measured.", ""]
     return "\n".join([*head, *[answer_markdown(answer) for answer in report.answers]])

@@ -33,9 +33,10 @@ def maps(_: Context, arch: str) -> float | list[float]:
     return _alike([float(stage.shape[1]) for stage in _run_narrow(arch, 96, 96)])
 
 
-def grid(_: Context, arch: str, height: int, width: int) -> list[float]:
-    """Height and width of the belief maps of a network that is run on an input of that size."""
-    return list(_run_narrow(arch, height, width)[-1].shape[2:])
+def grid(_: Context, archs: list[str], height: int, width: int) -> list[float]:
+    """Height and width of the belief maps of networks that are run on an input of that size, each once."""
+    sizes = dict.fromkeys(tuple(_run_narrow(arch, height, width)[-1].shape[2:]) for arch in archs)
+    return [float(side) for size in sizes for side in size]
 
 
 def parameters(_: Context, arch: str) -> float:
@@ -50,16 +51,12 @@ def multiply_adds(_: Context, arch: str) -> float:
     return multiply_accumulates(describe(arch)) / 1e9
 
 
-def accepted_sizes(_: Context, arch: str) -> list[float]:
-    """Which square inputs of 96..111 px go through."""
-    accepted = []
-    for size in range(96, 112):
-        try:
-            output_sizes(describe(arch), size, size)
-        except ValueError:
-            continue
-        accepted.append(float(size))
-    return accepted
+def accepted_sizes(_: Context, archs: list[str]) -> list[float]:
+    """Which square inputs of 96..111 px go through networks: each once, if all agree."""
+    accepted = dict.fromkeys(
+        tuple(float(size) for size in range(96, 112) if _accepts(arch, size)) for arch in archs
+    )
+    return [size for sizes in accepted for size in sizes]
 
 
 def inputs_of(_: Context, arch: str, layers: list[str]) -> list[str]:
@@ -145,6 +142,15 @@ def multipliers(_: Context, arch: str, stages: list[int]) -> list[float]:
         for layer in _convolutions(arch, stage)
     )
     return [number for numbers in found for number in numbers]
+
+
+def _accepts(arch: str, size: int) -> bool:
+    """Whether a square input of so many px goes through."""
+    try:
+        output_sizes(describe(arch), size, size)
+    except ValueError:
+        return False
+    return True
 
 
 def _alike(values: list[float]) -> float | list[float]:

@@ -43,6 +43,8 @@ def names(
         raise UserError(
             f"{source}: wanted {key} as {count} names, got {_in_words(found.shape)} of {found.dtype}"
         )
+    if found.dtype.kind == "S":  # as h5py and Python 2 give them
+        return tuple(name.decode("utf-8", "replace") for name in found.tolist())
     return tuple(map(str, found))
 
 

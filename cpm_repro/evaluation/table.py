@@ -17,7 +17,8 @@ class ScoreTable:
     """Scores of N people with K parts by one protocol; rates are percentages, 0..100.
 
     ``distances`` (N, K) float64 is |prediction - truth| / normaliser; NaN where the joint does not count,
-    infinite where the prediction is not a number (a miss that counts). All else follows from it.
+    infinite where the prediction is not a number, or has not the torso that it is divided by (misses that
+    count). All else follows from it.
     """
 
     protocol_name: str

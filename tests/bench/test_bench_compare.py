@@ -61,6 +61,30 @@ def test_ten_rounds_suffice_among_a_hundred_cases():
     assert changes[0].p_value == pytest.approx(2 / math.comb(20, 10))
 
 
+@pytest.mark.parametrize(("cases", "verdict"), [(1, "slower"), (20, "same")])
+def test_what_one_of_many_cases_shows_by_chance_is_no_change(cases, verdict):
+    """p = 0.0015 of one case is a change; of the twenty that were compared it is to be expected of chance."""
+    old, new = made(1, 5, seed=0), made(1, 5, seed=0)
+    for report, later in ((old, 0.0), (new, 0.111)):
+        own = report.answers[0].cases
+        samples = {"ours": (1 + later + 0.02 * np.arange(10)).tolist(), "peer": [1.0] * 10}
+        own[:] = [dataclasses.replace(own[0], name=f"N={n}", samples=samples) for n in range(cases)]
+    changes = changes_between(old, new)
+    assert {change.verdict for change in changes} == {verdict}
+    assert 5e-4 < changes[0].p_value < 1e-2
+
+
+def test_the_limit_is_what_times_are_held_against():
+    """Filling memory, say, rather than the first way that both timed."""
+    old, new = made(1, 5, seed=0), made(1, 5, seed=1)
+    for report in (old, new):
+        case = report.answers[0].cases[0]
+        samples = {**case.samples, "fill": [2 * value for value in case.samples["ours"]]}
+        report.answers[0].cases[:] = [dataclasses.replace(case, samples=samples, limit="fill")]
+    (change,) = changes_between(old, new)
+    assert (change.beside, change.ratio) == ("fill", 1.0)
+
+
 def memory(*megabytes: float, device: str = "A") -> BenchReport:
     samples = {"ours": [1e6 * size for size in megabytes], "peer": [5e6, 5e6, 5e6]}
     case = Measured("N=1", 0.0, 1.0, samples, unit="bytes")

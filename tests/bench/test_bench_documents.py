@@ -167,3 +167,9 @@ def test_reports_name_commits_of_this_history():
         if git(["git", "merge-base", "--is-ancestor", commit, "HEAD"]).returncode != 0
     ]
     assert not unknown
+
+
+def test_a_quick_run_s_numbers_are_not_published(tmp_path):
+    write(tmp_path, "2026-01-02-toy.md", dataclasses.replace(made(), quick=True))
+    with pytest.raises(UserError, match=r"2026-01-02-toy\.md: a quick run's numbers mean nothing"):
+        readme_table(tmp_path)

@@ -1,6 +1,7 @@
 """The benchmark system: nothing wrong is timed, no failure is hidden, numbers come back as written."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -11,12 +12,12 @@ import pytest
 from cpm_repro.bench.case import BenchmarkWrong, Case, Goal, Question
 from cpm_repro.bench.clock import sizes_in_turn, time_in_turn
 from cpm_repro.bench.limits import Limits, measure_limits
-from cpm_repro.bench.record import BenchReport, load_report, save_report
+from cpm_repro.bench.record import Answer, BenchReport, Measured, Spread, load_report, save_report
 from cpm_repro.bench.run import find_scripts, run_benchmarks
 from cpm_repro.bench.script import answer_question
 from cpm_repro.bench.text import answer_markdown, report_markdown
 from cpm_repro.cli import main
-from cpm_repro.errors import UserError
+from cpm_repro.errors import EnvironmentFailure, UserError
 
 TOYS = Path(__file__).parent
 
@@ -30,6 +31,7 @@ def report(tmp_path_factory) -> tuple[BenchReport, Path]:
 def test_a_report_has_every_form_and_comes_back(report):
     made, out = report
     assert load_report(out / "report.json") == made
+    assert not (out / "report.part.json").exists()
     text = (out / "report.md").read_text()
     assert "| n=1000 | sum |" in text
     assert "A quick run" in text
@@ -66,15 +68,20 @@ def test_a_wrong_result_has_no_time(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_script_that_is_ended_leaves_the_cases_that_it_had(tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_script_that_is_ended_leaves_the_cases_that_it_had(tmp_path, monkeypatch, how):
     monkeypatch.setenv("TOY", "hang")
-    command = [sys.executable, str(TOYS / "toy.py"), "--quick", "--out", str(tmp_path / "x.md")]
+    # A process that was started in the background has Ctrl-C switched off, and so have its children.
+    code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    options = ["--quick", "--out", str(tmp_path / "x.md")]
+    command = [sys.executable, "-c", code, str(TOYS / "toy.py"), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as script:
         part = tmp_path / "x.part.md"
         end = time.monotonic() + 120
         while not part.exists() and script.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
-        script.terminate()
+        script.send_signal(how)
         assert part.exists(), script.communicate()[0]
     text = part.read_text()
     assert "| n=1000 | sum |" in text
@@ -83,7 +90,8 @@ def test_a_script_that_is_ended_leaves_the_cases_that_it_had(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("wrong", "differs from the reference"), ("crash", "the toy broke")]
+    ("how", "said"),
+    [("wrong", "differs from the reference"), ("crash", "the toy broke"), ("late", "broke at its end")],
 )
 def test_what_fails_is_reported(tmp_path, monkeypatch, how, said):
     monkeypatch.setenv("TOY", how)
@@ -92,6 +100,33 @@ def test_what_fails_is_reported(tmp_path, monkeypatch, how, said):
     text = report_markdown(made)
     assert "FAILED, no time is reported" in text
     assert "| n=1000 |" not in text
+
+
+def test_who_ends_a_run_keeps_the_benchmarks_that_are_done(tmp_path, monkeypatch, capsys):
+    """Half an hour of measurements was gone with the last minute of it."""
+    done = Answer("toy", "Sums", "?", [])
+    answers = iter([done])
+
+    def run_script(*_):
+        try:
+            return next(answers)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("cpm_repro.bench.run._run_script", run_script)
+    (tmp_path / "report.json").write_text("of the run before")
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmarks(tmp_path, ["toy", "toy", "toy"], folder=TOYS)
+    assert "1 of 3 benchmarks are kept in" in capsys.readouterr().err
+    assert load_report(tmp_path / "report.part.json").answers == [done]
+    assert (tmp_path / "report.json").read_text() == "of the run before"
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("cpm_repro.bench.run._run_script", lambda *_: pytest.fail("measured for nothing"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentFailure, match="file is no folder"):
+        run_benchmarks(tmp_path / "file" / "bench", ["toy"], folder=TOYS)
 
 
 def test_not_a_number_is_no_result():
@@ -122,6 +157,16 @@ def test_limits_are_rates():
     assert limits.seconds(limits.copy, 0, "float32") == pytest.approx(1)
     assert limits.seconds(0, 3 * limits.float32, "float32") == pytest.approx(3)
     assert limits.seconds(limits.copy, 3 * limits.float32, "float32") == pytest.approx(3)
+
+
+def test_limits_count_what_is_written_read_and_multiplied(monkeypatch):
+    """Were each done in a second: 4 bytes a number filled, 8 copied, a multiply and an add per product."""
+    monkeypatch.setattr(
+        "cpm_repro.bench.clock.time_in_turn", lambda works, **_: {way: [1.0, 1.0, 5.0] for way in works}
+    )
+    limits = measure_limits(quick=True, bfloat16=True)
+    assert (limits.fill, limits.copy) == (4 << 22, 8 << 22)
+    assert limits.float32 == limits.bfloat16 == 2 * 256**3
 
 
 def test_a_question_is_held_against_one_set_of_limits(monkeypatch):
@@ -196,3 +241,13 @@ def test_a_time_that_is_asked_for_is_the_limit():
     answer = answer_question(Question("Times", "How long?", cases()), "toy", "cpu", quick=True)
     assert [reached for case in answer.cases for *_, reached in case.verdicts()] == [True, False]
     assert "| easy | *asked for* | 10 s |" in answer_markdown(answer)
+
+
+def test_the_median_decides_and_not_the_middle_half():
+    """3 to 5 of five rounds: a goal of 4 is reached, one of 4.1 is missed."""
+    samples = {"ours": [1.0] * 5, "peer": [1.0, 3.0, 4.0, 5.0, 9.0]}
+    case = Measured("x", 0.0, 0.0, samples, goals=[("peer", 4.0), ("peer", 4.1)])
+    assert [(got, reached) for *_, got, reached in case.verdicts()] == [
+        (Spread(4.0, 3.0, 5.0), True),
+        (Spread(4.0, 3.0, 5.0), False),
+    ]

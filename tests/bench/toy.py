@@ -39,3 +39,5 @@ def ask(quick: bool, device: str) -> Question:
 
 if __name__ == "__main__":
     main(ask, __file__)
+    if os.environ.get("TOY") == "late":
+        sys.exit("the toy broke at its end")

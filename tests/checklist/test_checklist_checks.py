@@ -63,6 +63,20 @@ def test_one_stage_of_other_maps_differs(monkeypatch):
     assert not judge(claim, measured(claim, Context()))[0]
 
 
+@pytest.mark.parametrize("name", ["net.grid.odd.mpii", "net.sizes.mpii"])
+def test_one_network_of_several_that_is_off_differs(monkeypatch, name):
+    """Claims about the 9x9 networks looked at one of the three."""
+    claim = one_claim(name)
+    assert judge(claim, measured(claim, Context()))[0]
+    real = checks_network._run_narrow
+    swapped = {"flic_4stage": "mpii_vgg_6stage"}
+    monkeypatch.setattr(
+        checks_network, "_run_narrow", lambda a, h, w: real(a, h + (a == "flic_4stage") * 7, w)
+    )
+    monkeypatch.setattr(checks_network, "describe", lambda a: cpm.model.describe(swapped.get(a, a)))
+    assert not judge(claim, measured(claim, Context()))[0]
+
+
 def test_predictions_of_other_parts_are_refused(tmp_path):
     (tmp_path / "published_predictions").mkdir()
     body = np.random.default_rng(0).uniform(0, 99, (3, 9, 2))
@@ -144,7 +158,8 @@ def fusion_file(folder):
     np.savez(folder / "multiscale_fusion.npz", **content)
 
 
-def test_fused_maps_that_are_not_numbers_differ(tmp_path, monkeypatch):
+@pytest.mark.parametrize("off", [2e-5, np.nan])
+def test_fused_maps_with_one_pixel_that_is_off_differ(tmp_path, monkeypatch, off):
     fusion_file(tmp_path)
     claim = one_claim("data.fusion")
     assert judge(claim, measured(claim, Context(golden=tmp_path)))[0]
@@ -152,7 +167,10 @@ def test_fused_maps_that_are_not_numbers_differ(tmp_path, monkeypatch):
 
     def fuse(*arguments, **options):
         calls.append(1)
-        return real(*arguments, **options) * (np.nan if len(calls) == 2 else 1)
+        fused = real(*arguments, **options)
+        if len(calls) == 2:
+            fused[0, 0, 0] += off
+        return fused
 
     monkeypatch.setattr(checks_training.ops, "fuse_multiscale", fuse)
     assert not judge(claim, measured(claim, Context(golden=tmp_path)))[0]
@@ -170,3 +188,17 @@ def test_golden_files_of_something_else_are_refused_in_one_line(tmp_path, claim,
     np.savez(tmp_path / f"{file}.npz", uint8_in=np.zeros((4, 4, 3), np.uint8), other=np.zeros(3))
     with pytest.raises(UserError, match=f"{file}.npz: {words}"):
         measured(one_claim(claim), Context(golden=tmp_path))
+
+
+def test_pixels_that_matlab_makes_otherwise_are_counted(tmp_path):
+    """Over all sizes, by scale and by rows and columns."""
+    picture = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    content = {
+        "uint8_scale0.5": cpm.imresize(picture, 0.5),
+        "uint8_size4x3": cpm.imresize(picture, size=(4, 3)),
+    }
+    content = {name: np.array(value) for name, value in content.items()}
+    content["uint8_scale0.5"][0, 0, :2] ^= 1
+    content["uint8_size4x3"][-1, -1, 2] ^= 1
+    np.savez(tmp_path / "matlab_imresize.npz", uint8_in=picture, double_scale2=np.zeros(3), **content)
+    assert measured(one_claim("data.imresize"), Context(golden=tmp_path)) == 3

@@ -37,7 +37,7 @@ def test_mpii(tmp_path):
         struct(annorect=np.zeros((0, 0))),  # training, nobody
     )
     single = np.empty((4, 1), object)
-    for index, numbers in enumerate(([1.0], [1.0], [[1.0], [2.0]], np.zeros((0, 0)))):
+    for index, numbers in enumerate(([[1.0], [2.0]], [1.0], [[1.0], [2.0]], np.zeros((0, 0)))):
         single[index, 0] = np.array(numbers)
     release = struct(annolist=annolist, img_train=np.array([[1, 1, 0, 1]]), single_person=single)
     (tmp_path / "mpii").mkdir()

@@ -25,8 +25,16 @@ def quiet(_: str) -> None:
     pass
 
 
+@pytest.fixture
+def published():
+    """The folder of the published predictions, before ``nothing_given`` forgets where it is."""
+    return data_root("published_predictions").parent
+
+
 @pytest.fixture(autouse=True)
-def nothing_given(monkeypatch):
+def nothing_given(request, monkeypatch):
+    if "published" in request.fixturenames:
+        request.getfixturevalue("published")
     monkeypatch.delenv("CPM_DATA", raising=False)
     monkeypatch.delenv("CPM_GOLDEN", raising=False)
 
@@ -69,6 +77,7 @@ def test_what_is_missing_is_named_with_the_command(tmp_path):
     assert "--data" in score.claim.command
     assert any("pose_iter_395000.caffemodel" in item for item in results["paper.lsp"].missing)
     text = (tmp_path / "CHECKLIST.md").read_text()
+    assert run(tmp_path, "scores.lsp.total")["scores.lsp.total"].status == "not run"  # asked for by name
     wanted = "weights pose_iter_395000.caffemodel (give their folder with --weights)"
     assert f"not run: missing {wanted}; the LSP data set. Run: cpm eval" in text
     assert "missing a run. Run: cpm checklist |" in text  # of what only= left out
@@ -83,11 +92,10 @@ def test_weights_that_are_there_are_not_called_missing(tmp_path, place):
     assert "pose_iter_40000.caffemodel" in results["paper.flic.elbow"].missing[0]
 
 
-def test_published_scores_are_reproduced_from_the_folder_given(tmp_path):
-    data = data_root("published_predictions").parent
-    results = run(tmp_path, "scores.flic", "scores.tompson", data=data)
-    measured = [r for name, r in results.items() if name.startswith(("scores.flic", "scores.tompson"))]
-    assert len(measured) == 12
+def test_published_scores_are_reproduced_from_the_folder_given(tmp_path, published):
+    results = run(tmp_path, "scores", data=published)
+    measured = [r for name, r in results.items() if name.startswith("scores")]
+    assert len(measured) == 32
     assert {result.status for result in measured} == {"reproduced"}
 
 
@@ -206,8 +214,12 @@ def test_what_the_user_gets_wrong(tmp_path):
         record_evidence(tmp_path, "nothing", 1.0)
     with pytest.raises(UserError, match=r"absent\.json: cannot be read"):
         record_scores(tmp_path, "paper.lsp", tmp_path / "absent.json")
-    (tmp_path / "proofs").mkdir()
-    for text, said in (("{", "expected JSON"), ("{}", "not a proof")):
+    other = record_evidence(tmp_path, "paper.lsp.mpii", 90.5).read_text()
+    for text, said in (
+        ("{", "expected JSON"),
+        ("{}", "not a proof"),
+        (other, r"wanted a proof of paper\.lsp, got"),
+    ):
         (tmp_path / "proofs" / "paper.lsp.json").write_text(text)
         with pytest.raises(UserError, match=said):
             run(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 from matlab_fakes import flic_example, structs
 
-from cpm_repro.data.flic import read_flic
+from cpm_repro.data.flic import faces_away, read_flic
 from cpm_repro.data.release_records import annotation_records
 from cpm_repro.errors import UserError
 from cpm_repro.skeleton import FLIC9
@@ -62,3 +62,12 @@ def test_fields_of_flic_that_hold_no_numbers_are_reported(tmp_path, field, value
     scipy.io.savemat(tmp_path / "examples.mat", {"examples": people})
     read = read_flic(tmp_path / "examples.mat")
     assert (len(read.images), len(read.problems)) == (1, 1)
+
+
+def test_whose_shoulders_lie_one_above_the_other_does_not_face_away():
+    joints = np.arange(18.0).reshape(9, 2)
+    left, right = FLIC9.index("left_shoulder"), FLIC9.index("right_shoulder")
+    joints[[left, right], 0] = 5.0
+    assert not faces_away(joints)
+    joints[right, 0] += 0.5
+    assert faces_away(joints)

@@ -186,6 +186,16 @@ def test_the_real_mpii_json():
     assert (drawn < [width, height]).all()
 
 
+def test_a_joint_beyond_one_side_of_the_picture_is_not_a_missing_one(tmp_path):
+    joints = [[i + 1, 2 * i + 1] for i in range(16)]
+    joints[3:6] = [-7, 40], [40, 0], [-1, 0]
+    person = {"image": "a.jpg", "center": [10, 20], "scale": 1.0, "joints": joints}
+    (tmp_path / "x.json").write_text(json.dumps([person]))
+    ((_, read),) = read_mpii_json(tmp_path / "x.json").people()
+    assert np.flatnonzero(read.visible == Visibility.CROPPED).tolist() == [5]
+    assert read.joints[3] == pytest.approx([-8, 39])
+
+
 def test_mpii_json_problems(tmp_path):
     good = {
         "image": "a.jpg",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ def scored(seed: int, people: int = 400, noise: float = 8.0, labelled: np.ndarra
 
 def test_the_interval_is_that_of_a_plain_loop():
     labelled = np.random.default_rng(3).random((400, 16)) < 0.7
-    labelled[5] = False  # a person without labels is not drawn
     table = scored(1, labelled=labelled)
     who = np.flatnonzero(table.counted.any(axis=1))
     rng = np.random.default_rng(7)
@@ -34,6 +34,16 @@ def test_the_interval_is_that_of_a_plain_loop():
     # Two sets of 2000 resamples; ends differ by chance, worst seen over 20 seeds 0.14 points
     assert (ours.low, ours.high) == pytest.approx((low, high), abs=0.3)
     assert ours.low < table.total < ours.high
+
+
+def test_people_who_do_not_count_are_not_drawn():
+    """With them fewer of the others would be: the interval of these 40 would be that of any of 400."""
+    labelled = np.zeros((400, 16), bool)
+    labelled[::10] = True
+    table, other = scored(1, labelled=labelled), scored(2, labelled=labelled)
+    alone, other_alone = (replace(one, distances=one.distances[::10]) for one in (table, other))
+    assert bootstrap_interval(table) == bootstrap_interval(alone)
+    assert paired_bootstrap(table, other) == paired_bootstrap(alone, other_alone)
 
 
 def test_the_interval_covers_a_binomial_as_statistics_says():

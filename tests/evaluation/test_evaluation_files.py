@@ -177,6 +177,9 @@ def test_files_of_other_people_are_refused(tmp_path):
     numbered = np.array([f"{name}#1" for name in names])  # as the release's procedure calls them
     np.savez(tmp_path / "numbered.npz", pred=truth, image=numbered)
     assert score_file(tmp_path / "numbered.npz", tmp_path / "t.npz").table.total == 100
+    np.savez(tmp_path / "plain.npz", pred=truth, image=names)
+    np.savez(tmp_path / "numbered_truth.npz", gt=truth, image=numbered)
+    assert score_file(tmp_path / "plain.npz", tmp_path / "numbered_truth.npz").table.total == 100
     np.savez(tmp_path / "wrong.npz", pred=truth, image=numbered[[1, 0, 2, 3, 4]])
     with pytest.raises(UserError, match=r"another order.*person 0 is b#1, there a"):
         score_file(tmp_path / "wrong.npz", tmp_path / "t.npz")
@@ -361,3 +364,13 @@ def test_the_worst_person_comes_first(tmp_path):
 def test_an_lsp_file_of_another_number_of_people_is_all_test(tmp_path):
     scipy.io.savemat(tmp_path / "joints.mat", {"joints": RNG.uniform(0, 200, (3, 14, 30))})
     assert len(read_truth(tmp_path / "joints.mat", "lsp-pck").positions) == 30
+
+
+def test_names_of_parts_may_be_bytes(tmp_path):
+    """As h5py gives them; they were parts called "b'rank'", whose file named no torso."""
+    truth = RNG.uniform(0, 200, (5, 14, 2))
+    order = np.array(["Rank", "Rkne", "Rhip", "Lhip", "Lkne", "Lank", "Rwri", "Relb", "Rsho", "Lsho",
+                      "Lelb", "Lwri", "neck", "head"])  # fmt: skip
+    np.savez(tmp_path / "p.npz", pred=truth[:, ::-1], gt=truth, order=order.astype(bytes),
+             pred_order=order[::-1].astype(bytes))  # fmt: skip
+    assert score_file(tmp_path / "p.npz").table.total == 100.0

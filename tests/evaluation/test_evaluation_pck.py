@@ -263,6 +263,7 @@ def test_a_body_of_ones_own_is_scored_with_ones_own_lengths():
         ({"labelled": np.full((2, 14), "False")}, UserError, "got 'False'"),
         ({"pred": np.zeros((2, 14))}, ValueError, r"pred: wanted shape \(people, parts, 2\)"),
         ({"threshold": float("nan")}, UserError, "threshold: wanted a number >= 0, got nan"),
+        ({"threshold": float("inf")}, UserError, "threshold: wanted a number >= 0, got inf"),
         ({"threshold": -0.1}, UserError, "threshold: wanted a number >= 0, got -0.1"),
     ],
 )
@@ -346,3 +347,27 @@ def test_labels_turn_with_the_sides_of_people_seen_from_behind():
 def test_the_name_of_a_skeleton_is_none(skeleton):
     with pytest.raises(TypeError, match=r"skeleton: wanted a Skeleton \(.*LSP14.*\), got"):
         evaluate(standing(), standing(), skeleton=skeleton)
+
+
+def test_shoulders_one_above_the_other_turn_nobody():
+    """Seen from behind is whose right shoulder lies right of the left one; neither does here."""
+    truth = flic_person(turned=False)
+    right, left = FLIC9.index("right_shoulder"), FLIC9.index("left_shoulder")
+    truth[0, right, 0] = truth[0, left, 0]
+    assert evaluate(truth, truth, "flic-pck", suspicious=False).total == 100.0
+
+
+def test_a_truth_with_one_coordinate_is_no_label():
+    truth = np.tile(flic_person(turned=False), (2, 1, 1))
+    truth[0, FLIC9.index("left_elbow"), 1] = np.nan
+    truth[1, FLIC9.index("left_elbow"), 0] = np.nan
+    table = evaluate(np.nan_to_num(truth), truth, "flic-pck", suspicious=False)
+    assert (table.joints, table.total) == (16, 100.0)
+
+
+def test_a_curve_of_a_row_whose_one_side_nobody_has_is_that_of_the_other():
+    truth = flic_person(turned=False)
+    labelled = np.ones((1, 9), bool)
+    labelled[0, FLIC9.index("left_elbow")] = False
+    table = evaluate(truth, truth, "flic-pck", labelled=labelled, suspicious=False)
+    assert pck_curve(table, [0.2]).rows["Elb"].tolist() == [100.0]

@@ -103,6 +103,18 @@ def test_mpii_s_file_goes_back_with_predictions(weights, mpii, tmp_path, capsys)
     assert len(labelled) == 16
 
 
+def test_who_could_not_be_estimated_goes_back_without_points(weights, mpii, tmp_path):
+    """The server would read coordinates that are not numbers."""
+    (mpii / "images" / "b.jpg").write_text("<html>")
+    out = tmp_path / "out"
+    known = ("--weights", weights, "--arch", "tiny", "--data", mpii, "--split", "test-all", "--out", out)
+    assert run(*known) == 2
+    release = scipy.io.loadmat(out / "mpii_release.mat", squeeze_me=True)["RELEASE"]
+    found, lost = (np.atleast_1d(rects)[-1] for rects in release["annolist"].item()["annorect"][1:])
+    assert found["annopoints"]["point"].item().size == 14
+    assert "annopoints" not in lost.dtype.names
+
+
 def test_mpii_s_held_out_people_are_scored_by_head_size(weights, mpii, tmp_path):
     np.savez(mpii / "mpii_val_pairs.npz", image_index=[1], person_index=[1])
     out = tmp_path / "out"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cpm_repro.errors import UserError
-from cpm_repro.skeleton import CPM14
+from cpm_repro.skeleton import CPM14, LSP14
 from cpm_repro.viz import score_report
 
 
@@ -50,6 +50,22 @@ def test_everything_is_written(tmp_path, capsys):
     for picture in ("curves.png", "failures.png"):
         assert cv2.imread(str(out / picture)) is not None
     assert (out / "curves.svg").exists()
+
+
+def test_a_second_file_is_held_against_the_first_one_s_truth(tmp_path, capsys):
+    """It may be predictions alone."""
+    predictions = write(tmp_path, "a.npz", 4.0)
+    with np.load(predictions) as file:
+        order = [CPM14.index(part) for part in LSP14.parts]
+        np.savez(tmp_path / "b.npz", pred=file["pred"][:, order] + 200.0, parts=np.array(LSP14.parts))
+    scored = score_report(predictions, compare=tmp_path / "b.npz", resamples=100)
+    assert f"b.npz: {scored.table.total:+.2f} points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("people", "few"), [(9, True), (10, False)])
+def test_an_interval_of_few_people_is_called_too_narrow(tmp_path, capsys, people, few):
+    score_report(write(tmp_path, "a.npz", 4.0, people), resamples=100)
+    assert ("too narrow for so few" in capsys.readouterr().out) == few
 
 
 @pytest.mark.parametrize("named", ["p0.png#1", "data/p0.png#2", "of/p0.png#1", "/elsewhere/p0.png", "p0.png"])
