@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from cpm_repro.errors import one_line
+
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
@@ -18,8 +20,8 @@ Anchor = Literal["left", "middle", "right"]
 
 
 def text_width(text: str, size: int) -> int:
-    """Pixels ``text`` takes in one line at ``size`` px."""
-    return int(np.ceil(_font(size).getlength(text)))
+    """Pixels ``text`` takes in one line at ``size`` px; line breaks, as in a file's name, are blanks."""
+    return int(np.ceil(_font(size).getlength(one_line(text))))
 
 
 def put_text(
@@ -43,7 +45,7 @@ def put_text(
     x0, y0, x1, y1 = box
     picture = Image.fromarray(np.ascontiguousarray(image[y0:y1, x0:x1, ::-1]))
     ImageDraw.Draw(picture).text(
-        (left - x0 + 2, y - y0), text, font=font, fill=colour[::-1], anchor="lm",
+        (left - x0 + 2, y - y0), one_line(text), font=font, fill=colour[::-1], anchor="lm",
         stroke_width=max(1, size // 8) if halo else 0, stroke_fill=(0, 0, 0),
     )  # fmt: skip
     image[y0:y1, x0:x1] = np.asarray(picture)[..., ::-1]

@@ -53,6 +53,12 @@ def test_a_joint_that_is_not_sure_is_hollow_and_its_limb_thin():
     assert changed[1] < changed[0]
 
 
+def test_names_with_line_breaks_are_one_line():
+    """As a file may be called: a sheet of such pictures ended in an error of the text's layout."""
+    broken, blank = (contact_sheet([grey()], [f"a{between}b.jpg"]) for between in "\n ")
+    np.testing.assert_array_equal(broken, blank)
+
+
 @pytest.mark.parametrize("draw", [lambda of: draw_pose(grey(), [[1, 2]], [1], of), lambda of: legend(of, 90)])
 @pytest.mark.parametrize("skeleton", ["cpm14", None, ("a", "b")])
 def test_the_name_of_a_skeleton_is_none(draw, skeleton):
