@@ -1,10 +1,12 @@
-"""Too little memory, for whichever library: the user's mistake, said in one line."""
+"""Too little memory, for whichever library: the user's mistake, said in one line; and how much there is."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from cpm_repro.errors import UserError
 
@@ -48,3 +50,35 @@ def is_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return any(words in str(error) for words in _WORDS)
+
+
+def machine_memory(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int | None:
+    """Bytes of memory that this process may use; None: unknown.
+
+    Those of the machine, or fewer where a container or a batch system bounds its control group or one above.
+
+    Args:
+        groups: where the system shows control groups, of either version.
+        own: says which ones this process is in.
+    """
+    bounds = []
+    with suppress(ValueError, OSError, AttributeError):  # not on Windows
+        bounds.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError):
+        for line in own.read_text(encoding="utf-8").splitlines():
+            _, kinds, group = line.split(":", 2)
+            if not kinds:
+                top, name = groups, "memory.max"
+            elif "memory" in kinds.split(","):
+                top, name = groups / "memory", "memory.limit_in_bytes"
+            else:
+                continue
+            group_path = top / group.strip("/")
+            for place in (group_path, *group_path.parents):
+                with suppress(OSError, ValueError):  # not there, as outside of a container; "max" is no bound
+                    bounds.append(int((place / name).read_text(encoding="utf-8")))
+                if place == top:
+                    break
+    return min(bounds, default=None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cpm_repro.errors import UserError
-from cpm_repro.memory import fitting
+from cpm_repro.memory import fitting, machine_memory
 
 
 class Fail(Exception):
@@ -64,3 +64,33 @@ def test_other_errors_than_of_memory_stay_what_they_are(error):
     with pytest.raises(type(error)) as caught, fitting("a crop", "cut it"):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "bound"),
+    [
+        (
+            "0::/job/step\n",
+            {"memory.max": "max", "job/memory.max": "7000", "job/step/memory.max": "max"},
+            7000,
+        ),
+        ("0::/\n", {"memory.max": "5000"}, 5000),  # in a container, which sees its own group alone
+        ("4:memory:/docker/x\n0::/\n", {"memory/memory.limit_in_bytes": "6000"}, 6000),
+        (
+            "4:cpu,memory:/a\n",
+            {"memory/memory.limit_in_bytes": str(2**62), "memory/a/memory.limit_in_bytes": "8"},
+            8,
+        ),
+        ("0::/\n", {"memory.max": "max"}, None),
+        ("3:cpuset:/a\n0::/\n", {}, None),
+    ],
+)
+def test_memory_is_what_the_control_group_leaves_of_the_machines(tmp_path, own, files, bound):
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text + "\n")
+    whole = machine_memory(tmp_path, tmp_path / "none")
+    found = machine_memory(tmp_path / "groups", tmp_path / "own")
+    assert found == (whole if bound is None else bound)
+    assert whole is None or whole > 10**8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from cpm_repro.config import SolverConfig, TrainConfig
 from cpm_repro.device import float32_products
+from cpm_repro.memory import machine_memory
 from cpm_repro.model import PoseMachine
 from cpm_repro.training.recipe import split_for_muon
 from cpm_repro.training.watch import clock
@@ -201,10 +201,7 @@ def _available(device: torch.device) -> int | None:
     """Memory of the device, or of the machine, bytes."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
+    return machine_memory()
 
 
 def _gigabytes(count: int) -> str:
