@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from cpm_repro.evaluation.evaluate import evaluate
 from cpm_repro.evaluation.part_names import place_of, reordered, skeleton_of
 from cpm_repro.evaluation.prediction_files import PredictionFile, read_predictions
 from cpm_repro.evaluation.protocols import Protocol, find_protocol
+from cpm_repro.evaluation.suspicion import ScoreWarning, another_order
 from cpm_repro.evaluation.table import ScoreTable
 from cpm_repro.evaluation.truth_files import TruthFile, read_truth
 from cpm_repro.skeleton import Skeleton
@@ -54,20 +57,32 @@ def score_file(
     rule = find_protocol(protocol or _protocol_of(true))
     given = read_predictions(predictions, rule.name)
     skeleton = _skeleton(true, rule)
-    predicted, positions, labelled = _aligned(given, true, skeleton, rule)
     by_extent = norm is None and rule.norm == "true-torso" and skeleton.torso is None
-    table = evaluate(
-        predicted,
-        positions,
-        rule.name,
-        labelled=labelled,
-        head_size=true.head_size if rule.norm == "head-size" else None,
-        norm=true.extent if by_extent else norm,
-        threshold=threshold,
-        skeleton=skeleton,
-        torso_box_wh=true.torso_box_wh,
-        swap_to_observer=swap_to_observer,
-    )
+
+    def score(given: PredictionFile, true: TruthFile, suspicious: bool = True) -> tuple[ScoreTable, Any, Any]:
+        predicted, positions, labelled = _aligned(given, true, skeleton, rule)
+        table = evaluate(
+            predicted,
+            positions,
+            rule.name,
+            labelled=labelled,
+            head_size=true.head_size if rule.norm == "head-size" else None,
+            norm=true.extent if by_extent else norm,
+            threshold=threshold,
+            skeleton=skeleton,
+            torso_box_wh=true.torso_box_wh,
+            swap_to_observer=swap_to_observer,
+            suspicious=suspicious,
+        )
+        return table, predicted, positions
+
+    table, predicted, positions = score(given, true)
+    if (other := _in_the_named_order(given, true, skeleton)) is not None:
+        nameless, parts, files = other
+        told = another_order(nameless, skeleton, parts, table.total, score(*files, suspicious=False)[0].total)
+        if told:
+            warnings.warn(told, ScoreWarning, stacklevel=2)
+            table = replace(table, warnings=(*table.warnings, told))
     people = true.people or tuple(str(number) for number in range(len(positions)))
     return ScoredFile(table, skeleton, predicted, positions, people)
 
@@ -115,6 +130,22 @@ def _aligned(
     positions = reordered(true.positions, true_parts, wanted, true.source)
     labelled = reordered(true.labelled, true_parts, wanted, true.source) == 1
     return predicted, positions, labelled
+
+
+def _in_the_named_order(
+    given: PredictionFile, true: TruthFile, skeleton: Skeleton
+) -> tuple[str, tuple[str, ...], tuple[PredictionFile, TruthFile]] | None:
+    """The file without names, the order that the other one names, and both files read in that order.
+
+    None unless just one of them names its joints, in another order than the skeleton's.
+    """
+    parts = given.parts or true.parts or ()
+    places = [place_of(part, parts) for part in skeleton.parts]
+    own = list(range(len(parts)))
+    if bool(given.parts) == bool(true.parts) or places == own or set(places) != set(own):
+        return None
+    nameless = true.source if given.parts else given.source
+    return nameless, parts, (replace(given, parts=parts), replace(true, parts=parts))
 
 
 def _assumed(source: str, count: int, skeleton: Skeleton) -> tuple[str, ...]:

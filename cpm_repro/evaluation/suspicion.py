@@ -1,6 +1,8 @@
-"""Mistakes that still give a score: predictions shifted by a pixel, or left and right exchanged."""
+"""Mistakes that still give a score: a shift by a pixel, left and right exchanged, another order of joints."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,6 +23,24 @@ def suspicions(
         _mirrored(predicted, truth, norms, counts, threshold, skeleton),
     )
     return tuple(text for text in found if text)
+
+
+def another_order(
+    source: str, taken: Skeleton, parts: Sequence[str], total: float, other_total: float
+) -> str:
+    """What to say of a file that names no joints and scores more when read in another order; else nothing.
+
+    Args:
+        source: the file.
+        taken: whose order it was read in, which came to the score ``total``.
+        parts: the other order, which would come to ``other_total``.
+    """
+    if not other_total > total + 1:
+        return ""
+    return (
+        f"{source} names no joints and was read in the order of {taken.name}: the score rises from "
+        f"{total:.2f} to {other_total:.2f} in the order {', '.join(parts)}; name them in the file (parts)"
+    )
 
 
 def _shifted(

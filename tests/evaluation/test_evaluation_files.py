@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 from cpm_repro.errors import UserError
-from cpm_repro.evaluation import failures, read_predictions, read_truth, score_file
+from cpm_repro.evaluation import ScoreWarning, failures, read_predictions, read_truth, score_file
 from cpm_repro.evaluation.part_names import part_name, skeleton_arrays
 from cpm_repro.skeleton import CPM14, FLIC9, LSP14, MPII16, Skeleton
 
@@ -28,6 +28,29 @@ def test_predictions_in_another_order_are_brought_into_that_of_the_truth(tmp_pat
     np.savez(tmp_path / "p.npz", pred=truth, order=np.array(CPM14.parts))
     np.savez(tmp_path / "t.npz", gt=truth[:, to_lsp], order=np.array(LSP14.parts))
     assert score_file(tmp_path / "p.npz", tmp_path / "t.npz", "lsp-pck").table.total == 100.0
+
+
+@pytest.mark.parametrize("named", ["p", "t"])
+def test_a_file_without_names_that_is_right_in_the_others_order_is_told(tmp_path, named):
+    truth = RNG.uniform(0, 200, (40, 14, 2))
+    np.savez(tmp_path / "p.npz", pred=truth, **({"parts": LSP14.parts} if named == "p" else {}))
+    np.savez(tmp_path / "t.npz", gt=truth, **({"parts": LSP14.parts} if named == "t" else {}))
+    nameless = "t" if named == "p" else "p"
+    with pytest.warns(
+        ScoreWarning, match=rf"{nameless}.npz names no joints .*cpm14.* to 100.00 in the order right_ankle"
+    ):
+        scored = score_file(tmp_path / "p.npz", tmp_path / "t.npz", "lspet-pck")
+    assert scored.table.total < 50
+    assert any("names no joints" in line for line in scored.table.warnings)
+
+
+@pytest.mark.filterwarnings("error::cpm_repro.evaluation.ScoreWarning")
+def test_a_file_without_names_that_is_right_as_it_was_read_is_not_suspected(tmp_path):
+    truth = RNG.uniform(0, 200, (40, 14, 2))
+    to_lsp = [CPM14.index(part) for part in LSP14.parts]
+    np.savez(tmp_path / "p.npz", pred=truth)
+    np.savez(tmp_path / "t.npz", gt=truth[:, to_lsp], parts=LSP14.parts)
+    assert score_file(tmp_path / "p.npz", tmp_path / "t.npz", "lspet-pck").table.total == 100.0
 
 
 def test_the_releases_predictions_with_lsps_own_file(tmp_path):
