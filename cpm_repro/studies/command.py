@@ -82,7 +82,7 @@ def run_studies(request: Request) -> list[StudyVerdict]:
         found = write_study(study, material, study.analyse(material), request.command)
         print(f"\n{found.paragraph}\n  {material.out / 'study.md'}", flush=True)
         verdicts.append(found)
-    print(f"\n{summary(verdicts)}\n\nwritten to {write_index(request.out, verdicts)}")
+    print(f"\n{summary(verdicts)}\n\nwritten to {write_index(request.out)}")
     return verdicts
 
 

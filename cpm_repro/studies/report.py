@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from cpm_repro.checklist.verdicts import FILE, StudyVerdict, write_verdict
+from cpm_repro.checklist.verdicts import FILE, StudyVerdict, read_verdict, write_verdict
 from cpm_repro.config import TrainConfig, to_dict
 from cpm_repro.data import data_name
 from cpm_repro.environment import commit, environment
+from cpm_repro.errors import UserError
 from cpm_repro.files import atomic_write, write_json
 from cpm_repro.markdown import table
+from cpm_repro.studies.names import STUDY_NAMES
 from cpm_repro.studies.plan import Finding, Material, RunRecord, Study, described
 
 
@@ -80,12 +83,22 @@ def summary(verdicts: Sequence[StudyVerdict]) -> str:
     return table(["study", "claim", "verdict", "numbers"], rows, "l")
 
 
-def write_index(out: Path, verdicts: Sequence[StudyVerdict]) -> Path:
-    """``studies.md``: every study's verdicts in one table, with the way to their pages."""
-    path = out / "studies.md"
+def write_index(out: Path) -> Path:
+    """``studies.md``: every study's verdicts in one table, with the way to their pages.
+
+    Those of earlier commands with the same ``out`` are among them; verdicts that cannot be read are left out.
+    """
+    path, verdicts = out / "studies.md", []
+    for name in STUDY_NAMES:
+        with suppress(UserError):
+            verdicts.append(read_verdict(out / name / FILE))
+    settings = {found.setting for found in verdicts}
+    measured = (
+        f"Measured on {settings.pop()}.\n\n" if len(settings) == 1 else ""
+    )  # else each page says its own
     pages = "\n".join(f"- [{found.study}]({found.study}/study.md): {found.paragraph}" for found in verdicts)
     with atomic_write(path, "w") as file:
-        file.write(f"# Studies\n\nMeasured on {verdicts[0].setting}.\n\n{summary(verdicts)}\n\n{pages}\n")
+        file.write(f"# Studies\n\n{measured}{summary(verdicts)}\n\n{pages}\n")
     return path
 
 

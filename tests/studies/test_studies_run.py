@@ -25,7 +25,7 @@ from cpm_repro.studies import command, request, runs
 from cpm_repro.studies.command import STUDIES, run_studies
 from cpm_repro.studies.plan import Finding, Run
 from cpm_repro.studies.progress import share_done
-from cpm_repro.studies.report import setting_of, write_study
+from cpm_repro.studies.report import setting_of, write_index, write_study
 from cpm_repro.studies.request import Request
 from cpm_repro.studies.sensitivity import Misplaced, turned
 
@@ -236,3 +236,14 @@ def test_runs_go_to_the_gpus_that_are_named(monkeypatch):
     assert (runs._devices("cuda:1"), runs._devices("cpu")) == (["6"], [""])
     assert (runs.default_jobs("cuda"), runs.default_jobs("cuda:2")) == (3, 1)
     assert runs.default_jobs("cpu") == torch.get_num_threads()
+
+
+def test_the_index_has_the_studies_of_earlier_commands(tmp_path):
+    """It had those of the last one alone, while all pages lay beside it."""
+    for name, setting in (("sensitivity", "here"), ("stages", "there")):
+        write_verdict(tmp_path / name / "verdict.json", StudyVerdict(name, f"of {name}", setting, "c", ()))
+    text = write_index(tmp_path).read_text()
+    assert text.index("[stages](stages/study.md): of stages") < text.index("of sensitivity")
+    assert "Measured on" not in text  # of which?
+    (tmp_path / "stages" / "verdict.json").write_text("half a fi")
+    assert write_index(tmp_path).read_text().startswith("# Studies\n\nMeasured on here.\n\n| study |")
