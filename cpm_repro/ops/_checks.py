@@ -126,9 +126,9 @@ def visibility(value: object, joints: torch.Tensor) -> torch.Tensor:
     if plain and given.is_contiguous():
         return given
     if given.dtype in _WIDER_CODES:  # held to what tells codes from others: 2**32 must not become 0
-        signed = given.view(torch.int64) if given.dtype == torch.uint64 else given.to(torch.int64)
+        signed = given.view(torch.int64) if given.dtype == torch.uint64 else given.long()
         given = signed.clamp(-1, 3)
-    return given.to(torch.int32).contiguous()
+    return given.int().contiguous()  # quicker than `to`, which has arguments to read
 
 
 def same_device(name: str, value: torch.Tensor, other: str, reference: torch.Tensor) -> None:
