@@ -45,28 +45,27 @@ def test_the_final_weights_and_a_card_with_the_run_in_it(run, tmp_path):
         assert line in text
 
 
-def test_a_budget_in_minutes_is_told_in_minutes(run, tmp_path):
+def card_of(run, tmp_path, **given):
+    """The card of the same run, had it been given other settings."""
     config = json.loads((run / "config.json").read_text())
     other = tmp_path / "run"
     other.mkdir()
     for name in ("report.md", "checkpoints"):
         (other / name).symlink_to(run / name)
-    given = {"minutes": 20.0, "data": "some/where/lspet", "weights": "/some/where/first.safetensors"}
     (other / "config.json").write_text(json.dumps(config | given))
-    card = bundle(other, tmp_path / "x.safetensors").read_text(encoding="utf-8")
+    return bundle(other, tmp_path / "x.safetensors").read_text(encoding="utf-8")
+
+
+def test_a_budget_in_minutes_is_told_in_minutes(run, tmp_path):
+    given = {"minutes": 20.0, "data": "some/where/lspet", "weights": "/some/where/first.safetensors"}
+    card = card_of(run, tmp_path, **given)
     assert "--data path/to/lspet --weights path/to/first.safetensors --minutes 20 --set" in card
     assert '"weights": "first.safetensors"' in card
     assert "some/where" not in card
 
 
 def test_mixed_data_are_named_whole(run, tmp_path):
-    config = json.loads((run / "config.json").read_text())
-    other = tmp_path / "run"
-    other.mkdir()
-    for name in ("report.md", "checkpoints"):
-        (other / name).symlink_to(run / name)
-    (other / "config.json").write_text(json.dumps(config | {"data": "/some/lspet@2+there/own@1"}))
-    card = bundle(other, tmp_path / "x.safetensors").read_text(encoding="utf-8")
+    card = card_of(run, tmp_path, data="/some/lspet@2+there/own@1")
     assert "--data path/to/lspet@2+path/to/own@1 --iterations" in card
     assert '"data": "lspet@2+own@1"' in card
 
