@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,17 +24,16 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         EnvironmentFailure: the folder cannot be made or written, or the disk is full.
     """
     path = Path(path)
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, temporary = unfinished_file(path)
         # A file name that is no UTF-8 is written escaped; JSON reads the escapes back.
         encoding, errors = (None, None) if "b" in mode else ("utf-8", "backslashreplace")
         with os.fdopen(handle, mode, encoding=encoding, errors=errors) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
         _sync_folder(path.parent)
@@ -42,7 +41,22 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         raise EnvironmentFailure(f"cannot write {path}: {_reason(error, path.parent)}") from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+
+
+def unfinished_file(path: Path, ending: str = ".tmp") -> tuple[int, Path]:
+    """A new empty file beside ``path``, open for reading and writing, with the permissions of any new file.
+
+    The system applies the process's mask to them: to ask for the mask is to set it for a moment, for the
+    files of all threads.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    while True:
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{ending}"
+        with suppress(FileExistsError):
+            return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), temporary
 
 
 def make_folder(path: Path) -> None:
@@ -75,13 +89,6 @@ def write_json(path: str | Path, value: Any) -> None:
     with atomic_write(path, "w") as file:
         json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
-
-
-def _umask() -> int:
-    """The process's file-mode mask; POSIX offers no way to read it without setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -42,6 +42,14 @@ def test_files_get_the_usual_permissions(tmp_path):
     assert stat.S_IMODE((tmp_path / "x.json").stat().st_mode) == 0o644
 
 
+def test_writing_leaves_the_process_its_mask_at_every_moment(tmp_path, monkeypatch):
+    """Set to 0 for a moment it was 0 for the files of all threads; two at once could leave it there."""
+    seen = []
+    monkeypatch.setattr(os, "umask", lambda mask: seen.append(mask) or 0o022)
+    write_json(tmp_path / "x.json", 1)
+    assert not seen
+
+
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
     """RLIMIT_FSIZE makes writes fail midway as a full disk does."""
     path = tmp_path / "checkpoint"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 
 from cpm_repro.errors import EnvironmentFailure, UserError
+from cpm_repro.files import unfinished_file
 from cpm_repro.image_file import HEAD, MAX_PIXELS, picture_kind
 from cpm_repro.inference.container import CLOCKLIKE, Times, counts_frames, library_name, opened, usual_rate
 from cpm_repro.paths import wanted_file
@@ -289,12 +289,11 @@ def _temporary(path: Path) -> Path:
     """A new empty file beside ``path``, of the same suffix, from which the container is told."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}", dir=path.parent)
-        os.fchmod(handle, 0o644)
+        handle, temporary = unfinished_file(path, f".tmp{path.suffix}")
         os.close(handle)
     except OSError as error:
         raise EnvironmentFailure(f"cannot write {path}: {error.strerror or error}") from error
-    return Path(name)
+    return temporary
 
 
 def _check_complete(file: Path, path: Path, frames: int) -> None:

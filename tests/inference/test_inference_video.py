@@ -400,6 +400,16 @@ def test_a_cameras_recording_keeps_the_time(run_folder, tmp_path):
     assert len(frames) == 13  # the last one is due 0.6 s after the start
 
 
+def test_a_drawn_video_is_as_private_as_the_other_results(tmp_path):
+    mask = os.umask(0o077)
+    try:
+        with video_writer(tmp_path / "x.mp4", 25.0) as put:
+            put(frame(0))
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "x.mp4").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.usefixtures("camera")
 def test_an_interrupt_ends_a_cameras_recording_as_a_whole(run_folder, tmp_path, monkeypatch, capsys):
     draw, seen = FakeCamera.read, []
