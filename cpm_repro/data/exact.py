@@ -24,9 +24,9 @@ _OFF = {
     "gray": False,
     "aug_way": "rand",
     "transform_body_joint": True,
-    "put_gaussian": False,
+    "put_gaussian": True,
 }
-"""Switches of the layer that no released setting changes; other values are refused."""
+"""Caffe's defaults of switches that no released setting changes; other values are refused."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class ExactConfig:
 
     @classmethod
     def from_transform_param(cls, param: Mapping[str, Any]) -> ExactConfig:
-        """Take the augmentation fields of a prototxt's `cpm_transform_param`.
+        """Take the augmentation fields of a prototxt's `transform_param`.
 
         Target fields are left to others.
 
         Raises:
-            UserError: a switch that is not implemented has another value than the releases'.
+            UserError: a switch has another value than Caffe's default, which alone is implemented.
         """
         for name, value in _OFF.items():
             if param.get(name, value) != value:
-                raise UserError(f"cpm_transform_param: {name} {param[name]} is not implemented, only {value}")
+                raise UserError(f"transform_param: {name} {param[name]} is not implemented, only {value}")
         return cls(**{name: param[name] for name in cls.__dataclass_fields__ if name in param})
 
 

@@ -17,6 +17,7 @@ from data_fakes import blob, centroid
 from support import data_root, golden
 
 import cpm_repro.ops as ops
+from cpm_repro.caffe.schema import new
 from cpm_repro.config import AugmentConfig
 from cpm_repro.data.augment import PersonAugment
 from cpm_repro.data.exact import (
@@ -252,10 +253,23 @@ def test_glibc_rand_known_start():
     assert list(islice(glibc_rand(1), 3)) == [1804289383, 846930886, 1681692777]
 
 
-@pytest.mark.parametrize("switch", ["do_clahe", "gray", "put_gaussian"])
+SWITCHES = {
+    "do_clahe": True,
+    "gray": 1,
+    "aug_way": "table",
+    "transform_body_joint": False,
+    "put_gaussian": False,
+}
+"""Values that are not Caffe's defaults."""
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
 def test_switches_that_are_not_implemented_are_refused(switch):
-    with pytest.raises(UserError, match=switch):
-        ExactConfig.from_transform_param({switch: True})
+    """A prototxt may write down Caffe's default, with which the golden samples were made."""
+    default = getattr(new("TransformationParameter"), switch)
+    assert ExactConfig.from_transform_param({switch: default}) == ExactConfig()
+    with pytest.raises(UserError, match=f"^transform_param: {switch} .* is not implemented"):
+        ExactConfig.from_transform_param({switch: SWITCHES[switch]})
 
 
 def test_a_person_outside_of_the_crop_leaves_it_grey():
