@@ -1,6 +1,7 @@
 // Test-only: random sizes, positions and geometry through the CUDA kernels as the stand-in runs them, on exactly sized heap
 // buffers, in several orders of threads and blocks: every order must give the same bits, and the CPU loops' values. Built
 // for AddressSanitizer and UndefinedBehaviorSanitizer, or for ThreadSanitizer. Prints how many cases ran.
+// Arguments: rounds, seed, and the file and line of a barrier that is to order nothing.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -171,6 +172,10 @@ void resizing() {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 100;
   if (argc > 2) cases::random_bits.seed((unsigned)std::atoi(argv[2]));
+  if (argc > 4) {
+    stand_in::forgotten_file = argv[3];
+    stand_in::forgotten_line = std::atoi(argv[4]);
+  }
   for (int i = 0; i < rounds; ++i) {
     cases::Beliefs beliefs(false);
     belief_maps(beliefs);

@@ -5,6 +5,7 @@ ThreadSanitizer at every access of threads that no barrier orders.
 """
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -36,31 +37,77 @@ def loops(tmp_path_factory):
     return sorted(folder.glob("*.o"))
 
 
-@pytest.fixture(scope="module", params=[MEMORY, RACES], ids=["memory", "races"])
-def sanitized(request, tmp_path_factory):
-    """The flags, and the folder of the kernels' objects."""
-    folder = tmp_path_factory.mktemp("sanitized")
-    skip_without(request.param, folder)
-    stand_in.compiled_objects(folder, "kernel_fuzz.cpp", request.param)
-    return request.param, folder
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory):
+    """The folder of the kernels' objects, compiled once with each of the flags that tests ask for."""
+    folders = {}
+
+    def folder_of(flags):
+        if flags not in folders:
+            folder = tmp_path_factory.mktemp("sanitized")
+            skip_without(flags, folder)
+            stand_in.compiled_objects(folder, "kernel_fuzz.cpp", flags)
+            folders[flags] = folder
+        return folders[flags]
+
+    return folder_of
 
 
-def run(folder, flags, loops, cases, seed, replaced=None, rest=None):
-    objects = stand_in.compiled_objects(folder, "kernel_fuzz.cpp", flags, replaced, rest)
+def link(folder, flags, objects, loops):
     program = folder / "kernel_fuzz"
     subprocess.run([compiler(), *flags, *map(str, [*objects, *loops]), "-o", str(program)], check=True)
-    command = [str(program), str(cases), str(seed)]
+    return program
+
+
+@pytest.fixture(scope="module")
+def races(sanitized, loops, tmp_path_factory):
+    """The program in which ThreadSanitizer looks at the kernels as they are."""
+    objects = sorted(sanitized(RACES).glob("*.o"))
+    return link(tmp_path_factory.mktemp("races"), RACES, objects, loops)
+
+
+def run(program, *arguments):
+    command = [str(program), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
 
 
+@pytest.mark.parametrize("flags", [MEMORY, RACES], ids=["memory", "races"])
 @pytest.mark.parametrize(
     ("cases", "seed"), [(8, 1), pytest.param(600, 2, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
-def test_kernels_are_the_loops_in_any_order(sanitized, loops, tmp_path, cases, seed):
-    flags, objects = sanitized
-    result = run(tmp_path, flags, loops, cases, seed, {}, objects)
+def test_kernels_are_the_loops_in_any_order(sanitized, loops, tmp_path, flags, cases, seed):
+    result = run(link(tmp_path, flags, sorted(sanitized(flags).glob("*.o")), loops), cases, seed)
     assert result.returncode == 0, result.stderr[-4000:]
     assert result.stdout == f"{4 * cases} cases\n"
+
+
+# Thread 0 alone reads what these keep from it, and itself writes there next.
+NOT_NEEDED = (
+    "const double total = shared[0];\n  __syncthreads();",
+    "largest[number] = most;\n    __syncthreads();",
+)
+
+
+TEXTS = {file.name: file.read_text() for file in sorted(stand_in.CUDA.glob("*.h"))}
+BARRIERS = [
+    (name, text.count("\n", 0, found.start()) + 1)
+    for name, text in TEXTS.items()
+    for found in re.finditer(r"\b__syncthreads\(\);", text)
+    if not text[: found.end()].endswith(NOT_NEEDED)
+]
+"""File and line of every barrier that orders something."""
+
+
+def test_there_is_a_barrier_wherever_threads_share_memory():
+    assert {name for name, _ in BARRIERS} == {name for name, text in TEXTS.items() if "__shared__" in text}
+
+
+@pytest.mark.parametrize(("file", "line"), BARRIERS)
+def test_a_barrier_that_is_forgotten_is_seen(races, file, line):
+    """Each of them: of a GPU's races few show in results, and none in every run."""
+    result = run(races, 8, 1, file, line)
+    assert result.returncode != 0
+    assert "data race" in result.stderr
 
 
 FAULTS = {
@@ -84,29 +131,15 @@ FAULTS = {
         RACES,
         "data race",
     ),
-    "cell rows that are not made yet": (
-        ("fuse_pixels.h", "      __syncthreads();\n#pragma unroll 1\n      for (; warp", "      for (; warp"),
-        RACES,
-        "data race",
-    ),
-    "lowest cells of rows overwritten by those of groups": (
-        ("fuse_tables.h", "  __syncthreads();\n  if (mine < groups.count)", "  if (mine < groups.count)"),
-        RACES,
-        "data race",
-    ),
 }
-SLOW = {"a pixel too far is written", "lowest cells of rows overwritten by those of groups"}
+SLOW = {"a pixel too far is written"}
 
 
-def _planted(name):
-    """A fault, under the sanitizer that sees it."""
-    return pytest.param(FAULTS[name][1], name, marks=[pytest.mark.slow] * (name in SLOW), id=name)
-
-
-@pytest.mark.parametrize(("sanitized", "name"), [*map(_planted, FAULTS)], indirect=["sanitized"])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in FAULTS])
 def test_a_planted_mistake_is_seen(sanitized, loops, tmp_path, name):
-    flags, objects = sanitized
-    fault, _, words = FAULTS[name]
-    result = run(tmp_path, flags, loops, 60, 1, stand_in.with_fault(*fault), objects)
+    fault, flags, words = FAULTS[name]
+    changed = stand_in.with_fault(*fault)
+    objects = stand_in.compiled_objects(tmp_path, "kernel_fuzz.cpp", flags, changed, sanitized(flags))
+    result = run(link(tmp_path, flags, objects, loops), 60, 1)
     assert result.returncode != 0
     assert words in result.stderr
