@@ -8,9 +8,10 @@ import os
 import platform
 import shlex
 import shutil
+import warnings
 from pathlib import Path
 
-from cpm_repro.errors import EnvironmentFailure, one_line
+from cpm_repro.errors import EnvironmentFailure, first_line, one_line
 
 REQUIRED = {
     "torch": "torch",
@@ -49,7 +50,7 @@ def doctor() -> None:
     """Print one line per thing that matters, each with what to do where it is missing.
 
     Raises:
-        EnvironmentFailure: at the end, where a back end computes something else than the reference.
+        EnvironmentFailure: at the end, where a back end computes anything but the reference's results.
     """
     said = {"python": f"{platform.python_version()} on {platform.system()} {platform.machine()}"}
     said |= {name: _required(name, module) for name, module in REQUIRED.items()}
@@ -58,14 +59,12 @@ def doctor() -> None:
     said["C++ compiler"] = _compiler() or "not found (only needed to build)"
     said |= _what_torch_finds()
     wrong = _wrong_kernels()
-    said |= {f"kernels, {backend}": line or "agree with the reference" for backend, line in wrong.items()}
+    said |= {f"kernels, {backend}": _in_words(found) for backend, found in wrong.items()}
     said |= {name: _folder(os.environ.get(name), holds) for name, holds in _FOLDERS.items()}
     for name, state in said.items():
         print(f"{name:<15} {state}")
-    if bad := [backend for backend, line in wrong.items() if line]:
-        raise EnvironmentFailure(
-            f"wrong results here from the back end {', '.join(bad)}: set CPM_BACKEND=reference, and report it"
-        )
+    if any(wrong.values()):
+        raise EnvironmentFailure(_advice({backend: found for backend, found in wrong.items() if found}))
 
 
 def _required(name: str, module: str) -> str:
@@ -87,28 +86,67 @@ def _what_torch_finds() -> dict[str, str]:
         from cpm_repro.ops._backend import why_not_compiled
     except Exception:  # said already, in the package's own line
         return {}
-    reason = why_not_compiled()
+    gpu, reason = _gpu(), why_not_compiled()
     return {
-        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none visible to torch",
+        "GPU": gpu,
         "CUDA": torch.version.cuda or "torch was built without it: install a CUDA build of torch",
         "threads": str(torch.get_num_threads()),
         "back ends": ", ".join(ops.available_backends()) + (f" ({reason})" if reason else ""),
     }
 
 
-def _wrong_kernels() -> dict[str, str]:
-    """What each back end that can run here gets wrong in small cases; an empty line for one that is right."""
+def _gpu() -> str:
+    """The GPU that torch takes, or why it sees or takes none."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as told:  # PyTorch's word on a driver
+        warnings.simplefilter("always")
+        there = torch.cuda.is_available()
+    if there:
+        try:
+            return torch.cuda.get_device_name()
+        except RuntimeError as error:  # one that is taken, or broken
+            return f"does not start: {first_line(error)}"
+    reasons = [one_line(warning.message) for warning in told]
+    if (shown := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        reasons.append(f"CUDA_VISIBLE_DEVICES is {shown!r}")
+    return "none visible to torch" + "".join(f"; {reason}" for reason in reasons)
+
+
+def _wrong_kernels() -> dict[str, dict[str, str]]:
+    """What each back end that can run here gets wrong in small cases, operator by operator."""
     try:
         from cpm_repro import ops
         from cpm_repro.ops.self_check import wrong_operators
     except Exception:  # as above
         return {}
     backends = [backend for backend in ops.available_backends() if backend != "reference"]
-    found = {backend: wrong_operators(backend) for backend in backends}
-    return {
-        backend: "; ".join(f"{operator}: {what}" for operator, what in wrong.items())
-        for backend, wrong in found.items()
-    }
+    return {backend: wrong_operators(backend) for backend in backends}
+
+
+def _in_words(wrong: dict[str, str]) -> str:
+    return "; ".join(f"{operator}: {what}" for operator, what in wrong.items()) or "agree with the reference"
+
+
+def _advice(wrong: dict[str, dict[str, str]]) -> str:
+    """What to do about back ends that get something wrong."""
+    from cpm_repro.ops._library import BUILD_COMMAND
+    from cpm_repro.ops.self_check import runs_nothing
+
+    idle = [backend for backend, found in wrong.items() if runs_nothing(found)]
+    bad = [backend for backend in wrong if backend not in idle]
+    sentences = []
+    if bad:
+        sentences.append(
+            f"wrong results here from the back end {', '.join(bad)}: set CPM_BACKEND=reference, and report it"
+        )
+    if idle:
+        sentences.append(
+            f"the back end {', '.join(idle)} runs nothing here: build the extension on this machine with "
+            f"`{BUILD_COMMAND}` (a GPU must be of compute capability 7.5 or newer), "
+            "or set CPM_BACKEND=reference"
+        )
+    return "; ".join(sentences)
 
 
 def _nvcc() -> str | None:

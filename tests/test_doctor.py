@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import tomllib
+import torch
 from support import without
 
-from cpm_repro import doctor
+from cpm_repro import doctor, ops
 from cpm_repro.cli import main
-from cpm_repro.ops import _library
+from cpm_repro.ops import _library, self_check
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,6 +88,51 @@ def test_it_finds_the_compilers_that_a_build_would_take(capsys, monkeypatch, tmp
     lines = said(capsys)
     assert lines["nvcc"] == str(tmp_path / "my-nvcc")
     assert lines["C++ compiler"] == str(tmp_path / "my-c++")
+
+
+def test_it_says_why_torch_sees_no_gpu(capsys, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert said(capsys)["GPU"] == "none visible to torch"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert said(capsys)["GPU"] == "none visible to torch; CUDA_VISIBLE_DEVICES is ''"
+
+    def too_old():
+        warnings.warn("CUDA initialization: The NVIDIA driver on your system is too old", stacklevel=2)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", too_old)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        line = said(capsys)["GPU"]
+    assert line.startswith("none visible to torch; CUDA initialization: The NVIDIA driver on your system is")
+
+
+def test_a_gpu_that_does_not_start_is_said_and_the_rest_follows(capsys, monkeypatch):
+    def busy():
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nCompile with")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", busy)
+    monkeypatch.setattr(ops, "available_backends", lambda: ("reference",))
+    lines = said(capsys)
+    assert lines["GPU"] == "does not start: CUDA error: all CUDA-capable devices are busy or unavailable"
+    assert "CPM_GOLDEN" in lines
+
+
+def test_kernels_that_end_in_errors_everywhere_are_for_another_machine(capsys, monkeypatch):
+    image = "RuntimeError: launch: no kernel image is available for execution on the device"
+    found = {"cuda": dict.fromkeys(self_check._CASES, image), "cupy": {"imresize": "differs by 1"}}
+    monkeypatch.setattr(ops, "available_backends", lambda: (*found, "reference"))
+    monkeypatch.setattr(self_check, "wrong_operators", found.__getitem__)
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr()
+    assert f"imresize: {image}" in printed.out
+    assert printed.err == (
+        "cpm doctor: error: wrong results here from the back end cupy: set CPM_BACKEND=reference, and report "
+        "it; the back end cuda runs nothing here: build the extension on this machine with "
+        f"`{_library.BUILD_COMMAND}` (a GPU must be of compute capability 7.5 or newer), or set "
+        "CPM_BACKEND=reference\n"
+    )
 
 
 def test_slow_operators_are_told_without_a_place_in_the_code(tmp_path):

@@ -10,6 +10,7 @@ from cpm_repro import ops
 from cpm_repro.errors import one_line
 
 _Run = Callable[[str, torch.device], list[torch.Tensor]]
+_DIFFERS = "differs by"
 
 
 def wrong_operators(backend: str) -> dict[str, str]:
@@ -36,8 +37,13 @@ def wrong_operators(backend: str) -> dict[str, str]:
             wrong[name] = f"{type(error).__name__}: {one_line(error)}"
             continue
         if differences:
-            wrong[name] = f"differs by {max(differences):.2g}"
+            wrong[name] = f"{_DIFFERS} {max(differences):.2g}"
     return wrong
+
+
+def runs_nothing(wrong: dict[str, str]) -> bool:
+    """Whether every operator ended in an error: it was built for another GPU, driver or CUDA."""
+    return wrong.keys() == _CASES.keys() and not any(what.startswith(_DIFFERS) for what in wrong.values())
 
 
 def _differences(got: list[torch.Tensor], expected: list[torch.Tensor]) -> Iterator[float]:
