@@ -66,7 +66,8 @@ class VideoReader:
         self.live = isinstance(source, int)
         self.name = f"camera {source}" if self.live else str(source)
         self.steady = not self.live and counts_frames(_head(Path(source)))  # type: ignore[arg-type]
-        self._capture = cv2.VideoCapture(source) if isinstance(source, int) else opened(source)
+        with quiet_opencv():  # of a file that is cut off FFmpeg has a line for every packet that is not there
+            self._capture = cv2.VideoCapture(source) if isinstance(source, int) else opened(source)
         if not self._capture.isOpened():
             camera, video = (
                 "there is no such camera, or it is in use",
@@ -329,7 +330,9 @@ def _sane_rate(rate: float) -> float:
 
 @contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV and FFmpeg from writing their own lines to the terminal; ours say what is wrong."""
+    """Keep OpenCV from writing its own lines to the terminal, and its FFmpeg from now on; ours say what is
+    wrong. Where the process has read or written a video by OpenCV before, FFmpeg goes on as it was.
+    """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when FFmpeg is first used
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,5 +1,7 @@
 """Videos whose containers state too many frames, a clock's rate, or hold damage, and how they are drawn."""
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import cv2
@@ -111,6 +113,27 @@ def test_frames_behind_damage_are_read(tmp_path):
         assert frames[-1].time == pytest.approx(59 / 30, abs=1e-3)
         assert [got.index for got in frames] == list(range(len(frames)))
         assert np.abs(frames[-1].image.astype(int) - frame(59)).mean() < 6
+
+
+READ = """
+import sys
+from cpm_repro.inference.video import VideoReader
+with VideoReader(sys.argv[1]) as reader:
+    frames = len(list(reader))
+    print(frames, reader.problem)
+"""
+
+
+def test_what_is_cut_off_is_not_told_packet_by_packet(tmp_path):
+    """Reading asks again as often as packets are missing, and FFmpeg wrote a line each time."""
+    whole = write(tmp_path / "x.mp4", [index / 30 for index in range(300)], 30, flags="faststart")
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    done = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, check=True)
+    frames, _, problem = done.stdout.rstrip("\n").partition(" ")
+    assert 10 < int(frames) < 290
+    assert problem == f"{path}: {frames} of 300 frames could be read, and were kept"
+    assert done.stderr == ""
 
 
 def _packet_sizes(path):
