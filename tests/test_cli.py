@@ -72,16 +72,6 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, words, capsys, t
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(
-    "verb", ["demo", "train", "eval", "predict", "data", "convert", "proto", "export", "checklist", "doctor"]
-)
-def test_every_verb_has_help_with_an_example(verb, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([verb, "--help"])
-    assert stop.value.code == 0
-    assert f"cpm {verb}" in capsys.readouterr().out.split("example:")[1]
-
-
 def test_importing_the_package_is_cheap():
     """No matplotlib, OpenCV or ONNX behind ``import cpm_repro``."""
     heavy = ("cv2", "matplotlib", "onnx", "scipy", "lmdb", "torch")

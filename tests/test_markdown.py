@@ -3,6 +3,7 @@
 import pytest
 
 from cpm_repro.markdown import table
+from cpm_repro.viz.report_page import html_block
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,4 @@ def test_cells_are_cells_whatever_their_text():
     """A part called left|hip made two columns of one."""
     text = table(("part", "right"), [("left|hip", "1"), ("two\nlines", "2")])
     assert text.splitlines()[2:] == ["| left\\|hip | 1 |", "| two lines | 2 |"]
+    assert "<td>left|hip</td><td>1</td>" in html_block(text)

@@ -34,7 +34,8 @@ def html_block(text: str, *, failed: bool = False) -> str:
     out, table = [], []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
-            table.append([html.escape(cell.strip()) for cell in line.strip("|").split(" | ")])
+            cells = line.strip("|").split(" | ")  # bars in them are written \|
+            table.append([html.escape(cell.strip().replace("\\|", "|")) for cell in cells])
             continue
         if table:
             out.append(_table(table))

@@ -128,8 +128,7 @@ def _markdown(
 ) -> str:
     """The table, a line of intervals below its numbers, and the notes."""
     head, rule, numbers, *notes = scored.table.to_markdown().splitlines()
-    labels = [label.strip() for label in head.strip("| ").split("|")]
-    spans = [intervals.get(label) for label in labels]
+    spans = [intervals.get(label) for label in (*scored.table.per_row, "Total", "Mean")]
     cells = " | ".join(f"{span.low:.1f}-{span.high:.1f}" if span else "-" for span in spans)
     lines = [head, rule, numbers, f"| {cells} |", *notes]
     first = next(iter(intervals.values()))
