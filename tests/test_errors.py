@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cpm_repro import device
-from cpm_repro.errors import UserError, first_line
+from cpm_repro.errors import BackendError, EnvironmentFailure, UserError, first_line, told_in_one_line
 from cpm_repro.ops import _backend, _library
 
 
@@ -14,6 +14,14 @@ def test_the_first_line_or_the_kind_of_an_error():
     assert first_line(ValueError("x" * 500)) == "x" * 200
     for silent in (ValueError(), ValueError(" \n")):
         assert first_line(silent) == "ValueError"
+
+
+@pytest.mark.parametrize(("kind", "code"), [(UserError, 2), (EnvironmentFailure, 1), (BackendError, 2)])
+def test_a_script_ends_in_one_line(kind, code, capsys):
+    with pytest.raises(SystemExit) as stop, told_in_one_line("script"):
+        raise kind("no such thing")
+    assert stop.value.code == code
+    assert capsys.readouterr().err == "script: error: no such thing\n"
 
 
 def test_an_error_that_says_nothing_is_still_one_line(monkeypatch):
