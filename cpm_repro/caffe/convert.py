@@ -148,8 +148,9 @@ def compare(source: Mapping[str, Tensor], target: Mapping[str, Tensor], network:
     description = network.describe()
     generator = torch.Generator().manual_seed(0)
     channels = description.input_shape[1]
-    data = torch.rand((1, channels, CHECK_SIDE, CHECK_SIDE), generator=generator, device="cpu") - 0.5
-    caffe = CaffeNet(deploy_message(description), seed=0)
+    shape = (1, channels, CHECK_SIDE, CHECK_SIDE)
+    data = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") - 0.5
+    caffe = CaffeNet(deploy_message(description), seed=0).float()
     caffe.load(by_layer(source))
     ours = network.build().eval()
     load_by_name(ours, dict(target))

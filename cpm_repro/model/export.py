@@ -113,6 +113,7 @@ def export_onnx(
     Raises:
         UserError: onnx, onnxscript or onnxruntime is not installed; a size the network does not accept; a
             number of stages it does not have; too little memory for the run that measures.
+        TypeError: a net in another type or on another device.
         EnvironmentFailure: the file cannot be written.
     """
     _require("onnx", "onnxscript", "onnxruntime")
@@ -170,6 +171,11 @@ def _prepared(
     net: PoseMachine, size: tuple[int, int] | None, stages: int | None, peaks: bool
 ) -> Iterator[tuple[nn.Module, list[str], Tensor]]:
     """(module to export, its output names, an example input of batch 2) with ``net`` in eval mode."""
+    for name, weight in net.named_parameters():
+        if weight.dtype != torch.float32 or weight.device.type != "cpu":
+            raise TypeError(
+                f"net: wanted float32 weights on the CPU, got {weight.dtype} on {weight.device} in {name}"
+            )
     height, width = size or net.description.input_shape[2:]
     for what, side in (("height", height), ("width", width)):
         if not net.accepts(side):
@@ -188,7 +194,8 @@ def _prepared(
     memory = fitting(f"a trial of 2 x {shape[1]} x {height} x {width}", "give a smaller size")
     try:
         with memory:
-            yield module, names, torch.rand(shape, generator=generator, device="cpu") - 0.5
+            data = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") - 0.5
+            yield module, names, data
     finally:
         net.train(was_training)
 

@@ -10,8 +10,11 @@ import pytest
 import torch
 from support import golden
 
+from cpm_repro.caffe.convert import compare
+from cpm_repro.caffe.weight_files import Network
 from cpm_repro.errors import UserError
 from cpm_repro.inference.decode import peaks as decode_peaks
+from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import build
 from cpm_repro.model.export import Keypoints, export_onnx, export_program
 
@@ -156,4 +159,33 @@ def test_an_exported_file_names_its_parts_and_its_input(tmp_path):
     export_weights(BUNDLED, tmp_path / "x.onnx", stages=1, peaks=True)
     kept = onnxruntime.InferenceSession(tmp_path / "x.onnx").get_modelmeta().custom_metadata_map
     assert json.loads(kept["parts"]) == list(CPM14.parts)
-    assert kept["input"].startswith("B, G, R as pixel / 256 - 0.5, then exp(")
+    assert kept["input"].startswith(
+        "B, G, R as pixel / 256 - 0.5, then exp(-d^2 / (2 s^2)), 0 where that is below"
+    )
+    # what is written there is what the network is given here
+    seen = network_input(torch.zeros((1, 120, 128, 3), dtype=torch.uint8), torch.tensor([[70.0, 50.0]]))
+    y, x = np.mgrid[:120, :128]
+    bump = np.exp(-((x - 70) ** 2 + (y - 50) ** 2) / (2 * (21 / 368 * 128) ** 2))
+    assert (bump < 0.01).any()
+    np.testing.assert_allclose(seen[0, 3].numpy(), np.where(bump < 0.01, 0, bump), atol=1e-6)
+
+
+def test_a_default_of_float64_changes_no_trial(tmp_path):
+    default = torch.get_default_dtype()
+    net = small_net()
+    torch.set_default_dtype(torch.float64)
+    try:
+        report = export_program(net, tmp_path / "x.pt2", size=(64, 64), stages=1)
+        differences = compare(net.state_dict(), net.state_dict(), Network("tiny", 2, 3, 0.125))
+    finally:
+        torch.set_default_dtype(default)
+    assert report.outputs[0].largest == 0
+    assert max(row.largest / row.range for row in differences) < 1e-5
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_program])
+def test_networks_of_another_type_are_named(export, tmp_path):
+    with pytest.raises(
+        TypeError, match=r"wanted float32 weights on the CPU, got torch\.bfloat16 on cpu in conv"
+    ):
+        export(small_net().bfloat16(), tmp_path / "x", size=(64, 64))
