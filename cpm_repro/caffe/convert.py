@@ -100,14 +100,18 @@ def convert(
     given = read_weight_file(weight_file_of(source))
     network = choose_network(given, arch, stages, parts, width, features, refine)
     weights = given.weights if network is None else fitting(given, network)
+    if check and network is None:
+        raise UserError(f"{source}: to check weights of an unknown network, say which: arch=")
+    try:
+        layers = len(by_layer(weights))
+    except UserError as error:
+        raise UserError(f"{given.path}: {error}") from error
     write_weight_file(target, weights, network, given.about)
     differences = None
-    if check:
-        if network is None:
-            raise UserError(f"{source}: to check weights of an unknown network, say which: arch=")
+    if check and network is not None:
         differences = compare(weights, read_weight_file(target).weights, network)
     lost = given.about is not None and kind_of(Path(target)) == "caffemodel"
-    return Conversion(network, len(by_layer(weights)), differences, lost)
+    return Conversion(network, layers, differences, lost)
 
 
 def fitting(given: WeightFile, network: Network) -> dict[str, Tensor]:

@@ -273,6 +273,7 @@ def _read_safetensors(path: Path) -> WeightFile:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not an intact safetensors file ({first_line(error)})") from error
+    check_weights({key: value for key, value in weights.items() if key.endswith((".weight", ".bias"))}, path)
     try:
         about = about_from_json(metadata["about"]) if "about" in metadata else None
     except UserError as error:

@@ -12,8 +12,8 @@ from cpm_repro.weight_paths import EXPORTED
 
 _COLOURS = "B, G, R as pixel / 256 - 0.5"
 _CENTRE = (
-    "then exp(-d^2 / (2 s^2)), 0 where that is below 0.01, of the distance d to the person's centre, s = 21 / "
-    "368 of the longer side"
+    "then exp(-d^2 / (2 s^2)), 0 where that is below 0.01, of the distance d to the person's centre, "
+    "s = 21 / 368 of the longer side"
 )
 
 

@@ -155,6 +155,7 @@ def test_unknown_networks_pass_through(tmp_path):
         convert(sample, tmp_path / "x.pt")
     with pytest.raises(UserError, match="to check weights of an unknown network"):
         convert(sample, tmp_path / "z.safetensors", check=True)
+    assert not (tmp_path / "z.safetensors").exists()  # what is refused leaves nothing
     with pytest.raises(
         UserError, match=r"does not fit tiny: conv1_1.weight: wanted \[16, 3, 3, 3\], got nothing; "
     ):
@@ -253,10 +254,29 @@ def test_bad_files_are_named(tmp_path):
     with pytest.raises(UserError, match="names no network"):
         load_weights(tmp_path / "meta.safetensors")
     save_file({"a.running": torch.zeros(1)}, tmp_path / "odd.safetensors")
-    with pytest.raises(
-        UserError, match=r"wanted weights called <layer>.weight and <layer>.bias, got 'a.running'"
-    ):
-        convert(tmp_path / "odd.safetensors", tmp_path / "odd.caffemodel")
+    for target in ("odd.caffemodel", "same.safetensors"):
+        words = r"odd.safetensors: wanted weights called <layer>.weight and <layer>.bias, got 'a.running'"
+        with pytest.raises(UserError, match=words):
+            convert(tmp_path / "odd.safetensors", tmp_path / target)
+        assert not (tmp_path / target).exists()
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.complex64])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_numbers_that_are_no_weights_are_refused(kind, suffix, tmp_path):
+    """Quantised weights, say, mean nothing without their scales."""
+    path = tmp_path / f"x{suffix}"
+    weights = {key: (10 * value).to(kind) for key, value in small_weights().items()}
+    save_file(weights, path) if suffix == ".safetensors" else torch.save(weights, path)
+    for use in (load, lambda path: convert(path, tmp_path / "y.caffemodel")):
+        with pytest.raises(UserError, match=r"'\w+\.\w+' is not a floating-point array"):
+            use(path)
+
+
+def test_whole_numbers_beside_the_weights_are_let_be(tmp_path):
+    """As BatchNorm's counter."""
+    save_file({**small_weights(), "bn.num_batches_tracked": torch.tensor(3)}, tmp_path / "x.safetensors")
+    assert load(tmp_path / "x.safetensors", arch="mpii_6stage").stages == 2
 
 
 def test_architectures_that_look_alike_take_the_files_numbers(tmp_path):
