@@ -3,7 +3,7 @@
 from cpm_repro.config.architectures import ARCHITECTURES, Architecture, Kernels, architecture
 from cpm_repro.config.limits import check
 from cpm_repro.config.options import assignment, explained, requested, resolve, solver_options
-from cpm_repro.config.person_size import PERSON_HEIGHT, cut_off, cut_off_by_layer
+from cpm_repro.config.person_size import PERSON_HEIGHT, cut_off, cut_off_by_layer, person_share
 from cpm_repro.config.presets import (
     EPOCHS_PER_STEP,
     PEOPLE,
@@ -70,6 +70,7 @@ __all__ = [
     "from_dict",
     "lsp_6stage",
     "override",
+    "person_share",
     "preset",
     "reference_of",
     "requested",

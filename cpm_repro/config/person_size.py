@@ -8,6 +8,17 @@ PERSON_HEIGHT = 200
 """Height in pixels of a standing person whose scale is 1 (spec `data.md`)."""
 
 
+def person_share(augment: AugmentConfig) -> float:
+    """Share of the crop's side that a person of scale multiplier 1 fills, of whatever method.
+
+    It is that of the longer side of the box under "box"; of the height, 200 px times the scale, under the
+    release's, which bring everybody to one size in pixels.
+    """
+    if augment.method == "box":
+        return augment.fill
+    return PERSON_HEIGHT * augment.target_dist / augment.crop
+
+
 def cut_off(augment: AugmentConfig) -> str | None:
     """What is wrong with a crop that people do not fit into, and the setting that helps; None: they fit.
 
@@ -15,12 +26,13 @@ def cut_off(augment: AugmentConfig) -> str | None:
     ``augment.crop`` is: a smaller one sees less of them, and no number of the run would tell.
     """
     scales = augment.scale_min, augment.scale_max
+    share = person_share(augment)
     if augment.method == "box":
-        return _said(augment.fill, *scales, "lower augment.fill, the share of the joints' box")
+        return _said(share, *scales, "lower augment.fill, the share of the joints' box")
     height = PERSON_HEIGHT * augment.target_dist
     dist = augment.target_dist * augment.crop / FULL_CROP
     return _said(
-        height / augment.crop,
+        share,
         *scales,
         f"augment.method={augment.method} makes them {height:.0f} px high whatever augment.crop is "
         f"({augment.crop} px, the release's is {FULL_CROP}); augment.target_dist={dist:.3g} keeps the share "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cpm_repro.config import AugmentConfig
+from cpm_repro.config import AugmentConfig, person_share
 from cpm_repro.data.sample import PoseSample, seen_in_image
 from cpm_repro.skeleton import Skeleton
 
@@ -70,21 +70,21 @@ def place_matrix(
 ) -> np.ndarray:
     """The affine map from photograph to crop pixels.
 
-    The person's centre goes to the crop's middle (plus the drawn shift), the extent to ``fill * crop *
-    scale``; positive degrees turn counter-clockwise as seen on the screen, as OpenCV's getRotationMatrix2D
-    does; then the mirror about the crop's vertical axis.
+    The person's centre goes to the crop's middle (plus the drawn shift), the extent to ``person_share(config)
+    * crop * scale``; positive degrees turn counter-clockwise as seen on the screen, as OpenCV's
+    getRotationMatrix2D does; then the mirror about the crop's vertical axis.
 
     Args:
         center: (2,) photograph pixels.
         extent: longer side of the person's box, photograph pixels, > 0.
-        config: crop side and fill.
+        config: crop side, and which share of it a person fills.
         choice: the drawn augmentation; None is the validation crop.
 
     Returns:
         (2, 3) float64.
     """
     choice = choice or Draw()
-    factor = config.fill * config.crop * choice.scale / extent
+    factor = person_share(config) * config.crop * choice.scale / extent
     cos = factor * math.cos(math.radians(choice.degrees))
     sin = factor * math.sin(math.radians(choice.degrees))
     linear = np.array([[cos, sin], [-sin, cos]])

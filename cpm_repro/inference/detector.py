@@ -84,7 +84,7 @@ class PersonDetector:
         Args:
             image: (H, W, 3) uint8 BGR array (RGB with ``rgb``), or the path of an image file.
             rgb: the array's colour order.
-            share: a person's height over the window's; the pose network's ``augment.fill``.
+            share: a person's height over the window's; the pose network's `person_share`.
 
         Raises:
             UserError: an image that cannot be read, or is wider than ``MAX_ASPECT`` times its height; the

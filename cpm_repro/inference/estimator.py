@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cpm_repro.config import person_share
 from cpm_repro.data.augment import invert_matrix, place_matrix, warp_image
 from cpm_repro.device import usable_device
 from cpm_repro.errors import UserError
@@ -276,7 +277,7 @@ class PoseEstimator:
         return self._see(*decoded(image, rgb=rgb), Told(boxes, centers, heights, whole_image))
 
     def _see(self, array: np.ndarray, source: str, told: Told) -> Seen:
-        return see(array, source, told, self.detector, self.augment.fill)
+        return see(array, source, told, self.detector, person_share(self.augment))
 
     def estimate(self, seen: Sequence[Seen], *, keep_maps: bool) -> Iterator[People]:
         """The second half: the people of each image, everybody's crops in common batches.

@@ -41,11 +41,14 @@ MAX_SCALE = 256.0
 Order = Literal["column", "row"]
 
 
-def person_scale(scale_provided: float) -> float:
-    """scale0 of a person of MPII or FLIC, whose scale_provided is known (FLIC: 0.0110 x torso height)."""
+def person_scale(scale_provided: float, target: float = TARGET) -> float:
+    """scale0 of a person of MPII or FLIC, whose scale_provided is known (FLIC: 0.0110 x torso height).
+
+    ``target`` is the scale_provided that people have in a box of 368 px: the release's, or a network's own.
+    """
     if not (math.isfinite(scale_provided) and scale_provided > 0):
         raise UserError(f"scale: wanted a positive number (height / 200 px), got {scale_provided:g}")
-    return TARGET / scale_provided
+    return target / scale_provided
 
 
 def lsp_place(image_hw: tuple[int, int]) -> tuple[tuple[float, float], float]:

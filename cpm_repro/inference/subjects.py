@@ -10,10 +10,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from cpm_repro.config import FULL_CROP, AugmentConfig, unknown
+from cpm_repro.config import FULL_CROP, PERSON_HEIGHT, AugmentConfig, person_share, unknown
 from cpm_repro.data import Annotations, PoseDataset, open_dataset, other_size, place_of, read_annotations
 from cpm_repro.data.lmdb_store import is_lmdb_folder
 from cpm_repro.data.lsp import LspetDataset, lspet_folder
+from cpm_repro.data.lsp_scale import TARGET
 from cpm_repro.data.mpii_test import read_mpii_test
 from cpm_repro.data.open import MPII_MAT, split_people
 from cpm_repro.errors import UserError
@@ -35,6 +36,21 @@ BY_JOINTS = (
     "the data set's centre, else the middle of the labelled joints' box; the box around it that holds them, "
     "brought to the size the network was trained on"
 )
+
+
+def known_size(augment: AugmentConfig) -> float:
+    """The scale_provided that people had in a box of 368 px when a network was trained.
+
+    The release's is 41/35, which its prototxts round to a target_dist of 1.171.
+    """
+    target = person_share(augment) * FULL_CROP / PERSON_HEIGHT
+    return TARGET if math.isclose(target, TARGET, abs_tol=5e-4) else target
+
+
+def _by_scale(augment: AugmentConfig) -> str:
+    """`BY_FILE` in words, for networks that know people of another size, too."""
+    target = known_size(augment)
+    return BY_FILE if target == TARGET else BY_FILE.replace("(41/35)", f"{target:.4g}")
 
 
 @dataclass(frozen=True)
@@ -144,7 +160,7 @@ class AnnotatedSubjects:
         everybody = list(annotations.people())
         self._people = [everybody[index] for index in people]
         self._root = root
-        self._fill = augment.fill
+        self._share, self._target = person_share(augment), TARGET
         self._last: tuple[str, np.ndarray] | None = None
         self.name = annotations.name
         self.skeleton = skeleton or annotations.skeleton
@@ -153,8 +169,10 @@ class AnnotatedSubjects:
         by_file = augment.method != "box" and all(
             person.center is not None and person.scale > 0 for _, person in self._people
         )
-        own = (self.skeleton.parts, BY_FILE if by_file else BY_JOINTS)
+        own = (self.skeleton.parts, _by_scale(augment) if by_file else BY_JOINTS)
         self.file_parts, self.placed = known.get(self.name, own)
+        if self.name not in known:
+            self._target = known_size(augment)
         heads = self.name == "mpii" and any(person.box is not None for _, person in self._people)
         self.protocol = {"lsp": "lsp-pck", "flic": "flic-pck"}.get(self.name, "lspet-pck")
         self.protocol = "mpii-pckh" if heads else self.protocol
@@ -190,11 +208,11 @@ class AnnotatedSubjects:
             raise UserError(f"{image.path}: {what}")
         if self.placed == BY_IMAGE:
             return Subject(pixels, *lsp_place(pixels.shape[:2]))
-        if self.placed == BY_FILE:
+        if self.placed != BY_JOINTS:
             assert person.center is not None
-            return Subject(pixels, _point(person.center), person_scale(person.scale))
+            return Subject(pixels, _point(person.center), person_scale(person.scale, self._target))
         center, extent = place_of(person)
-        return Subject(pixels, _point(center), self._fill * FULL_CROP / extent)
+        return Subject(pixels, _point(center), self._share * FULL_CROP / extent)
 
     def _image(self, path: str) -> np.ndarray:
         """The photograph; people of one image follow each other."""
@@ -211,9 +229,9 @@ class SampledSubjects:
 
     def __init__(self, dataset: PoseDataset, augment: AugmentConfig) -> None:
         self._dataset = dataset
-        self._fill = augment.fill
+        self._share, self._target = person_share(augment), known_size(augment)
         by_file = augment.method != "box" and math.isfinite(dataset[0].scale)
-        self.placed = BY_FILE if by_file else BY_JOINTS
+        self.placed = _by_scale(augment) if by_file else BY_JOINTS
         self.name = dataset.name
         self.skeleton = dataset.skeleton
         lspet = self.name == "lspet"
@@ -237,8 +255,10 @@ class SampledSubjects:
     def subject(self, index: int) -> Subject:
         """See `Subjects`."""
         sample = self._dataset[index]
-        by_file = self.placed == BY_FILE
-        scale0 = person_scale(sample.scale) if by_file else self._fill * FULL_CROP / sample.extent
+        if self.placed == BY_JOINTS:
+            scale0 = self._share * FULL_CROP / sample.extent
+        else:
+            scale0 = person_scale(sample.scale, self._target)
         return Subject(np.array(sample.image), _point(sample.center), scale0)  # a cached image is read-only
 
 

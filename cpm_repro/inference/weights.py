@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cpm_repro.caffe.convert import choose_network, fitting
 from cpm_repro.caffe.weight_files import WeightFile, read_weight_file
-from cpm_repro.config import FULL_CROP, TINY_CROP, AugmentConfig, NetworkConfig
+from cpm_repro.config import FULL_CROP, AugmentConfig, NetworkConfig, preset
 from cpm_repro.errors import UserError
 from cpm_repro.model import PoseMachine, build
 from cpm_repro.paths import what_is_at
@@ -182,7 +182,7 @@ def load_model(
     if about is not None:
         return LoadedModel(net, about.augment, about.trained_on, about.skeleton)
     tiny = net.arch == "tiny"
-    augment = AugmentConfig(crop=TINY_CROP) if tiny else AugmentConfig(crop=FULL_CROP, method="exact")
+    augment = preset("tiny").augment if tiny else AugmentConfig(crop=FULL_CROP, method="exact")
     assumed = (
         f"{given.path} does not say how it was trained: taken for {net.arch} of {net.stages} stages and "
         f"{net.parts} parts, with crops of {augment.crop} pixels"

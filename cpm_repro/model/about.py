@@ -16,7 +16,7 @@ from cpm_repro.skeleton import Skeleton
 class About:
     """How weights were trained, as far as running them depends on it."""
 
-    augment: AugmentConfig  # crop and fill bring a person to the size that the network knows
+    augment: AugmentConfig  # its crop, and of which size people are in it
     trained_on: str  # name or path of the training data
     skeleton: Skeleton | None  # None in files older than the field
 
@@ -37,12 +37,12 @@ def about_from_json(text: str) -> About:
     try:
         values = parse_json(text)
         augment = AugmentConfig(**values["augment"])
-        crop, fill = int(augment.crop), float(augment.fill)
-        if crop < 8 or crop > 4096 or not 0 < fill <= 2:
-            raise ValueError(f"crop {crop}, fill {fill}")
+        crop, fill, dist = int(augment.crop), float(augment.fill), float(augment.target_dist)
+        if crop < 8 or crop > 4096 or not 0 < fill <= 2 or not 0 < dist <= 1000:
+            raise ValueError(f"crop {crop}, fill {fill}, target_dist {dist}")
         skeleton = values["skeleton"]
         return About(
-            dataclasses.replace(augment, crop=crop, fill=fill),
+            dataclasses.replace(augment, crop=crop, fill=fill, target_dist=dist),
             str(values["trained_on"]),
             None if skeleton is None else Skeleton.from_dict(skeleton),
         )

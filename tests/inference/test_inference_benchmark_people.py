@@ -10,7 +10,7 @@ from random_networks import random_net
 from release_data import noise, run, structs, write_lspet
 from safetensors.torch import save_file
 
-from cpm_repro.config import AugmentConfig
+from cpm_repro.config import AugmentConfig, preset
 from cpm_repro.data.lsp import read_lspet_joints
 from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.inference.procedure import BenchmarkProcedure, person_scale
@@ -65,7 +65,7 @@ def test_lsp_extended_by_its_joints_for_networks_trained_so(weights, tmp_path, c
     assert "2 people of lspet (val)" in capsys.readouterr().out
     joints = scipy.io.loadmat(data / "joints.mat")["joints"][:, :2, 18] - 1
     low, high = joints.min(axis=0), joints.max(axis=0)
-    scale0 = AugmentConfig().fill * 368 / (high - low).max()
+    scale0 = preset("tiny").augment.fill * 368 / (high - low).max()
     shape, *place = asked[1]
     assert shape == (70, 64, 3)
     assert place == pytest.approx([*(low + high) / 2, scale0], rel=1e-6)
@@ -107,7 +107,8 @@ def test_people_of_ones_own_data_are_placed_as_the_network_s_were(tmp_path, meth
     image = {"id": 1, "file_name": "a.png", "width": 64, "height": 70}
     data = tmp_path / "own.json"
     data.write_text(json.dumps({"images": [image], "categories": [category], "annotations": [person]}))
-    subjects = open_subjects(str(data), "all", AugmentConfig(method=method, fill=0.6))
+    augment = AugmentConfig(crop=128, method=method, fill=0.6, target_dist=0.3)
+    subjects = open_subjects(str(data), "all", augment)
     subject, truth = subjects.subject(0), subjects.truth(0)
     x, y, scale = truth.stated
     assert truth.stated == (pytest.approx(30), pytest.approx(20), pytest.approx(40 / 200))
@@ -116,7 +117,10 @@ def test_people_of_ones_own_data_are_placed_as_the_network_s_were(tmp_path, meth
         assert subject.scale0 == pytest.approx(0.6 * 368 / 80)  # 40 pixels below the centre
     else:
         assert subject.center == (x, y)
-        assert subject.scale0 == pytest.approx(41 / 35 / scale)
+        assert subject.scale0 * 128 / 368 == pytest.approx(0.3 / scale)  # as in training's crop of 128
+        assert subjects.placed.endswith("scale0 = 0.8625 / scale")
+        released = AugmentConfig(crop=368, method=method)
+        assert open_subjects(str(data), "all", released).subject(0).scale0 == 41 / 35 / scale
 
 
 def test_ones_own_mpii_style_json_is_not_mpii(tmp_path):

@@ -7,12 +7,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from random_networks import random_tiny
 from safetensors.torch import save_file
 from support import data_root
 
 from cpm_repro import ops
 from cpm_repro.cli import main
-from cpm_repro.config import preset
+from cpm_repro.config import AugmentConfig, preset
+from cpm_repro.data import SyntheticDataset, val_batches
 from cpm_repro.data.augment import invert_matrix, place_matrix
 from cpm_repro.errors import UserError
 from cpm_repro.inference.decode import peaks, to_image
@@ -24,6 +26,7 @@ from cpm_repro.inference.places import TRIED_SHARES
 from cpm_repro.inference.procedure import BenchmarkProcedure
 from cpm_repro.inference.weights import BUNDLED, load, load_model
 from cpm_repro.model import build
+from cpm_repro.model.about import About, about_to_json
 from cpm_repro.skeleton import CPM14
 
 
@@ -97,6 +100,28 @@ def test_estimator_answers_in_image_pixels_and_says_what_it_assumed(run_folder):
     assert left.center == (20, 40)
     assert right.extent == 99
     assert person.scale in [pytest.approx(share * 120 / 200) for share in TRIED_SHARES]
+
+
+@pytest.mark.parametrize("method", ["box", "exact", "fast", "device"])
+def test_a_person_has_the_size_that_the_network_was_trained_at(tmp_path, method):
+    """By the release's methods the height is 200 target_dist pixels; `fill` of the crop was taken instead."""
+    augment = AugmentConfig(crop=64, method=method, fill=0.8, target_dist=0.1)
+    metadata = {"about": about_to_json(About(augment, "", None))}
+    save_file(random_tiny(1).state_dict(), tmp_path / "w.safetensors", metadata=metadata)
+    people = SyntheticDataset("val", seed=0, size=2)
+    estimator = PoseEstimator(tmp_path / "w.safetensors")
+    (batch,) = val_batches(people, augment, 2)
+    for sample, trained in zip((people[0], people[1]), batch.inverse, strict=True):
+        height = sample.extent if method == "box" else 200 * sample.scale
+        (person,) = estimator(np.array(sample.image), centers=[tuple(sample.center)], heights=height)
+        used = person.crop_to_image
+        assert used[:, :2] == pytest.approx(trained[:, :2], rel=1e-5)
+        # The release rounds the place of the crop's corner to whole pixels of the crop.
+        assert np.abs(used[:, 2] - trained[:, 2]).max() <= used[0, 0]
+
+
+def test_a_tiny_network_of_a_file_that_says_nothing_is_taken_for_the_preset_s(weights):
+    assert load_model(weights, "tiny").augment == preset("tiny").augment
 
 
 def test_moving_the_image_moves_the_answer(run_folder):

@@ -59,6 +59,13 @@ def test_numbers_that_are_infinite(key):
         about_from_json(json.dumps(values))
 
 
+@pytest.mark.parametrize("dist", [0, -1, float("nan"), float("inf"), "far"])
+def test_people_of_no_size(dist):
+    values = {"augment": {"method": "fast", "target_dist": dist}, "trained_on": "x", "skeleton": None}
+    with pytest.raises(UserError, match="what it says of its training cannot be used"):
+        about_from_json(json.dumps(values))
+
+
 def test_metadata_of_an_impossible_network_names_the_file(tmp_path):
     from safetensors.torch import save_file
 
