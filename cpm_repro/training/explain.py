@@ -13,6 +13,8 @@ from cpm_repro.config import (
     to_dict,
 )
 
+_ORDER = "people come in a new order at every pass; the release reads its LMDB in one order, again and again"
+
 
 def explain(config: TrainConfig) -> str:
     """Every setting of a preset, or of what was made of it, and its differences from the released recipe."""
@@ -33,7 +35,7 @@ def compared(config: TrainConfig) -> list[str]:
         head = [f"no differences from the release's recipe {reference}"]
     precision = config.solver.precision
     said = PRECISIONS.get(precision, "there is none")  # what was typed is not checked yet
-    remarks = [f"precision {precision}: {said}", *REMARKS.get(reference, ())]
+    remarks = [f"precision {precision}: {said}", _ORDER, *REMARKS.get(reference, ())]
     cut = cut_off(config.augment)
     warnings = [] if cut is None else [f"warning: {cut}"]
     return [*head, *(f"  {line}" for line in found), *(f"  note: {remark}" for remark in remarks), *warnings]

@@ -8,6 +8,7 @@ import math
 import sys
 from dataclasses import replace
 from itertools import islice
+from unittest.mock import ANY
 
 import cv2
 import numpy as np
@@ -110,6 +111,15 @@ def test_stored_dice_drive_the_same_draws(name):
     case = Golden(name, images=False)
     for row, expected in zip(case["dice"], case.draws, strict=True):
         assert exact_draw(case.config, iter(row).__next__) == expected
+
+
+def test_a_dice_that_equals_a_probability_is_a_yes():
+    """The layer asks whether a dice is larger: float32 makes 1.0 of the highest numbers of rand(), too."""
+    config = ExactConfig(scale_prob=0.25, flip_prob=0.75, scale_min=0.5, scale_max=1.5)
+    at = iter(map(np.float32, (0.25, 1.0, 0.5, 0.5, 0.5, 0.75)))
+    assert exact_draw(config, at.__next__) == ExactDraw(multiplier=1.5, flip=True)
+    above = iter(np.nextafter(np.float32((0.25, 0.5, 0.5, 0.5, 0.75)), np.float32(1)))
+    assert exact_draw(config, above.__next__) == ExactDraw(multiplier=1.0, degree=ANY, flip=False)
 
 
 @pytest.mark.parametrize("name", CASES)

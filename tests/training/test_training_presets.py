@@ -78,6 +78,7 @@ def test_explain_prints_every_preset(name, capsys):
     printed = capsys.readouterr().out
     assert f"solver.lr = {preset(name).solver.lr}" in printed
     assert ("no differences" in printed) == (name in RELEASED)
+    assert "note: people come in a new order at every pass; the release" in printed
 
 
 def test_explain_tells_what_other_options_make_of_a_preset(capsys):
