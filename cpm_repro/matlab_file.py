@@ -55,7 +55,7 @@ def load_matlab_file(
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if content[:8] == b"\x89HDF\r\n\x1a\n" or content[:10] == b"MATLAB 7.3":
-        raise UserError(f"{path}: a MATLAB 7.3 file; save it with -v7, or name it .h5 to read it by h5py")
+        raise UserError(f"{path}: an HDF5 file (MATLAB 7.3); wanted a MATLAB file saved with -v7")
     try:
         plain = _decompressed(content, names)
         values = scipy.io.loadmat(io.BytesIO(plain), **options)

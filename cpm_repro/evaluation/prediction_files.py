@@ -53,7 +53,7 @@ def read_predictions(path: str | Path, protocol: str = "lsp-pck") -> PredictionF
         UserError: no such file, another format, or an array of another shape; nothing is ever unpickled.
     """
     path = Path(path)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _from_npz(path)
     name, values = _matlab_array(path, ("prediction_all", "preds", "pred"))
     if name == "prediction_all":
@@ -84,9 +84,9 @@ def _from_npz(path: Path) -> PredictionFile:
 
 
 def _matlab_array(path: Path, wanted: tuple[str, ...]) -> tuple[str, np.ndarray]:
-    if path.suffix in (".h5", ".hdf5"):
+    if path.suffix.lower() in (".h5", ".hdf5"):
         content = _load_hdf5(path, wanted)
-    elif path.suffix == ".mat":
+    elif path.suffix.lower() == ".mat":
         content = load_matlab_file(path)
     else:
         raise UserError(f"{path}: predictions come as .npz, .mat or .h5, got {path.suffix or 'no suffix'!r}")

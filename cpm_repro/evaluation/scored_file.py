@@ -53,6 +53,10 @@ def score_file(
     Raises:
         UserError: files that cannot be read, or that are not of the same people or parts.
     """
+    if truth is None and Path(predictions).suffix.lower() != ".npz":
+        raise UserError(
+            f"{predictions}: predictions alone: wanted their truth too (--truth), or an .npz of pred and gt"
+        )
     true = read_truth(predictions if truth is None else truth, protocol or "")
     rule = find_protocol(protocol or _protocol_of(true))
     given = read_predictions(predictions, rule.name)

@@ -59,8 +59,10 @@ def read_truth(path: str | Path, protocol: str = "lsp-pck") -> TruthFile:
         UserError: no such file, or none of these formats.
     """
     path = Path(path)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _from_npz(path)
+    if path.suffix.lower() != ".mat":
+        raise UserError(f"{path}: the truth comes as .npz or .mat, got {path.suffix or 'no suffix'!r}")
     content = load_matlab_file(path)
     if "joints" in content:
         return _lsp(path, content["joints"], protocol)

@@ -187,6 +187,30 @@ def test_arrays_of_other_files_and_absurd_sizes_in_h5_are_refused(tmp_path):
         read_predictions(tmp_path / "huge.h5")
 
 
+@pytest.mark.parametrize("name", ["preds.h5", "preds.mat"])
+def test_predictions_alone_want_their_truth(tmp_path, name):
+    """An .h5 was called a MATLAB 7.3 file that should be named .h5."""
+    (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(UserError, match=rf"{name}: predictions alone: wanted their truth too \(--truth\)"):
+        score_file(tmp_path / name)
+
+
+def test_a_truth_in_hdf5_is_refused_by_its_format(tmp_path):
+    for name, words in (("t.h5", r"the truth comes as .npz or .mat, got '.h5'"), ("t.mat", "with -v7")):
+        (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n")
+        with pytest.raises(UserError, match=words):
+            read_truth(tmp_path / name)
+
+
+def test_suffixes_in_capitals(tmp_path):
+    truth = RNG.uniform(0, 200, (5, 16, 2))
+    np.savez(tmp_path / "t.npz", gt=truth, head_size=np.full(5, 20.0))
+    (tmp_path / "t.npz").rename(tmp_path / "T.NPZ")
+    scipy.io.savemat(tmp_path / "p.mat", {"pred": truth + 1})
+    (tmp_path / "p.mat").rename(tmp_path / "P.MAT")
+    assert score_file(tmp_path / "P.MAT", tmp_path / "T.NPZ").table.total == 100.0
+
+
 def test_files_of_other_people_are_refused(tmp_path):
     truth = RNG.uniform(0, 200, (5, 14, 2))
     names = np.array(["a", "b", "c", "d", "e"])
