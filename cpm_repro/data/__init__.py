@@ -34,7 +34,7 @@ from cpm_repro.data.lsp import LspetDataset, read_lsp, read_lspet_joints
 from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.mixed import MixedDataset
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
-from cpm_repro.data.open import data_name, open_dataset, read_annotations
+from cpm_repro.data.open import data_name, is_mixed, open_dataset, read_annotations
 from cpm_repro.data.readable import Readable
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import read_records, write_records
@@ -88,6 +88,7 @@ __all__ = [
     "generator_dice",
     "glibc_dice",
     "invert_matrix",
+    "is_mixed",
     "leeds_records",
     "lsp_scales",
     "mark_validation",

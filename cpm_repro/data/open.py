@@ -53,7 +53,7 @@ def open_dataset(spec: str, split: Split, *, seed: int = 0, size: int | None = N
     if spec == "synthetic":
         return SyntheticDataset(split, seed=seed, size=size)
     path = Path(spec)
-    if not path.exists() and "+" in spec:
+    if is_mixed(spec):
         return _open_mixed(spec, split, seed, size)
     if not path.exists() and _weighted(spec)[1] is not None:
         raise UserError(f"{spec}: a weight belongs to a data set that is mixed with others: A@2+B@1")
@@ -85,6 +85,11 @@ def _open_mixed(spec: str, split: Split, seed: int, size: int | None) -> PoseDat
     return MixedDataset(datasets, weights if weights and split == "train" else None, size)
 
 
+def is_mixed(spec: str) -> bool:
+    """Whether `open_dataset` mixes several data sets for it; a path that is there may have a + in it."""
+    return "+" in spec and not Path(spec).exists()
+
+
 def data_name(spec: str, folder: str = "") -> str:
     """What `open_dataset` is given without the folders of this machine: "A/x@2+B/y@1" is "x@2+y@1".
 
@@ -92,7 +97,7 @@ def data_name(spec: str, folder: str = "") -> str:
         spec: a data set, or several that are mixed; they need not be there.
         folder: put before each name that is a path's.
     """
-    if "+" in spec and not Path(spec).exists():
+    if is_mixed(spec):
         return "+".join(data_name(part.strip(), folder) for part in spec.split("+"))
     if spec.partition("@")[0] == "synthetic":
         return spec

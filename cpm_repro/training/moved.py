@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpm_repro.config import TrainConfig
-from cpm_repro.data import PoseDataset
+from cpm_repro.data import PoseDataset, is_mixed
 from cpm_repro.errors import UserError
 from cpm_repro.training.checkpoint import Found
 from cpm_repro.training.start import open_people
@@ -24,7 +24,7 @@ def open_people_of(config: TrainConfig, found: Found | None) -> tuple[PoseDatase
     if found is None:
         return open_people(config)
     before = found.checkpoint.config.data
-    one_place = not any(spec == "synthetic" or "+" in spec for spec in (before, config.data))
+    one_place = not any(spec == "synthetic" or is_mixed(spec) for spec in (before, config.data))
     if config.data == before and one_place and not Path(before).exists():
         raise UserError(
             f"{before}: the run of {found.path} was started with these data, which are not there: give "

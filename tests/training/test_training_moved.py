@@ -65,6 +65,17 @@ def test_a_run_goes_on_with_its_data_at_another_place(begun, capsys):
     assert load_checkpoint(twin.last).config.data == str(begun / "after")
 
 
+def test_a_path_with_a_plus_in_it_is_no_mix(tmp_path, capsys):
+    """The look for mixes refused it when it was written otherwise, as another run's data."""
+    (tmp_path / "left+right").mkdir()
+    data = write_hands(tmp_path / "left+right" / "hands")
+    begin(data, tmp_path / "run")
+    assert "| data | hands |" in (tmp_path / "run" / "report.md").read_text()
+    other = data / ".." / "hands"
+    assert go_on(tmp_path / "run", "--data", other) == 0
+    assert f"note: the data were {data} and are {other}, taken for the same" in capsys.readouterr().out
+
+
 def test_data_that_are_gone_are_asked_for(begun, capsys):
     (begun / "before").rename(begun / "after")
     assert go_on(begun / "run") == 2
