@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cpm_repro import ops
 from cpm_repro.config import PERSON_HEIGHT
-from cpm_repro.data import Batch, PoseDataset, open_dataset
+from cpm_repro.data import Batch, PoseDataset, Readable, open_dataset
 from cpm_repro.data.sample import PoseSample
 from cpm_repro.errors import UserError
 from cpm_repro.inference.network_input import network_input
@@ -47,8 +47,12 @@ def open_people(settings: DataSettings, source: str) -> PoseDataset:
 
 
 def scaled(dataset: PoseDataset) -> PoseDataset:
-    """``dataset``, with scales by the joints' boxes where its people have none."""
-    return dataset if dataset[0].scale > 0 else _Scaled(dataset)
+    """``dataset``, with scales by the joints' boxes where its people have none.
+
+    Raises:
+        UserError: no picture can be read.
+    """
+    return dataset if Readable(dataset).first(range(len(dataset))).scale > 0 else _Scaled(dataset)
 
 
 class _Scaled:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from dataclasses import replace
 
 import cv2
@@ -10,7 +11,7 @@ import torch
 from data_fakes import DotDataset, lspet_joints, write_lspet
 
 from cpm_repro.cli import main
-from cpm_repro.data import AugmentConfig, PoseSample, TrainLoader, val_batches
+from cpm_repro.data import AugmentConfig, PoseSample, Readable, TrainLoader, open_dataset, val_batches
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.augment import apply_matrix
 from cpm_repro.data.exact import ExactConfig
@@ -270,3 +271,14 @@ def test_the_last_of_an_epoch_gives_way_to_its_first():
     with pytest.warns(DataWarning, match="left out"):
         (batch,) = take(1, dataset=Lone(3), batch=6)
     assert len(batch.image) == 6
+
+
+def test_who_is_refused_again_and_again_is_named_once():
+    def refuse(sample):
+        raise UserError(f"{sample.id}: too small")
+
+    readable = Readable(open_dataset("synthetic", "train", size=2))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert [readable.made(index, refuse) for index in (0, 1, 0)] == [None] * 3
+    assert len(said) == 2

@@ -228,6 +228,11 @@ def test_a_line_that_is_not_the_headers_is_reported_by_its_number(tmp_path):
     assert annotations.images[0].people[0].visible.tolist() == [1, 0]
 
 
+def test_blanks_before_a_cell_do_not_count(tmp_path):
+    (tmp_path / "x.csv").write_text('a_x, a_y, b_x, b_y, image\n1, 2, 3, 4, "in, out.png"\n')
+    assert [image.path for image in read_csv(tmp_path / "x.csv").images] == ["in, out.png"]
+
+
 def test_a_column_that_comes_twice_is_refused(tmp_path):
     """The last one counted."""
     (tmp_path / "x.csv").write_text("image,a_x,a_y,b_x,b_y,b_x\na.png,1,2,3,4,50\n")

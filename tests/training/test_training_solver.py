@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 
+import cv2
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from device_reads import Reads
 from solver_prototxts import FLIC_AT_64, SOLVER, metrics, train, write
@@ -155,6 +157,22 @@ def test_a_run_that_nobody_can_be_scored_of_goes_on(tmp_path, capsys, monkeypatc
     assert "nothing is scored on the way: synthetic: nobody is in the split val" in capsys.readouterr().out
     report(finished)
     assert "Nobody was held out: nothing is scored." in (tmp_path / "run" / "report.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore::cpm_repro.data.annotations.DataWarning")
+def test_a_photograph_that_cannot_be_read_gives_way_whoever_it_is_of(tmp_path):
+    """The first one of all ended the run before it began."""
+    folder = tmp_path / "lspet"
+    (folder / "images").mkdir(parents=True)
+    joints = np.ones((14, 3, 20))
+    joints[:, :2] = np.random.default_rng(0).uniform(5, 75, (14, 2, 20))
+    scipy.io.savemat(folder / "joints.mat", {"joints": joints})
+    for number in range(1, 21):
+        cv2.imwrite(str(folder / "images" / f"im{number:05}.jpg"), np.full((80, 80, 3), number, np.uint8))
+    for first in ("im00001.jpg", "im00002.jpg"):  # of those held out, and of those to train on
+        (folder / "images" / first).write_text("<html>")
+    train_solver(write(tmp_path), tmp_path / "run", data=str(folder), iterations=1)
+    assert len(metrics(tmp_path / "run")) == len(metrics(tmp_path / "run", "validation")) == 1
 
 
 def test_data_parameters_come_from_the_prototxt(tmp_path):
