@@ -24,10 +24,10 @@ def _step(optimizer: torch.optim.Optimizer, _: int) -> None:
     optimizer.step()
 
 
-def _difference(arch: str) -> float:
+def _difference(arch: str, device: str) -> float:
     """Largest difference after two updates from float64, relative to the largest weight; separate arrays."""
     torch.manual_seed(0)
-    net = build(arch)
+    net = build(arch).to(device)
     exact = copy.deepcopy(net).double()
     optimizers = [_optimizer(net, fused=True), _optimizer(exact, fused=False)]
     for _ in range(2):
@@ -65,7 +65,7 @@ def ask(quick: bool, device: str) -> Question:
                     "lists": partial(_step, plain),
                     "torch.optim.SGD, fused (another rule)": partial(_step, theirs),
                 },
-                check=partial(_difference, arch),
+                check=partial(_difference, arch, device),
                 tolerance=1e-6,
                 bytes=20 * count,  # read weight, gradient and momentum; write weight and momentum
                 operations=6 * count,

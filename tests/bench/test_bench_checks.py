@@ -71,3 +71,18 @@ def test_losses_that_stop_being_numbers_are_not_timed(monkeypatch):
         small = {"network.width": 0.05, "augment.crop": 64, "solver.batch": 2}
         config = module.override(module.preset("tiny"), small)
         assert math.isnan(module.difference(module.fresh(config, "cpu"), config, "cpu", 1e-4))
+
+
+def test_caffes_update_is_checked_on_the_device_that_is_timed(monkeypatch):
+    asked = []
+
+    def to(net, device):
+        asked.append(device)
+        return net
+
+    with script("caffe_sgd") as module:
+        monkeypatch.setattr(torch.nn.Module, "to", to)
+        case = next(iter(module.ask(True, "cuda").cases))
+        del asked[:]
+        assert case.checked() <= 1e-6
+        assert asked == ["cuda"]

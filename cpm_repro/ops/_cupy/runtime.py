@@ -44,7 +44,8 @@ def headers() -> Path:
 def options() -> tuple[str, ...]:
     """NVRTC's options: where the headers are, and no contraction, as in the extension.
 
-    CuPy adds ``-ftz=true`` behind them: numbers below 2**-126 are zeros here, and are not in the extension.
+    CuPy adds ``-ftz=true`` behind them: numbers below 2**-126 are zeros here, and so are fused maps whose
+    channel has no cell of 2**-100 or more, for what takes their scale back is one; not so in the extension.
     """
     return (f"-I{headers()}", "-std=c++17", "-fmad=false")
 
