@@ -11,7 +11,15 @@ from typing import Literal, Protocol
 import numpy as np
 
 from cpm_repro.config import FULL_CROP, PERSON_HEIGHT, AugmentConfig, person_share, unknown
-from cpm_repro.data import Annotations, PoseDataset, open_dataset, other_size, place_of, read_annotations
+from cpm_repro.data import (
+    Annotations,
+    PoseDataset,
+    PoseSample,
+    open_dataset,
+    other_size,
+    place_of,
+    read_annotations,
+)
 from cpm_repro.data.lmdb_store import is_lmdb_folder
 from cpm_repro.data.lsp import LspetDataset, lspet_folder
 from cpm_repro.data.lsp_scale import TARGET
@@ -230,7 +238,7 @@ class SampledSubjects:
     def __init__(self, dataset: PoseDataset, augment: AugmentConfig) -> None:
         self._dataset = dataset
         self._share, self._target = person_share(augment), known_size(augment)
-        by_file = augment.method != "box" and math.isfinite(dataset[0].scale)
+        by_file = augment.method != "box" and math.isfinite(self._stated(0).scale)
         self.placed = _by_scale(augment) if by_file else BY_JOINTS
         self.name = dataset.name
         self.skeleton = dataset.skeleton
@@ -240,10 +248,14 @@ class SampledSubjects:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def truth(self, index: int) -> Truth:
-        """See `Subjects`; but of LSP-extended decodes the image, which the sample brings with it."""
+    def _stated(self, index: int) -> PoseSample:
+        """The sample; but of LSP-extended decodes the image, which it brings with it."""
         people = self._dataset
-        sample = people.labels(index) if isinstance(people, LspetDataset) else people[index]
+        return people.labels(index) if isinstance(people, LspetDataset) else people[index]
+
+    def truth(self, index: int) -> Truth:
+        """See `Subjects`."""
+        sample = self._stated(index)
         return Truth(
             id=sample.id,
             image=sample.id,

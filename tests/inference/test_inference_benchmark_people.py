@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from cpm_repro.config import AugmentConfig, preset
 from cpm_repro.data.lsp import read_lspet_joints
 from cpm_repro.data.lsp_scale import lsp_scales
+from cpm_repro.errors import UserError
 from cpm_repro.inference.procedure import BenchmarkProcedure, person_scale
 from cpm_repro.inference.subjects import open_subjects
 from cpm_repro.skeleton import CPM14, FLIC9
@@ -91,6 +92,16 @@ def test_a_broken_photograph_of_lspet_is_a_miss_and_the_others_go_on(weights, tm
     assert [person["keypoints"] is None for person in people] == [True, False]
     with np.load(out / "predictions.npz") as file:
         assert file["labelled"].any(axis=1).all()
+
+
+def test_a_broken_first_photograph_of_lspet_does_not_keep_the_others_from_their_places(tmp_path):
+    """Whether the data state scales was asked of it, for networks that were trained by the release's crop."""
+    data = write_lspet(tmp_path / "lspet", people=19)
+    (data / "images" / "im00001.jpg").write_text("<html>")
+    subjects = open_subjects(str(data), "val", AugmentConfig(method="exact"))
+    with pytest.raises(UserError, match="im00001"):
+        subjects.subject(0)
+    assert subjects.subject(1).scale0 > 0
 
 
 @pytest.mark.parametrize("method", ["box", "exact"])
