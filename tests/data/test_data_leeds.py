@@ -9,6 +9,7 @@ import scipy.io
 
 from cpm_repro.data import open_dataset
 from cpm_repro.data.lsp import read_lsp
+from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.record import record_joints
 from cpm_repro.data.release_records import leeds_records
 from cpm_repro.skeleton import CPM14, Visibility
@@ -27,6 +28,7 @@ def test_lsp(tmp_path):
     assert image.path == "im1001.jpg"
     assert own.joints == pytest.approx(values[:2, :, 1000].T - 1)
     assert np.array_equal(own.visible == Visibility.OCCLUDED, values[2, :, 1000] == 1)
+    assert own.scale == pytest.approx(lsp_scales(values[:2].transpose(2, 1, 0), values[2].T == 0)[1000])
     cv2.imwrite(str(tmp_path / "images" / "im1001.jpg"), np.zeros((120, 110, 3), np.uint8))
     dataset = open_dataset(str(tmp_path), "val")
     assert len(dataset) == 2
@@ -63,6 +65,11 @@ def test_leeds_records(tmp_path):
     assert lsp.joint_self[6:8].tolist() == [[0, 0, 1]] * 2
     assert lsp.joint_self[2, 2] == 0
     assert lsp.objpos == pytest.approx([55, 65])
+    joints = np.concatenate([extended[:, :2].transpose(2, 0, 1), plain[:2].transpose(2, 1, 0)])
+    labelled = np.concatenate([extended[:, 2].T == 1, plain[2].T == 0])
+    pooled = lsp_scales(joints, labelled)  # limb ratios over the people of both files
+    assert [record.scale for record in records] == pytest.approx(pooled)
+    assert pooled[:4] != pytest.approx(lsp_scales(joints[:4], labelled[:4]))
     _, visible, _ = record_joints(lsp, 14)
     assert visible.shape == (1, 14)
     _, all16, _ = record_joints(lsp, 16)

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from record_fakes import files_of, make_record, raw_values
@@ -21,6 +23,7 @@ from cpm_repro.data.record_json import (
     write_records,
 )
 from cpm_repro.errors import UserError
+from cpm_repro.skeleton import MPII_TO_CPM14, Visibility
 
 pytest.importorskip("lmdb", reason="the lmdb package is not installed")
 
@@ -123,6 +126,20 @@ def test_the_compact_layout_gives_the_same_samples_in_a_fraction_of_the_space(im
         assert np.array_equal(a.center, b.center)
         assert a.scale == pytest.approx(b.scale, rel=1e-7)
     assert [len(LmdbDataset(tmp_path / "True", split)) for split in ("train", "val")] == [48, 12]
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_grey_beside_a_narrow_image_is_not_the_image(tmp_path, compact):
+    """A joint lies outside beyond the image's own width of 50 px, not beyond the 64 that are stored."""
+    cv2.imwrite(str(tmp_path / "narrow.png"), np.zeros((90, 50, 3), np.uint8))
+    joints = np.ones((16, 3))
+    joints[:, 0] = np.linspace(49, 56.5, 16)  # 1-based: 51 is the first pixel outside
+    record = replace(make_record(0, width=50), img_path="narrow.png", joint_self=joints)
+    write_lmdb([record], [tmp_path / "narrow.png"], tmp_path / "lmdb", compact=compact)
+    sample = LmdbDataset(tmp_path / "lmdb")[0]
+    assert sample.image.shape == (90, 64, 3)
+    assert (sample.image[:, 50:] == 128).all()
+    assert np.array_equal(sample.visible[0] == Visibility.CROPPED, joints[list(MPII_TO_CPM14), 0] >= 51)
 
 
 @pytest.mark.parametrize("limit", [20_000, 200_000])

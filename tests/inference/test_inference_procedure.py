@@ -158,8 +158,23 @@ def test_scales_of_the_interactive_program():
     assert first + 4 / 6 > math.log2(368 / (400 * 0.8 * middle))
     clipped, _ = box_place((-100, -50, 180, 250), (400, 300))
     assert clipped == (90, 125)
+    assert box_place((100, 50, 400, 900), (400, 300))[0] == (199.5, 224.5)
     with pytest.raises(UserError, match="no area inside"):
         box_place((310, 10, 350, 40), (400, 300))
+
+
+def test_of_equal_beliefs_the_benchmark_takes_the_first_column(monkeypatch):
+    """One cell and its mirror image in the diagonal; the interactive program takes the first row."""
+    maps = torch.zeros(1, 15, 46, 46)
+    maps[:, :, 10, 30] = maps[:, :, 30, 10] = 1.0
+    procedure = BenchmarkProcedure(random_net("tiny", 0))
+    monkeypatch.setattr(procedure, "stage_maps", lambda _: maps)
+    person = np.zeros((368, 368, 3), np.uint8), (183, 183), 1.0, (1.0,)
+    x, y = procedure(*person).keypoints[0]
+    assert (x // 8, y // 8) == (10, 30)
+    assert procedure(*person, order="row").keypoints[0].tolist() == [y, x]
+    views = procedure.views(*person)
+    assert procedure.peaks(maps, views, (368, 368)).keypoints[0].tolist() == [x, y]
 
 
 def test_a_smaller_box_is_the_same_procedure_in_proportion():

@@ -19,7 +19,8 @@ def test_default_sigma_is_the_releases():
     for dx, dy in ((0, 0), (21, 0), (0, 21), (-21, 30), (5, -12)):
         wanted = math.exp(-(dx * dx + dy * dy) / 2 / 21**2)
         assert data[0, 0, 60 + dy, 100 + dx].item() == pytest.approx(wanted, abs=1e-6)
-    assert config.CENTER_SIGMA_AT_FULL_CROP == 21.0
+    assert config.center_sigma(368) == 21.0
+    assert config.center_sigma(128) == 21.0 * 128 / 368
 
 
 def test_the_network_notices_another_sigma():

@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
@@ -16,11 +17,12 @@ from solver_prototxts import FLIC_AT_64, SOLVER, metrics, train, write
 from support import golden
 from tf32_settings import tf32_allowed, tf32_flags
 
+from cpm_repro import ops
 from cpm_repro.caffe import CaffeNet, read_caffemodel, read_solverstate
 from cpm_repro.caffe.caffemodel import write_caffemodel
 from cpm_repro.caffe.weight_files import load_weights
 from cpm_repro.cli import main
-from cpm_repro.data import TrainLoader, open_dataset
+from cpm_repro.data import Batch, TrainLoader, open_dataset
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.device import float32_products
 from cpm_repro.errors import UserError
@@ -28,7 +30,7 @@ from cpm_repro.model import build, load_by_name
 from cpm_repro.training import prefetch, solver_run
 from cpm_repro.training.caffe_stages import CaffeStages
 from cpm_repro.training.report import report
-from cpm_repro.training.solver_data import batch_blobs
+from cpm_repro.training.solver_data import batch_blobs, scaled
 from cpm_repro.training.solver_plan import read_plan
 from cpm_repro.training.solver_run import train_solver
 
@@ -201,8 +203,6 @@ def test_blobs_are_the_data_layers(tmp_path):
     augment = ReleaseAugment(ExactConfig.from_transform_param(param), "exact")
     sample = next(dataset[i] for i in range(len(dataset)))
     crop = augment.apply(sample, dataset.skeleton, ExactDraw())
-    from dataclasses import replace
-
     from cpm_repro.data.loader import collate
 
     blobs = batch_blobs(
@@ -211,6 +211,33 @@ def test_blobs_are_the_data_layers(tmp_path):
     record = int(np.flatnonzero(stored["none_record"] == 0)[0])
     assert np.abs(blobs["label"][0].numpy() - stored["none_label"][record]).max() < 1e-6
     assert np.abs(blobs["data"][0, 3].numpy() - stored["none_center_map"][record]).max() < 1e-6
+
+
+def test_blobs_have_the_widths_and_the_stride_of_the_prototxt(tmp_path):
+    settings = replace(read_plan(write(tmp_path)).data, sigma=5.0, sigma_center=11.0, stride=4)
+    joints, center = torch.rand(2, 1, 14, 2) * 64, torch.rand(2, 2) * 64
+    visible = torch.ones(2, 1, 14, dtype=torch.uint8)
+    batch = Batch(torch.zeros(2, 64, 64, 3, dtype=torch.uint8), joints, visible, center)
+    blobs = batch_blobs(batch, settings, torch.device("cpu"))
+    assert torch.equal(blobs["data"][:, 3:], ops.center_map(center, size=(64, 64), sigma=11.0, cutoff=True))
+    label = ops.belief_maps(joints, visible, grid=(16, 16), stride=4, sigma=5.0)
+    assert torch.equal(blobs["label"], label)
+
+
+def test_people_without_a_scale_are_as_tall_as_their_joints_box():
+    given = open_dataset("synthetic", "train", size=2)
+    assert scaled(given) is given
+
+    class WithoutScales:
+        name, skeleton = given.name, given.skeleton
+
+        def __len__(self):
+            return len(given)
+
+        def __getitem__(self, index):
+            return replace(given[index], scale=float("nan"))
+
+    assert scaled(WithoutScales())[1].scale == given[1].extent / 200
 
 
 @pytest.mark.parametrize(
