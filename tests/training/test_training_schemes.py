@@ -218,8 +218,8 @@ def test_a_run_stopped_inside_any_phase_goes_on_exactly(tmp_path, monkeypatch, s
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_phase_that_the_clock_left_no_time_for_is_said(tmp_path, monkeypatch, capsys):
-    """Its stage stays at its filler, under which those after it are trained."""
+def slowly(monkeypatch):
+    """A clock that stands still but for 5 s an update and 30 s a validation."""
     clock = [0.0]
 
     def taking(seconds, work):
@@ -232,6 +232,11 @@ def test_a_phase_that_the_clock_left_no_time_for_is_said(tmp_path, monkeypatch, 
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(loop, "predict_dataset", taking(30, loop.predict_dataset))
     monkeypatch.setattr(loop.Step, "__call__", taking(5, loop.Step.__call__))
+
+
+def test_a_phase_that_the_clock_left_no_time_for_is_said(tmp_path, monkeypatch, capsys):
+    """Its stage stays at its filler, under which those after it are trained."""
+    slowly(monkeypatch)
     config = small("stage-wise", 1, validate_people=2, validate_every=0.3)
     train(replace(config, iterations=None, minutes=1.0), tmp_path / "run")  # phases of 20 s
     phases = [record["phase"] for record in records(tmp_path / "run")]
@@ -240,6 +245,27 @@ def test_a_phase_that_the_clock_left_no_time_for_is_said(tmp_path, monkeypatch, 
     printed = capsys.readouterr().out
     expected = "warning: no update in the phase stage 2 alone: validation took its time"
     assert printed.index(expected) < printed.index("phase 3 of 3")
+
+
+def test_a_run_that_goes_on_does_not_score_the_same_weights_again(tmp_path, monkeypatch):
+    """The multiples of validate_every that its last validation took are past by then."""
+    slowly(monkeypatch)
+    config = small("end-to-end", 1, validate_people=2, validate_every=0.1)
+    config = replace(config, iterations=None, minutes=1.0)
+    update = loop.Step.__call__
+
+    def killed_at_the_third(self, batch, iteration, *rest):
+        if iteration == 2:
+            raise RuntimeError("killed")
+        return update(self, batch, iteration, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Step, "__call__", killed_at_the_third)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(config, tmp_path / "run")
+    assert [record["iteration"] for record in records(tmp_path / "run", "validation")] == [2]
+    train(config, tmp_path / "run", resume=True)
+    assert [record["iteration"] for record in records(tmp_path / "run", "validation")] == [2, 3]
 
 
 def test_what_cannot_work_is_one_line(tmp_path):
