@@ -124,6 +124,8 @@ def test_mpii_s_held_out_people_are_scored_by_head_size(weights, mpii, tmp_path)
         assert file["head_size"] == pytest.approx([0.6 * 10])
         assert file["parts"].tolist() == list(CPM14.parts)
     assert scipy.io.loadmat(out / "predictions.mat")["prediction_all"].shape[:2] == (14, 2)
+    subject = open_subjects(str(mpii), "val", AugmentConfig()).subject(0)
+    assert (subject.center, subject.scale0) == ((39, 44), person_scale(0.4))
 
 
 def test_the_json_form_of_mpii(weights, tmp_path, capsys):

@@ -43,7 +43,9 @@ def test_flic_is_scored_by_its_rule(tmp_path, capsys):
     center = (50 - 1, 0.7 * 20 + 0.3 * 75 - 1)
     found = BenchmarkProcedure(net)(image, center, person_scale(0.0110 * 55))
     assert np.array_equal(stored.reshape(9, 2), found.keypoints + 1)
-    assert np.load(out / "predictions.npz")["parts"].tolist() == list(FLIC9.parts)
+    with np.load(out / "predictions.npz") as file:
+        assert file["parts"].tolist() == list(FLIC9.parts)
+        assert file["torso_box_wh"].tolist() == [[40, 55]]
 
 
 def places(monkeypatch):
