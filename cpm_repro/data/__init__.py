@@ -35,7 +35,7 @@ from cpm_repro.data.lsp_scale import lsp_scales
 from cpm_repro.data.mixed import MixedDataset
 from cpm_repro.data.mpii import mark_validation, read_mpii_json, read_mpii_mat, read_val_pairs
 from cpm_repro.data.open import data_name, is_mixed, open_dataset, read_annotations
-from cpm_repro.data.readable import Readable
+from cpm_repro.data.readable import Readable, check_scales
 from cpm_repro.data.record import PersonRecord
 from cpm_repro.data.record_json import read_records, write_records
 from cpm_repro.data.record_set import RecordSet, read_record_set
@@ -78,6 +78,7 @@ __all__ = [
     "augment_of",
     "center_and_extent",
     "check_data",
+    "check_scales",
     "collate",
     "crop_matrix",
     "data_name",

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TypeVar
 
+from cpm_repro.config import AugmentConfig
 from cpm_repro.data.annotations import DataWarning
 from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.errors import UserError
 
 _Made = TypeVar("_Made")
+
+_LOOKED_AT = 100
+"""People of whom somebody has a scale where the data set has scales."""
 
 
 class Readable:
@@ -78,4 +83,26 @@ class Readable:
         return UserError(
             f"{self._dataset.name}: wanted an image that can be read, got {len(self.unread)} that cannot, "
             f"such as {next(iter(self.unread.values()))}"
+        )
+
+
+def check_scales(spec: str, augment: AugmentConfig, people: PoseDataset) -> None:
+    """Refuse people without a scale for a crop that goes by it, before every picture is tried in turn.
+
+    Single ones without are left out when they are cropped.
+
+    Raises:
+        UserError: nobody of the first of ``people``, of the data called ``spec``, has a scale.
+    """
+    if augment.method == "box":
+        return
+    looked_at: list[bool] = []
+    for sample in islice(filter(None, map(Readable(people).read, range(len(people)))), _LOOKED_AT):
+        looked_at.append(sample.scale > 0)
+        if looked_at[-1]:
+            return
+    if looked_at:
+        raise UserError(
+            f"{spec}: augment.method {augment.method} expects a scale (person height / 200 px), which none "
+            f"of the first {len(looked_at)} has; augment.method=box does without"
         )

@@ -13,7 +13,7 @@ import torch
 from cpm_repro.config import AugmentConfig, TargetConfig
 from cpm_repro.data.augment import Crop
 from cpm_repro.data.loader import Augment, augment_of, collate, stream
-from cpm_repro.data.readable import Readable
+from cpm_repro.data.readable import Readable, check_scales
 from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.files import atomic_write
 from cpm_repro.ops import belief_maps
@@ -56,8 +56,10 @@ def show_samples(
     if count < 1:
         raise ValueError(f"count: expected at least 1, got {count}")
     augment = augment or AugmentConfig()
-    if isinstance(augment, AugmentConfig) and augment.method == "device":
-        augment = replace(augment, method="fast")  # the same crop, warped here
+    if isinstance(augment, AugmentConfig):
+        check_scales(dataset.name, augment, dataset)
+        if augment.method == "device":
+            augment = replace(augment, method="fast")  # the same crop, warped here
     cutter = augment_of(augment) if isinstance(augment, AugmentConfig) else augment
     readable = Readable(dataset)
     crops: list[Crop] = []

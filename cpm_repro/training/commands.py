@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cpm_repro.config import TrainConfig, explained, requested, solver_options
-from cpm_repro.data import open_dataset
+from cpm_repro.data import check_scales, open_dataset
 from cpm_repro.device import float32_products, usable_device
 from cpm_repro.errors import UserError
 from cpm_repro.evaluation import ScoreTable
@@ -99,6 +99,7 @@ def evaluate_weights(
         dataset = PersonCentres(dataset)
     check_held_out(data, dataset)
     refuse_other_parts(model, weights, data, dataset.skeleton)
+    check_scales(data, model.augment, dataset)
     net = model.net.to(place)
     crop = model.augment.crop
     memory = fitting(f"a batch of 16 crops of {crop}x{crop} px", "give another --device")

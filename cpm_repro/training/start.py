@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 
 from cpm_repro.caffe.weight_files import load_weights, read_weight_file
 from cpm_repro.config import TrainConfig
-from cpm_repro.data import PoseDataset, Readable, open_dataset
+from cpm_repro.data import PoseDataset, Readable, check_scales, open_dataset
 from cpm_repro.errors import UserError
 from cpm_repro.inference.weights import build_from, compare_parts
 from cpm_repro.model import PoseMachine, describe, initialise, initialise_from_vgg19, load_by_name
@@ -21,9 +20,6 @@ from cpm_repro.ops._checks import MAX_STAGES
 from cpm_repro.skeleton import Skeleton, Visibility
 from cpm_repro.training.person import PersonCentres
 from cpm_repro.weight_paths import weight_file_of
-
-_LOOKED_AT = 100
-"""People of whom somebody has a scale where the data set has scales."""
 
 
 def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
@@ -50,26 +46,8 @@ def open_people(config: TrainConfig) -> tuple[PoseDataset, PoseDataset]:
             f"torso = {json.dumps(parts[:2])}, or two others"
         )
     check_held_out(config.data, held_out)
-    if (method := config.augment.method) != "box":
-        _check_scales(config.data, method, train)
+    check_scales(config.data, config.augment, train)
     return train, held_out
-
-
-def _check_scales(spec: str, method: str, people: PoseDataset) -> None:
-    """Refuse people without a scale for a crop that goes by it, before many pictures are tried for one.
-
-    Single ones without are left out while training.
-    """
-    looked_at: list[bool] = []
-    for sample in islice(filter(None, map(Readable(people).read, range(len(people)))), _LOOKED_AT):
-        looked_at.append(sample.scale > 0)
-        if looked_at[-1]:
-            break
-    if looked_at and not any(looked_at):
-        raise UserError(
-            f"{spec}: augment.method {method} expects a scale (person height / 200 px), which none of the "
-            f"first {len(looked_at)} has; augment.method=box does without"
-        )
 
 
 def check_held_out(spec: str, people: PoseDataset) -> None:

@@ -114,12 +114,12 @@ def test_an_object_of_one_part_is_trained_scored_and_exported(folder, capsys):
     assert main(["export", "run", "balls.pt2", "--peaks"]) == 0
 
 
-def write_scales(folder, scales):
-    """Twelve people to train on, with these scales, and one held out."""
+def write_scales(folder, scales, held_out=("0.2",)):
+    """People to train on, with these scales, and those held out."""
     place = folder / "pairs"
     place.mkdir()
     rows = [f"{n}.png,10,10,50,50,30,30,{scale},train" for n, scale in enumerate(scales)]
-    rows.append("v.png,10,10,50,50,30,30,0.2,val")
+    rows += [f"v{n}.png,10,10,50,50,30,30,{scale},val" for n, scale in enumerate(held_out)]
     (place / "pairs.csv").write_text(
         "\n".join(["image,a_x,a_y,b_x,b_y,center_x,center_y,scale,split", *rows])
     )
@@ -146,3 +146,18 @@ def test_nobody_with_a_scale_is_refused_before_any_work(folder, capsys):
         capsys.readouterr().err
     )
     assert not (folder / "run").exists()
+
+
+@pytest.mark.filterwarnings("error::cpm_repro.data.annotations.DataWarning")
+def test_nobody_with_a_scale_is_one_line_where_samples_are_drawn_and_scored(folder, capsys):
+    """Everybody was decoded and named in a line of its own."""
+    write_scales(folder, ["0.2"] * 20)
+    assert train("pairs", 2, *EXACT) == 0
+    shutil.rmtree("pairs")
+    write_scales(folder, [""] * 40, [""] * 3)
+    for command, seen in (
+        (["data", "show", "pairs", *EXACT], 40),
+        (["eval", "--weights", "run", "--data", "pairs"], 3),
+    ):
+        assert main(command) == 2
+        assert f"which none of the first {seen} has" in capsys.readouterr().err
