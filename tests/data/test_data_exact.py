@@ -315,3 +315,5 @@ def test_a_joint_outside_of_the_photograph_is_not_drawn_whatever_the_data_set(au
 
 def test_the_layers_defaults_are_those_of_a_run():
     assert ReleaseAugment.of(AugmentConfig(crop=368)).config == ExactConfig()
+    shifted = ReleaseAugment.of(AugmentConfig(crop=200, shift=0.1, method="exact")).config
+    assert shifted.center_perterb_max == 20  # pixels; ours is a share of the crop

@@ -67,6 +67,21 @@ def test_released_presets_are_the_data_layers(name):
     assert set(said) == {"target_dist", "do_clahe", "np_in_lmdb"}
 
 
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_presets_do_nothing_that_no_prototxt_says(name):
+    config = preset(name)
+    augment, solver = config.augment, config.solver
+    assert (augment.method, augment.target_dist) == ("exact", 1.171)
+    assert (augment.half_body, augment.occlusion, augment.photometric) == (0, 0, 0)
+    assert (solver.initialisation, solver.precision, solver.average, solver.accumulate) == (
+        "caffe",
+        "float32",
+        0,
+        1,
+    )
+    assert (config.scheme, config.network.stages, config.network.width) == ("end-to-end", None, None)
+
+
 def test_mpii_and_lsp_together_step_by_the_same_rule():
     assert preset("mpii_lsp").solver.stepsize == 84 * (25925 + 11000) // 16
     assert preset("mpii_lsp").network.arch == "mpii_6stage"
