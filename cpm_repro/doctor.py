@@ -143,8 +143,7 @@ def _advice(wrong: dict[str, dict[str, str]]) -> str:
     if idle:
         sentences.append(
             f"the back end {', '.join(idle)} runs nothing here: build the extension on this machine with "
-            f"`{BUILD_COMMAND}` (a GPU must be of compute capability 7.5 or newer), "
-            "or set CPM_BACKEND=reference"
+            f"`{BUILD_COMMAND}`, or set CPM_BACKEND=reference"
         )
     return "; ".join(sentences)
 
