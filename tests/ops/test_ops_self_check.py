@@ -47,7 +47,8 @@ def test_one_wrong_number_is_found(compiled, monkeypatch, name):
 
 def test_not_a_number_is_wrong(compiled, monkeypatch):
     broken(monkeypatch, "center_map", lambda maps: maps * float("nan"))
-    assert wrong_operators(compiled) == {"center_map": "differs by nan"}
+    broken(monkeypatch, "belief_maps", lambda made: (made[0] + 1, made[1] * float("nan")))
+    assert wrong_operators(compiled) == dict.fromkeys(["belief_maps", "center_map"], "differs by nan")
 
 
 def test_a_kernel_that_ends_in_an_error_is_wrong(compiled, monkeypatch, capsys):
