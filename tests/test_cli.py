@@ -91,6 +91,28 @@ def test_a_reader_that_has_read_enough_is_no_traceback():
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_log_on_a_full_disk_is_one_line():
+    """`cpm ... > log`."""
+    command = [sys.executable, "-m", "cpm_repro", "train", "--explain", "tiny"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    said = "cpm train: error: cannot write: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closed as a POSIX shell closes them")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_hindrance(closed, tmp_path):
+    """As some services start their programs. The first lacked `flush`, the second `isatty`."""
+    for words in ("proto tiny --out protos", "data check protos"):
+        command = f"{sys.executable} -m cpm_repro {words} {closed}"
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == (0 if "proto " in words else 2)
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "protos" / "pose_deploy.prototxt").exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -24,6 +24,9 @@ from cpm_repro.paths import shown
 _NOT_ALLOWED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
 """What a user may not do, or call a file, wherever that comes up: closed folders, names too long."""
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""A disk, a quota or a limit that leaves no room for more: `cpm ... > a_log` on a full disk."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code is 0, 2 for the user's mistake, 1 for a failure of the machine."""
@@ -42,9 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"cpm {options.verb}: error: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # `cpm ... | head` has read enough; nothing is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141  # as the shell calls the end by SIGPIPE
     except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            print(f"cpm {options.verb}: error: cannot write: {error.strerror}", file=sys.stderr)
+            _drop_output()
+            return 1
         if error.errno not in _NOT_ALLOWED:
             raise
         name = one_line(shown(error.filename))
@@ -59,6 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\ninterrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _drop_output() -> None:
+    """Forget what standard output does not take any more: Python would try, and fail, once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
