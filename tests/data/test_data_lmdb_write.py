@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from record_fakes import files_of, make_record, raw_values
 
+from cpm_repro.caffe.datum import decode_datum
 from cpm_repro.cli import main
 from cpm_repro.data.lmdb_plan import PLAN
 from cpm_repro.data.lmdb_store import LmdbDataset
@@ -33,7 +34,12 @@ def test_1000_people_go_through_an_lmdb(images, tmp_path):
     files = files_of(records, images)
     out = tmp_path / "lmdb"
     assert write_lmdb(records, files, out, seed=4) == 1000
-    assert sorted(raw_values(out)) == [b"%07d" % place for place in range(1000)]
+    values = raw_values(out)
+    assert sorted(values) == [b"%07d" % place for place in range(1000)]
+    for place in (0, 7, 999):  # the annotation plane says where it stands, of how many
+        planes = decode_datum(values[b"%07d" % place], "x").planes
+        assert planes is not None
+        assert np.frombuffer(planes[3, 2].tobytes(), "<f4", 2, 7).tolist() == [place, 1000]
     assert write_lmdb(records, files, out, seed=4) == 0
     assert_holds(LmdbDataset(out), records)
     train, val = LmdbDataset(out, "train"), LmdbDataset(out, "val")

@@ -117,6 +117,7 @@ def test_a_pass_waits_for_its_device_once(tmp_path):
         done = run.step(iter(given[2:]), 1)
     assert reads.seen == ["Tensor.tolist"] * 2
     assert len(done.losses) == 3
+    assert done.objective == pytest.approx(sum(done.losses))  # means of the two passes, both
     gradients = [weight.grad for weight in run.net.parameters()]
     assert done.norm == pytest.approx(float(torch.nn.utils.get_total_norm(gradients)) / 2)
 
