@@ -83,6 +83,7 @@ class ValBatch:
         visible: (N, K) uint8 Visibility codes of person 0.
         extent: (N,) float64, longer side of the person's box in the photograph.
         index: (N,) int64, positions in the data set.
+        names: (N,) str, the samples' ids.
     """
 
     batch: Batch
@@ -91,6 +92,7 @@ class ValBatch:
     visible: np.ndarray
     extent: np.ndarray
     index: np.ndarray
+    names: np.ndarray
 
 
 class TrainLoader:
@@ -295,6 +297,7 @@ def val_batches(
             visible=np.stack([sample.visible[0] for sample in samples]),
             extent=np.array([sample.extent for sample in samples]),
             index=np.array(index, dtype=np.int64),
+            names=np.array([sample.id for sample in samples]),
         )
         empty = False
     if chosen and empty:

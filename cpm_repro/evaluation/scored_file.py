@@ -96,6 +96,18 @@ def photograph(person: str) -> str:
     return re.sub(r"#[0-9]+$", "", person)
 
 
+def _same(name: str, other: str) -> bool:
+    """Whether two files may mean one person by these names.
+
+    One may number the people of a photograph and the other not; one may have its folder, as samples have the
+    data set's name, and the other not.
+    """
+    numbered = photograph(name) != name and photograph(other) != other
+    names = [(name if numbered else photograph(name)), (other if numbered else photograph(other))]
+    short, long = sorted(names, key=len)
+    return short == long or long.endswith(f"/{short}")
+
+
 def _protocol_of(true: TruthFile) -> str:
     if true.torso_box_wh is not None:
         return "flic-pck"
@@ -121,8 +133,7 @@ def _aligned(
             f"{given.source} predicts {len(given.positions)} people, {true.source} has {len(true.positions)}"
         )
     for index, (name, true_name) in enumerate(zip(given.people or (), true.people or (), strict=False)):
-        # A file that numbers the people of a photograph, and one that does not, may mean the same ones.
-        if name != true_name and photograph(name) != true_name and name != photograph(true_name):
+        if not _same(name, true_name):
             raise UserError(
                 f"{given.source} is in another order than {true.source}: person {index} is "
                 f"{name}, there {true_name}"

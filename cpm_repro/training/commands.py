@@ -121,6 +121,7 @@ def evaluate_weights(
                 scores=predictions.scores[-1],
                 gt=predictions.truth,
                 labelled=predictions.labelled,
+                image=predictions.names,
                 **skeleton_arrays(dataset.skeleton, predictions.extent),  # type: ignore[arg-type]
             )
         print(f"written to {out}")

@@ -36,6 +36,7 @@ class Predictions:
     truth: np.ndarray  # (M, K, 2) float64
     labelled: np.ndarray  # (M, K) bool
     extent: np.ndarray  # (M,) float64, longer side of the person's box
+    names: np.ndarray  # (M,) str, the samples' ids
 
 
 def predict_dataset(
@@ -77,6 +78,7 @@ def predict_dataset(
             truth=item.joints.astype(np.float64),
             labelled=item.visible != Visibility.CROPPED,
             extent=item.extent,
+            names=item.names,
         )
 
     modes = {module: module.training for module in net.modules()}  # frozen stages keep dropout off
@@ -103,6 +105,7 @@ def _joined(parts: list[Predictions]) -> Predictions:
         np.concatenate([part.truth for part in parts]),
         np.concatenate([part.labelled for part in parts]),
         np.concatenate([part.extent for part in parts]),
+        np.concatenate([part.names for part in parts]),
     )
 
 

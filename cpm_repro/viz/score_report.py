@@ -80,17 +80,25 @@ def score_report(
         if other is not None and compare is not None:
             tables[_other_name(Path(compare), tables)] = other.table
         _write(Path(out), scored, intervals, paired, text)
+        pck_figure(tables, Path(out) / "curves.png")
         if images is not None:
             failure_sheet(scored, Path(images), Path(out) / "failures.png")
-        pck_figure(tables, Path(out) / "curves.png")
+            if not failures(scored.table):
+                print("nobody has a miss: no failures.png")
         print(f"written to {out}")
     return scored
 
 
 def failure_sheet(scored: ScoredFile, images: Path, path: Path, count: int = 12) -> None:
-    """Draw the ``count`` worst people whose photographs are in ``images`` on one page."""
+    """Draw the ``count`` worst people whose photographs are in ``images`` on one page; nothing of no misses.
+
+    Raises:
+        UserError: there are misses, but no photograph of theirs.
+    """
     import cv2
 
+    if not failures(scored.table):
+        return
     pictures, labels = [], []
     for failure in failures(scored.table):
         try:
@@ -114,11 +122,12 @@ def failure_sheet(scored: ScoredFile, images: Path, path: Path, count: int = 12)
 
 
 def _photograph(person: str, images: Path) -> Path:
-    """Where the photograph of a person lies in ``images``: by its path there, else by its file name alone."""
+    """Where the photograph of a person lies in ``images``: by its path there, or the end of it."""
     for whole in (person, photograph(person)):
-        for name in (whole, Path(whole).name):
+        parts = Path(whole).parts
+        for start in range(len(parts)):
             with suppress(UserError):  # a path that leads out of the folder
-                if (place := inside(images, name)).is_file():
+                if (place := inside(images, str(Path(*parts[start:])))).is_file():
                     return place
     return images / Path(person).name
 

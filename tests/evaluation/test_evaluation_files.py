@@ -227,6 +227,13 @@ def test_files_of_other_people_are_refused(tmp_path):
     np.savez(tmp_path / "plain.npz", pred=truth, image=names)
     np.savez(tmp_path / "numbered_truth.npz", gt=truth, image=numbered)
     assert score_file(tmp_path / "plain.npz", tmp_path / "numbered_truth.npz").table.total == 100
+    np.savez(tmp_path / "inside.npz", pred=truth, image=np.array([f"data/{name}#1" for name in names]))
+    for known in ("t.npz", "numbered_truth.npz"):  # samples of training have their data set's name before it
+        assert score_file(tmp_path / "inside.npz", tmp_path / known).table.total == 100
+    second = np.array([f"data/{name}#2" for name in names])
+    np.savez(tmp_path / "second.npz", pred=truth, image=second)
+    with pytest.raises(UserError, match=r"another order.*person 0 is data/a#2, there a#1"):
+        score_file(tmp_path / "second.npz", tmp_path / "numbered_truth.npz")
     np.savez(tmp_path / "wrong.npz", pred=truth, image=numbered[[1, 0, 2, 3, 4]])
     with pytest.raises(UserError, match=r"another order.*person 0 is b#1, there a"):
         score_file(tmp_path / "wrong.npz", tmp_path / "t.npz")

@@ -161,3 +161,18 @@ def test_nobody_with_a_scale_is_one_line_where_samples_are_drawn_and_scored(fold
     ):
         assert main(command) == 2
         assert f"which none of the first {seen} has" in capsys.readouterr().err
+
+
+def test_what_the_two_ways_of_scoring_write_names_its_people(folder, capsys):
+    """By training's crop they had no names: their worst could not be drawn, nor another order be seen."""
+    write_pairs(folder, [f"{n}.png,10,10,50,50,,,{'train' if n < 4 else 'val'}" for n in range(8)])
+    assert train("pairs", 2) == 0
+    known = ["eval", "--weights", "run"]
+    assert (
+        main([*known, "--out", "crop"]) == main([*known, "--procedure", "release", "--out", "release"]) == 0
+    )
+    assert np.load("crop/predictions.npz")["image"].tolist() == [f"pairs/{n}.png#1" for n in range(4, 8)]
+    again = ["eval", "--predictions", "crop/predictions.npz", "--compare", "release/predictions.npz"]
+    assert main([*again, "--out", "again", "--images", "pairs"]) == 0
+    drawn = (folder / "again" / "failures.png").exists()
+    assert drawn != ("nobody has a miss" in capsys.readouterr().out)

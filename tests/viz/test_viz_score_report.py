@@ -68,10 +68,12 @@ def test_an_interval_of_few_people_is_called_too_narrow(tmp_path, capsys, people
     assert ("too narrow for so few" in capsys.readouterr().out) == few
 
 
-@pytest.mark.parametrize("named", ["p0.png#1", "data/p0.png#2", "of/p0.png#1", "/elsewhere/p0.png", "p0.png"])
+@pytest.mark.parametrize(
+    "named", ["p0.png#1", "data/p0.png#2", "of/p0.png#1", "/elsewhere/p0.png", "p0.png", "data/of/p0.png"]
+)
 def test_people_are_drawn_on_the_photograph_that_their_names_mean(tmp_path, named):
     """Our own predictions number the people of a photograph; other files have folders before its name."""
-    folder = tmp_path / "images" / ("of" if named.startswith("of/") else "")
+    folder = tmp_path / "images" / ("of" if "of/" in named else "")
     folder.mkdir(parents=True)
     cv2.imwrite(str(folder / "p0.png"), np.full((100, 100, 3), 90, np.uint8))
     truth = np.random.default_rng(0).uniform(10, 90, (1, 14, 2))
@@ -79,6 +81,13 @@ def test_people_are_drawn_on_the_photograph_that_their_names_mean(tmp_path, name
     np.savez(tmp_path / "a.npz", pred=truth + 50, gt=truth, parts=parts, image=np.array([named]))
     score_report(tmp_path / "a.npz", out=tmp_path / "out", images=tmp_path / "images", resamples=10)
     assert cv2.imread(str(tmp_path / "out" / "failures.png")) is not None
+
+
+def test_without_a_miss_there_is_nobody_to_draw(tmp_path, capsys):
+    """No photograph could be read, it said, and the curves were not drawn."""
+    score_report(write(tmp_path, "a.npz", 0.0), out=tmp_path / "out", images=tmp_path, resamples=10)
+    assert "nobody has a miss: no failures.png" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["curves.png"]
 
 
 def test_bars_in_the_names_of_parts_do_not_move_the_intervals(tmp_path, capsys):
@@ -98,6 +107,7 @@ def test_what_cannot_be_reported(tmp_path):
     predictions = write(tmp_path, "a.npz", 4.0)
     with pytest.raises(UserError, match="none of the photographs"):
         score_report(predictions, out=tmp_path / "out", images=tmp_path, resamples=10)
+    assert (tmp_path / "out" / "curves.png").exists()
     with pytest.raises(UserError, match="known: lsp-pck"):
         score_report(predictions, protocol="pck")
     truth = np.zeros((2, 14, 2))  # torsos of no length
