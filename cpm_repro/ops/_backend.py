@@ -89,10 +89,10 @@ def why_not_compiled() -> str | None:
 
 
 def _automatic(operator: str, device: torch.device) -> str:
-    if (reason := _why_too_old(device)) is not None:
+    device_type = device.type
+    if device_type == "cuda" and (reason := _why_too_old(device)) is not None:
         _warn_once(f"cpm_repro runs slow reference operators on cuda tensors: {reason}")
         return "reference"
-    device_type = device.type
     if device_type in ("cpu", "cuda") and _library.has_kernel(operator, device_type):
         return device_type
     reasons = _why_not(device_type, operator)
