@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -328,15 +329,38 @@ def _sane_rate(rate: float) -> float:
     return rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else ASSUMED_RATE
 
 
-@contextlib.contextmanager
-def quiet_opencv() -> Iterator[None]:
+class _Silence:
+    """OpenCV's level is the process's: silent from the first who asks for it until the last has done.
+
+    Each putting back what he found would leave it silent for good where two overlap, as in threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users, self._level = 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._level = cv2.utils.logging.getLogLevel()
+                cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._users += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_silence = _Silence()
+
+
+def quiet_opencv() -> contextlib.AbstractContextManager[None]:
     """Keep OpenCV from writing its own lines to the terminal, and its FFmpeg from now on; ours say what is
     wrong. Where the process has read or written a video by OpenCV before, FFmpeg goes on as it was.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when FFmpeg is first used
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    return _silence

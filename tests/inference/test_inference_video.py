@@ -400,6 +400,18 @@ def test_a_cameras_recording_keeps_the_time(run_folder, tmp_path):
     assert len(frames) == 13  # the last one is due 0.6 s after the start
 
 
+def test_opencv_speaks_again_when_the_last_reader_of_several_is_done():
+    """In threads they overlap in any order: the second put back the first one's silence, for good."""
+    level = cv2.utils.logging.getLogLevel()
+    first, second = video.quiet_opencv(), video.quiet_opencv()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
+    second.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == level != cv2.utils.logging.LOG_LEVEL_SILENT
+
+
 def test_a_drawn_video_is_as_private_as_the_other_results(tmp_path):
     mask = os.umask(0o077)
     try:
