@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cpm_repro.config import AugmentConfig, person_share
 from cpm_repro.inference.weights import load_model
 from cpm_repro.model.export import ExportReport, export_onnx, export_program
 from cpm_repro.paths import wanted_suffix
@@ -37,7 +38,8 @@ def export_weights(
         size: input (height, width) in pixels; None takes the crop that the weights were trained on.
         stages: run only so many. peaks: x, y and score of each part instead of the belief maps.
 
-    The file keeps the notes ``parts`` (the names in the outputs' order, JSON) and ``input``.
+    The file keeps the notes ``parts`` (the names in the outputs' order, JSON) and ``input``, which ends with
+    how large people are to be shown.
 
     Raises:
         UserError: another suffix, unusable weights, or what the exporters refuse.
@@ -46,7 +48,16 @@ def export_weights(
     model = load_model(weights, arch, parts=parts, width=width)
     if size is None and model.net.input_channels == 4:
         size = (model.augment.crop, model.augment.crop)
-    notes = {"input": f"{_COLOURS}, {_CENTRE}" if model.net.input_channels == 4 else _COLOURS}
+    pose = f"{_COLOURS}, {_CENTRE}; {_size(model.augment)}"
+    notes = {"input": pose if model.net.input_channels == 4 else _COLOURS}
     if model.skeleton is not None:
         notes["parts"] = json.dumps(model.skeleton.parts)
     return export(model.net, target, size=size, stages=stages, peaks=peaks, notes=notes)
+
+
+def _size(augment: AugmentConfig) -> str:
+    """How large people were while a network was trained, in words."""
+    what = (
+        "the longer side of their joints' box" if augment.method == "box" else "a height (200 x MPII's scale)"
+    )
+    return f"people as large as in training, {what} of {person_share(augment) * augment.crop:.0f} px"

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from support import golden
 
 from cpm_repro.caffe.convert import compare
@@ -162,12 +163,27 @@ def test_an_exported_file_names_its_parts_and_its_input(tmp_path):
     assert kept["input"].startswith(
         "B, G, R as pixel / 256 - 0.5, then exp(-d^2 / (2 s^2)), 0 where that is below"
     )
+    assert kept["input"].endswith(
+        "people as large as in training, the longer side of their joints' box of 102 px"
+    )
     # what is written there is what the network is given here
     seen = network_input(torch.zeros((1, 120, 128, 3), dtype=torch.uint8), torch.tensor([[70.0, 50.0]]))
     y, x = np.mgrid[:120, :128]
     bump = np.exp(-((x - 70) ** 2 + (y - 50) ** 2) / (2 * (21 / 368 * 128) ** 2))
     assert (bump < 0.01).any()
     np.testing.assert_allclose(seen[0, 3].numpy(), np.where(bump < 0.01, 0, bump), atol=1e-6)
+
+
+def test_an_exported_file_says_how_large_the_release_shows_people(tmp_path):
+    from cpm_repro.config import AugmentConfig
+    from cpm_repro.inference.export import export_weights
+    from cpm_repro.model.about import About, about_to_json
+
+    about = about_to_json(About(AugmentConfig(crop=64, method="fast", target_dist=0.2), "", None))
+    save_file(small_net().state_dict(), tmp_path / "w.safetensors", metadata={"about": about})
+    export_weights(tmp_path / "w.safetensors", tmp_path / "x.onnx", stages=1)
+    kept = onnxruntime.InferenceSession(tmp_path / "x.onnx").get_modelmeta().custom_metadata_map
+    assert kept["input"].endswith("people as large as in training, a height (200 x MPII's scale) of 40 px")
 
 
 def test_a_default_of_float64_changes_no_trial(tmp_path):
