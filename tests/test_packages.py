@@ -33,7 +33,13 @@ def test_a_missing_package_is_one_line(module, arguments, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [ImportError("cannot import name", name="cpm_repro.ops"), ImportError("odd")]
+    "error",
+    [
+        ImportError("cannot import name", name="cpm_repro.ops"),
+        ModuleNotFoundError("No module named", name="cpm_repro.opz"),
+        ImportError("cannot import name", name="numpy", path="/x/numpy/__init__.py"),
+        ImportError("odd"),
+    ],
 )
 def test_our_own_broken_imports_are_no_missing_package(error, monkeypatch):
     def broken() -> None:

@@ -37,6 +37,12 @@ MISTAKES = [
     ("belief_maps", {"center": CENTER.long()}, TypeError, "center must be a floating-point tensor of pixels"),
     (
         "belief_maps",
+        {"center": CENTER.to(torch.complex64)},
+        TypeError,
+        "center must be a floating-point tensor",
+    ),
+    (
+        "belief_maps",
         {"center": CENTER.to("meta")},
         ValueError,
         r"center must be on the device of joints \(cpu\), got meta",
