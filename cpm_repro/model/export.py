@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -230,6 +231,9 @@ def _shape(data: Tensor) -> tuple[int, int, int, int]:
 
 
 def _require(*packages: str) -> None:
+    # onnxruntime's builds of 1.29 and newer tell their maker which models run, from the import on. Who wants
+    # that sets it to 0.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     for package in packages:
         optional_module(package, "export", "ONNX export")
 

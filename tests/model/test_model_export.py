@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -19,6 +21,7 @@ from cpm_repro.inference.network_input import network_input
 from cpm_repro.model import build
 from cpm_repro.model.export import Keypoints, export_onnx, export_program
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 NETS = {"mpii": "mpii_6stage", "flic": "flic_4stage", "vgg": "mpii_vgg_6stage", "person": "person_4stage"}
@@ -205,3 +208,18 @@ def test_networks_of_another_type_are_named(export, tmp_path):
         TypeError, match=r"wanted float32 weights on the CPU, got torch\.bfloat16 on cpu in conv"
     ):
         export(small_net().bfloat16(), tmp_path / "x", size=(64, 64))
+
+
+def test_an_export_is_reported_to_nobody(tmp_path):
+    """onnxruntime kept a device id in the home folder and queued reports of the models that it ran."""
+    quiet = ("ORT_DISABLE_TELEMETRY", "CI", "GITHUB_ACTIONS", "TF_BUILD", "XDG_CACHE_HOME")
+    surroundings = {name: value for name, value in os.environ.items() if name not in quiet}
+    surroundings["HOME"] = str(tmp_path / "home")
+    (tmp_path / "home").mkdir()
+    code = (
+        "from cpm_repro.model import build; from cpm_repro.model.export import export_onnx; "
+        "export_onnx(build('tiny', stages=1, parts=1, width=0.05), 'x.onnx', size=(16, 16))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=surroundings, check=True)
+    assert (tmp_path / "x.onnx").exists()
+    assert not list((tmp_path / "home").rglob("*deviceid*"))
