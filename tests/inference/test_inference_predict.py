@@ -15,7 +15,7 @@ import pytest
 from videos import cut, make_video, read_all
 
 from cpm_repro.cli import main
-from cpm_repro.data import read_coco
+from cpm_repro.data import open_dataset, read_coco
 from cpm_repro.inference.estimator import PoseEstimator
 from cpm_repro.inference.weights import BUNDLED
 from cpm_repro.skeleton import CPM14
@@ -102,6 +102,18 @@ def test_our_coco_file_is_read_by_our_own_reader(predict, photographs):
     person = read.images[1].people[0]
     assert person.joints[4].tolist() == [ours["people"][0]["keypoints"][4][axis] for axis in "xy"]
     assert person.center.tolist() == ours["people"][0]["center"]
+
+
+def test_predictions_made_beside_their_pictures_are_a_data_set(predict, photographs, monkeypatch):
+    """As `docs/predictions.md` tells: the file is moved to the folder in which `cpm predict` ran."""
+    monkeypatch.chdir(photographs.parent)
+    _, _, out = predict(photographs.name, "--format", "coco", "--no-pictures")
+    (out / "predictions/coco.json").rename("coco.json")
+    train, held_out = (open_dataset("coco.json", split) for split in ("train", "val"))
+    assert [people[0].id for people in (held_out, train)] == [
+        "coco/photographs/a.png#1",
+        "coco/photographs/b.jpg#1",
+    ]
 
 
 def test_a_video_keeps_rate_size_and_frames(predict, tmp_path):
