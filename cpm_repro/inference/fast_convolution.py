@@ -69,7 +69,7 @@ class FastConv2d(nn.Conv2d):
     def _spectrum(self, tile: int) -> Tensor:
         """The weight's spectrum, made when first asked for and when the weight has changed."""
         weight = self.weight
-        version = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        version = (weight.data_ptr(), 0 if weight.is_inference() else weight._version, _glimpse(weight))
         kept = self._spectra.get(tile)
         if kept is not None and kept[0] == version:
             return kept[1]
@@ -88,6 +88,16 @@ class FastConv2d(nn.Conv2d):
         return {**self.__dict__, "_spectra": {}}  # a copy makes its own
 
 
+def _glimpse(weight: Tensor) -> object:
+    """Some hundred of the values: what is written through ``weight.data`` or NumPy does not make a version.
+
+    Averages of weights are mostly swapped in that way.
+    """
+    outputs, channels, kernel, _ = weight.shape
+    some = weight.detach()[:: -(-outputs // 16), :: -(-channels // 16), kernel // 2, kernel // 3]
+    return some.tolist()
+
+
 _making = threading.Lock()
 
 
@@ -99,7 +109,8 @@ def fast_convolutions(net: Network) -> Network:
     outputs stay what they are, the outputs within about 1e-6 of a layer's range
     (:mod:`cpm_repro.inference.tiled_fft`); in bfloat16 their rounding error is twice that of a direct
     convolution. The spectra of the weights are made at the first use and take up to 64 MB a layer, half of
-    that in bfloat16.
+    that in bfloat16; weights that are changed have new ones at the next use, in whatever way all of a layer's
+    are changed. Single values must not be written through ``weight.data`` or NumPy, which is not seen.
     """
     for module in list(net.modules()):
         for name, child in list(module.named_children()):

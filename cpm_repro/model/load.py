@@ -145,5 +145,6 @@ def _copy(target: nn.Parameter, blob: Blob) -> None:
         target.copy_(blob.reshape(target.shape))
     elif target.device.type == "cpu" and target.dtype == torch.float32:
         np.copyto(target.detach().numpy(), blob.reshape(tuple(target.shape)), casting="unsafe")
+        torch.autograd.graph.increment_version(target)  # NumPy tells nobody that it wrote
     else:
         target.copy_(torch.tensor(blob, device=target.device).reshape(target.shape))

@@ -4,6 +4,7 @@ import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from cpm_repro.inference import fast_convolution, tile_cost, tiled_fft
 from cpm_repro.inference.fast_convolution import FastConv2d, fast_convolutions, spectrum_bytes
 from cpm_repro.inference.tile_cost import TileShape, choose_tile
 from cpm_repro.inference.tiled_fft import convolve, kernel_spectrum
-from cpm_repro.model import build
+from cpm_repro.model import build, load_by_name
 
 
 def case(count, channels, outputs, height, width, kernel, seed=0):
@@ -184,6 +185,36 @@ def test_changed_weights_are_noticed():
     fast.load_state_dict(nn.Sequential(wide()).state_dict())
     with torch.inference_mode():
         torch.testing.assert_close(fast(data), first)
+
+
+@pytest.mark.parametrize("way", ["data", "numpy", "load_by_name"])
+def test_weights_that_are_changed_behind_torchs_back_are_noticed(way):
+    """As an average is swapped in, and as the next snapshot's arrays are loaded: no version counts these."""
+    one, other = (build("lsp_6stage", stages=1, parts=2, width=0.5).eval() for _ in range(2))
+    data = torch.rand(1, 4, 184, 184) - 0.5
+    with torch.inference_mode():
+        wanted = other(data)[0]
+        fast = fast_convolutions(one)
+        assert not torch.allclose(fast(data)[0], wanted)
+        assert spectrum_bytes(fast) > 0
+    arrays = {key: value.numpy() for key, value in other.state_dict().items()}
+    if way == "load_by_name":
+        load_by_name(fast, arrays)
+    for name, parameter in fast.named_parameters():
+        if way == "data":
+            parameter.data.copy_(torch.from_numpy(arrays[name]))
+        elif way == "numpy":
+            parameter.detach().numpy()[...] = arrays[name]
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(data)[0], wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+
+
+def test_loading_counts_as_a_change():
+    """It writes with NumPy, which tells torch nothing."""
+    net = build("lsp_6stage", stages=1, parts=2, width=0.5)
+    before = net.conv2_stage1.weight._version
+    load_by_name(net, {"conv2_stage1.weight": np.zeros((64, 64, 9, 9)), "conv2_stage1.bias": np.zeros(64)})
+    assert net.conv2_stage1.weight._version > before
 
 
 def test_copies_and_threads():
