@@ -282,8 +282,9 @@ def test_switches_that_are_not_implemented_are_refused(switch):
         ExactConfig.from_transform_param({switch: SWITCHES[switch]})
 
 
-def test_a_person_outside_of_the_crop_leaves_it_grey():
-    far = sample_at(np.array([900, 900], np.float32), np.zeros((30, 30, 3), np.uint8), 1.171)
+@pytest.mark.parametrize("at", [(900, 900), (-500, 300), (300, -500), (900, 300), (300, 900)])
+def test_a_person_outside_of_the_photograph_leaves_the_crop_grey(at):
+    far = sample_at(np.array(at, np.float32), np.zeros((600, 600, 3), np.uint8), 1.171)
     crop = exact_crop(far, ExactConfig(crop_size_x=40, crop_size_y=40), ExactDraw(), CPM14)
     assert (crop.image == 128).all()
 
