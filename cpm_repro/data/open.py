@@ -178,7 +178,8 @@ def _annotation_file(path: Path) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        names = ", ".join(entry.name for entry in found)
+        names = ", ".join(entry.name for entry in found[:4])
+        names += f" or another of {len(found)}" if len(found) > 4 else ""
         raise UserError(f"{path}: which one holds the annotations, {names}? Give the file's path")
     raise UserError(
         f"{path}: expected joints.mat and images/, {MPII_MAT}, examples.mat, data.mdb, or one .json or .csv, "

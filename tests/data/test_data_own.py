@@ -311,3 +311,14 @@ def test_others_without_a_scale_are_not_in_the_records(tmp_path):
     people = read_record_set(tmp_path / "x.csv", ImageSizes())
     assert [record.others for record in people.records] == [0]
     assert "no centre or no scale" in str(people.problems[0])
+
+
+@pytest.mark.parametrize(
+    ("files", "words"), [(2, "0.json, 1.json"), (500, "0.json, 1.json, 10.json, 100.json or another of 500")]
+)
+def test_a_folder_of_many_tables_is_told_of_a_few(tmp_path, files, words):
+    """One JSON per picture, as labelling programs and `cpm predict` write: the line named all of them."""
+    for number in range(files):
+        (tmp_path / f"{number}.json").write_text("{}")
+    with pytest.raises(UserError, match=rf"which one holds the annotations, {words}\? Give the file's path"):
+        open_dataset(str(tmp_path), "train")
