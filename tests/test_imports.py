@@ -10,7 +10,7 @@ PACKAGE = ROOT / "cpm_repro"
 
 BASE = {
     "errors", "files", "image_file", "matlab_file", "npz_file", "paths", "environment", "device", "skeleton",
-    "config", "markdown", "memory", "packages", "weight_paths",
+    "config", "markdown", "memory", "packages", "shared_setting", "weight_paths",
 }  # fmt: skip
 LEVELS = [BASE, {"model", "caffe", "ops"}, {"data", "inference", "evaluation"}]
 TOP = {"training", "checklist", "studies", "viz", "bench"}
@@ -26,6 +26,7 @@ ALLOWED = {
     "matlab_file": {"errors", "paths"},
     "npz_file": {"errors", "paths"},
     "packages": {"errors"},
+    "shared_setting": set(),
     "environment": set(),
     "device": {"errors"},
     "skeleton": {"errors"},

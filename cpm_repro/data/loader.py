@@ -28,10 +28,13 @@ from cpm_repro.data.readable import Readable
 from cpm_repro.data.release import ReleaseAugment
 from cpm_repro.data.sample import PoseDataset, PoseSample
 from cpm_repro.errors import UserError
+from cpm_repro.shared_setting import SharedSetting
 from cpm_repro.skeleton import Skeleton, Visibility
 
 # Independent streams of random numbers under one seed.
 _ORDER, _AUGMENT = 0, 1
+
+_one_opencv_thread = SharedSetting(cv2.getNumThreads, cv2.setNumThreads, 1)
 
 
 class Augment(Protocol):
@@ -142,9 +145,8 @@ class TrainLoader:
         self._ahead = 2 * workers
         self._pending: deque[Future[Batch]] = deque()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="loader") if workers else None
-        self._opencv_threads = cv2.getNumThreads()
         self._open = True
-        cv2.setNumThreads(1)
+        _one_opencv_thread.__enter__()
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -172,7 +174,7 @@ class TrainLoader:
         self._pending.clear()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        cv2.setNumThreads(self._opencv_threads)
+        _one_opencv_thread.__exit__(None, None, None)
 
     def __enter__(self) -> TrainLoader:
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from cpm_repro.files import unfinished_file
 from cpm_repro.image_file import HEAD, MAX_PIXELS, picture_kind
 from cpm_repro.inference.container import CLOCKLIKE, Times, counts_frames, library_name, opened, usual_rate
 from cpm_repro.paths import wanted_file
+from cpm_repro.shared_setting import SharedSetting
 
 ASSUMED_RATE = 25.0
 """Frames per second where a video or camera does not say."""
@@ -329,33 +329,8 @@ def _sane_rate(rate: float) -> float:
     return rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else ASSUMED_RATE
 
 
-class _Silence:
-    """OpenCV's level is the process's: silent from the first who asks for it until the last has done.
-
-    Each putting back what he found would leave it silent for good where two overlap, as in threads.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users, self._level = 0, 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._level = cv2.utils.logging.getLogLevel()
-                cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-            self._users += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                cv2.utils.logging.setLogLevel(self._level)
-
-
-_silence = _Silence()
+_log = cv2.utils.logging
+_silence = SharedSetting(_log.getLogLevel, _log.setLogLevel, _log.LOG_LEVEL_SILENT)
 
 
 def quiet_opencv() -> contextlib.AbstractContextManager[None]:

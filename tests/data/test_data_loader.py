@@ -149,6 +149,18 @@ def test_validation_leaves_out_whom_it_cannot_read():
     assert [b.index.tolist() for b in batches] == [[1, 4], [6]]
 
 
+def test_two_loaders_closed_in_any_order_restore_opencv():
+    """The second one found OpenCV at one thread already, and left it there for good."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    first, second = (TrainLoader(DotDataset(), AugmentConfig(), 2, seed) for seed in (0, 1))
+    first.close()
+    assert cv2.getNumThreads() == 1
+    second.close()
+    assert cv2.getNumThreads() == 2
+    cv2.setNumThreads(threads)
+
+
 def test_close_ends_the_threads_and_restores_opencv():
     before, threads = threading.active_count(), cv2.getNumThreads()
     cv2.setNumThreads(2)
