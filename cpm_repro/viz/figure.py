@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,15 +31,19 @@ GUIDE: Any = {"color": "#999999", "linewidth": 0.8, "linestyle": ":"}
 """How ``axvline`` and ``axhline`` mark a place to compare with."""
 
 
+_drawing = threading.RLock()
+"""One thread draws at a time: the second would find the first one's style, and leave it for good."""
+
+
 @contextmanager
 def figure_of(
     size: tuple[float, float], panels: int, columns: int | None = None
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure and its axes, drawn in our style without touching matplotlib's global state."""
+    """A figure and its axes, drawn in our style; matplotlib's own, which is the process's, is put back."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with _drawing, matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         columns = columns or panels
         lines = -(-panels // columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import xml.etree.ElementTree as ElementTree
 
 import cv2
@@ -21,6 +22,7 @@ from cpm_repro.viz import (
     save_jpg,
     save_png,
 )
+from cpm_repro.viz.figure import figure_of
 
 PAIR = Skeleton("pair", ("a", "b"), (), ((0, 1),))
 
@@ -208,3 +210,27 @@ def test_pictures_come_back_as_saved(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentFailure, match="cannot write"):
         save_png(tmp_path / "file" / "c.png", image)
+
+
+def test_figures_of_two_threads_leave_matplotlib_its_style():
+    """The second thread found the first one's style, and put that back."""
+    matplotlib = pytest.importorskip("matplotlib")
+    before = dict(matplotlib.rcParams)
+    inside, left = threading.Event(), threading.Event()
+
+    def draw() -> None:
+        with figure_of((2, 1), 1):
+            inside.set()
+            left.wait(10)
+
+    second = threading.Thread(target=draw)
+    try:
+        with figure_of((2, 1), 1):
+            second.start()
+            inside.wait(0.5)  # in vain: its turn comes when this figure is done
+    finally:
+        left.set()
+        second.join()
+    changed = {key for key, value in before.items() if matplotlib.rcParams[key] != value}
+    matplotlib.rcParams.update(before)
+    assert not changed
