@@ -6,6 +6,7 @@ Weights are {``<layer>.weight`` / ``<layer>.bias``: tensor}; nothing in a file i
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import json
 import math
@@ -366,5 +367,7 @@ def _write_checkpoint(
     }
     if about is not None and about.skeleton is not None:
         values["skeleton"] = json.dumps(about.skeleton.to_dict())
+    buffer = io.BytesIO()  # torch.save turns a write that fails into a RuntimeError
+    torch.save({**values, "digest": content_digest(values)}, buffer)
     with atomic_write(path) as file:
-        torch.save({**values, "digest": content_digest(values)}, file)
+        file.write(buffer.getbuffer())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from cpm_repro.caffe.weight_files import (
     read_weight_file,
     write_weight_file,
 )
-from cpm_repro.errors import UserError
+from cpm_repro.errors import EnvironmentFailure, UserError
 from cpm_repro.inference.weights import load
 from cpm_repro.model import build, checkpoint_file
 from cpm_repro.model.checkpoint_file import CHECKPOINT_FORMAT
@@ -259,6 +261,22 @@ def test_bad_files_are_named(tmp_path):
         with pytest.raises(UserError, match=words):
             convert(tmp_path / "odd.safetensors", tmp_path / target)
         assert not (tmp_path / target).exists()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_is_one_line_and_no_file(suffix, tmp_path):
+    """RLIMIT_FSIZE makes writes fail midway as a full disk does; torch.save hid why."""
+    save_file(small_weights(), tmp_path / "x.safetensors")
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old_limit[1]))
+    try:
+        with pytest.raises(EnvironmentFailure, match=r"cannot write .*y\.\w+: File too large"):
+            convert(tmp_path / "x.safetensors", tmp_path / f"y{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.complex64])
