@@ -265,11 +265,11 @@ def test_bad_files_are_named(tmp_path):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_full_disk_is_one_line_and_no_file(suffix, tmp_path):
-    """RLIMIT_FSIZE makes writes fail midway as a full disk does; torch.save hid why."""
+    """RLIMIT_FSIZE makes writes fail as a full disk does; behind its first records torch.save hid it."""
     save_file(small_weights(), tmp_path / "x.safetensors")
     old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old_limit[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old_limit[1]))
     try:
         with pytest.raises(EnvironmentFailure, match=r"cannot write .*y\.\w+: File too large"):
             convert(tmp_path / "x.safetensors", tmp_path / f"y{suffix}")
