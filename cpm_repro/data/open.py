@@ -27,7 +27,7 @@ MPII_MAT = "mpii_human_pose_v1_u12_1.mat"
 _VAL_PAIRS = ("mpii_val_pairs.npz", "detections.mat")
 
 
-def open_dataset(spec: str, split: Split, *, seed: int = 0, size: int | None = None) -> PoseDataset:
+def open_dataset(spec: str | Path, split: Split, *, seed: int = 0, size: int | None = None) -> PoseDataset:
     """Open one split of a data set.
 
     A path is recognised by what it contains: `joints.mat` + `images/` (LSP-extended or LSP by the array's
@@ -46,6 +46,7 @@ def open_dataset(spec: str, split: Split, *, seed: int = 0, size: int | None = N
     Raises:
         UserError: unknown name, missing path, unknown layout, or content that does not fit the layout.
     """
+    spec = str(spec)
     if split not in ("train", "val"):
         raise ValueError(f"split: expected 'train' or 'val', got {split!r}")
     if size is not None and size < 1:
